@@ -1,0 +1,64 @@
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <string_view>
+
+#include "qwenplan/describe/dtype.hpp"
+
+namespace qwenplan {
+
+enum class Method : std::uint8_t { full, lora, qlora, freeze };
+enum class Quantization : std::uint8_t { none, int8, nf4, fp4, gptq_int4, awq_int4 };
+enum class Precision : std::uint8_t { bf16_true, bf16_mixed, fp16_true, fp16_mixed, fp32 };
+enum class Attention : std::uint8_t { sdpa, eager, flash, efficient, math, fa2 };
+enum class Loss : std::uint8_t { standard, chunked, fused };
+enum class OptimizerKind : std::uint8_t {
+  adamw_fused, adamw_foreach, adamw_loop, adamw_8bit, paged_adamw, paged_adamw_8bit, sgd, sgd_momentum
+};
+
+/// The linear layers that an adapter can wrap, as bits of a set.
+enum Module : std::uint16_t {
+  q_proj = 1, k_proj = 2, v_proj = 4, o_proj = 8, gate_proj = 16, up_proj = 32, down_proj = 64,
+  lm_head = 128, embed_tokens = 256
+};
+using ModuleSet = std::uint16_t;
+inline constexpr ModuleSet kAttentionModules = q_proj | k_proj | v_proj | o_proj;
+inline constexpr ModuleSet kAllLinear = kAttentionModules | gate_proj | up_proj | down_proj;
+
+/// One fine-tuning run, complete and consistent: every default is already decided.
+struct Run {
+  Method method = Method::qlora;
+  Quantization quantization = Quantization::none;
+  bool double_quantizes = false;
+  Precision precision = Precision::bf16_mixed;
+  DType weights = DType::bf16;   ///< stored format of the base weights that are not quantized
+  DType half = DType::bf16;      ///< the 16-bit format of this run: autocast's and bitsandbytes' compute type
+  bool autocasts = true;
+  DType adapter = DType::fp32;
+  bool upcasts_for_kbit = false; ///< prepare_model_for_kbit_training: norms, embeddings, head to fp32
+  bool is_padded = false;        ///< the batch carries a padding mask
+  bool keeps_outputs = false;    ///< the loop holds the model's output during backward
+
+  std::int64_t length = 2048;      ///< tokens of one sequence
+  std::int64_t micro_batch = 1;    ///< sequences of one micro-step
+  std::int64_t accumulation = 1;   ///< micro-steps of one optimizer step
+
+  bool checkpoints = true;       ///< gradient checkpointing, one decoder layer at a time
+  bool checkpoints_reentrant = false;
+  Attention attention = Attention::sdpa;
+  Loss loss = Loss::standard;
+  OptimizerKind optimizer = OptimizerKind::adamw_fused;
+
+  std::int64_t lora_rank = 16;
+  double lora_dropout = 0.0;
+  ModuleSet lora_targets = kAllLinear;
+  ModuleSet modules_to_save = 0; ///< trained in full beside the adapters: embed_tokens, lm_head
+
+  bool has_adapters() const { return method == Method::lora || method == Method::qlora; }
+  bool is_quantized() const { return quantization != Quantization::none; }
+  std::int64_t tokens() const { return length * micro_batch; }
+};
+
+}  // namespace qwenplan

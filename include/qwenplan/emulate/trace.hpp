@@ -1,0 +1,54 @@
+#pragma once
+
+#include <cstdint>
+#include <string_view>
+#include <vector>
+
+namespace qwenplan {
+
+/// The stages at which memory can be measured. Clipping belongs to `step`; `loss` starts where the
+/// loss function is called and ends where the model's forward returns.
+enum class Phase : std::uint8_t { load, prepare, forward, loss, backward, step, save };
+inline constexpr int kPhases = 7;
+
+/// What a storage is for.
+enum class Term : std::uint8_t {
+  weights, quantization, adapters, buffers, inputs, gradients, optimizer,
+  activations, logits, temporary, workspace, communication
+};
+inline constexpr int kTerms = 12;
+
+constexpr std::string_view name(Phase phase) {
+  constexpr std::string_view names[] = {"load", "prepare", "forward", "loss", "backward", "step", "save"};
+  return names[static_cast<int>(phase)];
+}
+constexpr std::string_view name(Term term) {
+  constexpr std::string_view names[] = {"weights", "quantization", "adapters", "buffers", "inputs", "gradients",
+                                        "optimizer", "activations", "logits", "temporary", "workspace", "communication"};
+  return names[static_cast<int>(term)];
+}
+
+/// One thing that happens to device memory, in the order in which PyTorch would do it.
+struct Event {
+  enum class Kind : std::uint8_t { allocate, free, retag };
+  std::int64_t bytes = 0;    ///< as asked for; the machines round
+  std::uint32_t storage = 0; ///< names the storage; never used twice in a trace
+  Kind kind = Kind::allocate;
+  Term term = Term::temporary;  ///< of the storage; `retag` gives a living storage a new one
+};
+
+/// A stretch of events: [first, next mark's first).
+struct Mark {
+  std::uint32_t first = 0;
+  Phase phase = Phase::load;
+  std::int16_t step = 0;        ///< 1, 2; 0 for load and prepare
+  std::int16_t micro_step = 0;  ///< 1, 2 within an accumulation; 0 where there is none
+};
+
+/// A run on shapes: everything that it allocates and frees on the device.
+struct Trace {
+  std::vector<Event> events;
+  std::vector<Mark> marks;
+};
+
+}  // namespace qwenplan
