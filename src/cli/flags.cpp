@@ -1,0 +1,264 @@
+#include "cli/flags.hpp"
+
+namespace qwenplan {
+namespace {
+
+using enum Flag::Kind;
+
+constexpr Choice kFormats[] = {
+    {"text", "for reading"}, {"json", "for programs"}, {"csv", "for tables"}, {"markdown", "for reports", "md"}};
+constexpr Choice kColors[] = {{"auto", "on a terminal"}, {"always", ""}, {"never", ""}};
+constexpr Choice kEstimators[] = {{"model", "the emulated step"},
+                                  {"guide", "the published guide's own arithmetic, for comparison"}};
+
+constexpr Flag kCommon[] = {
+    {.name = "format", .value = "FORMAT", .group = "Output", .help = "how to write the answer", .choices = kFormats},
+    {.name = "json", .kind = marker, .group = "Output", .help = "the same as --format json"},
+    {.name = "quiet", .kind = marker, .group = "Output", .help = "write nothing: the exit status is the answer", .letter = 'q'},
+    {.name = "color", .value = "WHEN", .group = "Output", .help = "colour, or not", .aliases = "colour", .choices = kColors},
+    {.name = "strict", .kind = marker, .group = "Output", .help = "let a tight fit count as no"},
+    {.name = "data", .value = "DIR", .group = "Output", .help = "tables that replace rows of the built-in ones"},
+    {.name = "estimator", .value = "NAME", .group = "Output", .help = "what the numbers come from", .choices = kEstimators},
+    {.name = "help", .kind = marker, .group = "Output", .help = "-h is short, --help is long", .letter = 'h'},
+    {.name = "version", .kind = marker, .group = "Output", .help = "print the version"},
+};
+
+constexpr Flag kSubject[] = {
+    {.name = "model", .value = "MODEL", .group = "Model and GPU",
+     .help = "id, Hub name, size such as 7b, or a config.json", .aliases = "model-name-or-path model-id", .letter = 'm'},
+    {.name = "gpu", .value = "GPU", .group = "Model and GPU",
+     .help = "id or name, '2x rtx4090', or 'this' for the one here", .letter = 'g'},
+    {.name = "vram", .value = "SIZE", .group = "Model and GPU", .help = "memory of the GPU instead of its table's: 24GiB"},
+    {.name = "vram-in-use", .value = "SIZE", .group = "Model and GPU",
+     .help = "what the desktop and other programs already hold: 800MiB"},
+};
+
+constexpr Choice kMethods[] = {
+    {"full", "train every parameter", "sft full-sft full-finetune full-finetuning"},
+    {"lora", "train low-rank adapters", "lora-sft"},
+    {"qlora", "train adapters on a quantized base", "qlora-sft"},
+    {"freeze", "train some layers, freeze the others"}};
+constexpr Choice kQuantizations[] = {
+    {"none", "16 or 32 bits", "no"}, {"int8", "bitsandbytes, 8 bits", "bnb-int8 8bit 8"},
+    {"nf4", "bitsandbytes, 4-bit normal float", "bnb-nf4 4bit 4"}, {"fp4", "bitsandbytes, 4-bit float", "bnb-fp4"},
+    {"gptq-int4", "GPTQ checkpoints", "gptq"}, {"awq-int4", "AWQ checkpoints", "awq"}};
+constexpr Choice kPrecisions[] = {
+    {"bf16-mixed", "bf16 autocast", "bf16 bf16-amp amp-bf16"}, {"bf16-true", "bf16 throughout", "pure-bf16 bfloat16"},
+    {"fp16-mixed", "fp16 autocast with a loss scale", "fp16 fp16-amp 16-mixed amp-fp16"},
+    {"fp16-true", "fp16 throughout", "pure-fp16 float16"}, {"fp32", "single precision", "float32 32 32-true no"}};
+constexpr Choice kDtypes[] = {{"bf16", "", "bfloat16 torch.bfloat16"},
+                              {"fp16", "", "float16 half torch.float16"},
+                              {"fp32", "", "float32 float torch.float32"}};
+constexpr Choice kWeightDtypes[] = {{"bf16", "", "bfloat16 torch.bfloat16"},
+                                    {"fp16", "", "float16 half torch.float16"},
+                                    {"fp32", "", "float32 float torch.float32"},
+                                    {"auto", "as the checkpoint is stored"}};
+constexpr Choice kAttentions[] = {
+    {"sdpa", "PyTorch chooses"}, {"eager", "scores kept in memory"}, {"flash", "sdpa's flash kernel"},
+    {"efficient", "sdpa's memory-efficient kernel", "mem-efficient"}, {"math", "sdpa's plain kernel"},
+    {"fa2", "the flash-attn package", "flash-attention-2 flash-attn flash-attn-2"},
+    {"fa3", "not modelled", "flash-attention-3"}, {"flex", "not modelled", "flex-attention"}};
+constexpr Choice kLosses[] = {{"standard", "all logits at once"},
+                              {"chunked", "logits a piece at a time", "chunked-ce"},
+                              {"fused", "no logits in memory", "liger"}};
+constexpr Choice kOptimizers[] = {
+    {"adamw", "AdamW as the trainer's version picks it", "adam"},
+    {"adamw-fused", "one kernel", "adamw-torch-fused adamw-apex-fused"},
+    {"adamw-foreach", "all tensors at once", "adamw-torch adamw-hf"},
+    {"adamw-loop", "one tensor after the other"},
+    {"adamw-8bit", "bitsandbytes, 8-bit states", "adamw-bnb-8bit"},
+    {"paged-adamw", "bitsandbytes, states that can leave the GPU", "paged-adamw-32bit"},
+    {"paged-adamw-8bit", "both"},
+    {"sgd", "no state"},
+    {"sgd-momentum", "one state"},
+    {"adafactor", "not modelled"},
+    {"adagrad", "not modelled"},
+    {"lion", "not modelled", "lion-32bit"},
+    {"lion-8bit", "not modelled"},
+    {"paged-lion", "not modelled", "paged-lion-32bit"},
+    {"paged-lion-8bit", "not modelled"},
+    {"ademamix", "not modelled"},
+    {"ademamix-8bit", "not modelled"},
+    {"paged-ademamix", "not modelled", "paged-ademamix-32bit"},
+    {"paged-ademamix-8bit", "not modelled"},
+    {"rmsprop", "not modelled", "rmsprop-bnb rmsprop-bnb-32bit"},
+    {"rmsprop-8bit", "not modelled", "rmsprop-bnb-8bit"},
+    {"adamw-torchao-4bit", "not modelled", "adamw-torch-4bit"},
+    {"adamw-torchao-8bit", "not modelled", "adamw-torch-8bit"},
+    {"adamw-anyprecision", "not modelled"},
+    {"adamw-xla", "not modelled", "adamw-torch-xla"},
+    {"adamw-npu", "not modelled", "adamw-torch-npu-fused"},
+    {"galore-adamw", "not modelled", "galore-adamw-layerwise"},
+    {"galore-adamw-8bit", "not modelled", "galore-adamw-8bit-layerwise"},
+    {"galore-adafactor", "not modelled", "galore-adafactor-layerwise"},
+    {"apollo-adamw", "not modelled", "apollo-adamw-layerwise"},
+    {"lomo", "not modelled"},
+    {"adalomo", "not modelled"},
+    {"grokadamw", "not modelled"},
+    {"stable-adamw", "not modelled"},
+    {"schedule-free-adamw", "not modelled"},
+    {"schedule-free-radam", "not modelled"},
+    {"schedule-free-sgd", "not modelled"},
+    {"muon", "not modelled"}};
+constexpr Choice kTrainers[] = {
+    {"transformers", "its Trainer", "hf"}, {"peft", ""}, {"trl", ""}, {"llama-factory", "", "llamafactory"},
+    {"axolotl", ""}, {"torchtune", ""}, {"ms-swift", "", "swift"}, {"unsloth", ""}, {"litgpt", ""}};
+
+constexpr Flag kRun[] = {
+    {.name = "method", .value = "METHOD", .group = "Run", .help = "what is trained; without it, each in turn",
+     .aliases = "finetuning-type train-type tuner-type", .choices = kMethods},
+    {.name = "seq-len", .value = "TOKENS", .group = "Run", .help = "tokens of one sequence",
+     .aliases = "length max-seq-length max-seq-len cutoff-len max-length model-max-length sequence-len", .letter = 's'},
+    {.name = "batch", .value = "N", .group = "Run", .help = "sequences of one micro-step on one GPU",
+     .aliases = "micro-batch micro-batch-size batch-size per-device-train-batch-size", .letter = 'b'},
+    {.name = "grad-accum", .value = "N", .group = "Run", .help = "micro-steps of one optimizer step",
+     .aliases = "gradient-accumulation-steps accumulation"},
+    {.name = "checkpointing", .kind = on_off, .group = "Run", .help = "keep each layer's input only and run it again",
+     .aliases = "gradient-checkpointing activation-checkpointing"},
+    {.name = "reentrant", .kind = on_off, .group = "Run", .help = "the older kind of checkpointing",
+     .aliases = "use-reentrant"},
+    {.name = "optimizer", .value = "NAME", .group = "Run", .help = "any optim of Hugging Face",
+     .aliases = "optim", .choices = kOptimizers},
+    {.name = "attention", .value = "NAME", .group = "Run", .help = "how attention is computed",
+     .aliases = "attn-implementation flash-attn attn-impl", .choices = kAttentions},
+    {.name = "loss", .value = "NAME", .group = "Run", .help = "how the loss is computed", .choices = kLosses},
+    {.name = "padded", .kind = on_off, .group = "Run", .help = "the batch carries a padding mask"},
+    {.name = "keep-outputs", .kind = on_off, .group = "Run", .help = "the loop holds the logits during backward"},
+
+    {.name = "precision", .value = "NAME", .group = "Numbers", .help = "what is computed in which format",
+     .aliases = "mixed-precision", .choices = kPrecisions},
+    {.name = "weights", .value = "DTYPE", .group = "Numbers", .help = "stored format of the base weights",
+     .aliases = "torch-dtype dtype", .choices = kWeightDtypes},
+    {.name = "autocast", .kind = on_off, .group = "Numbers", .help = "follows --precision unless given"},
+    {.name = "quant", .value = "NAME", .group = "Numbers", .help = "quantization of the base weights",
+     .aliases = "quantization bnb-4bit-quant-type", .choices = kQuantizations},
+    {.name = "double-quant", .kind = on_off, .group = "Numbers", .help = "quantize the scales too",
+     .aliases = "double-quantization use-nested-quant bnb-4bit-use-double-quant"},
+    {.name = "kbit-upcast", .kind = on_off, .group = "Numbers",
+     .help = "norms, embeddings and head to fp32 on a quantized base"},
+
+    {.name = "lora-r", .value = "RANK", .group = "Adapters", .help = "rank of the adapters", .aliases = "lora-rank rank", .letter = 'r'},
+    {.name = "lora-alpha", .value = "ALPHA", .group = "Adapters", .help = "their scale; it costs no memory"},
+    {.name = "lora-dropout", .value = "P", .group = "Adapters", .help = "0 saves nothing for backward"},
+    {.name = "lora-targets", .value = "LAYERS", .group = "Adapters",
+     .help = "all-linear, attention, qv, or names with commas", .aliases = "lora-target target-modules lora-target-modules"},
+    {.name = "modules-to-save", .value = "LAYERS", .group = "Adapters",
+     .help = "trained in full beside the adapters: lm_head, embed_tokens", .aliases = "additional-target lora-modules-to-save"},
+    {.name = "adapter-dtype", .value = "DTYPE", .group = "Adapters", .help = "stored format of the adapters",
+     .aliases = "lora-dtype", .choices = kDtypes},
+    {.name = "dora", .kind = on_off, .group = "Adapters", .help = "weight-decomposed adapters", .aliases = "use-dora"},
+
+    {.name = "stack", .value = "STACK", .group = "Libraries",
+     .help = "latest, 2025-02, or versions: torch=2.6,transformers=4.49"},
+    {.name = "trainer", .value = "NAME", .group = "Libraries", .help = "whose defaults and upcasts",
+     .choices = kTrainers},
+
+    {.name = "bf16", .kind = sometimes, .help = "--precision bf16-mixed"},
+    {.name = "fp16", .kind = sometimes, .help = "--precision fp16-mixed"},
+    {.name = "pure-bf16", .kind = sometimes, .help = "--precision bf16-true"},
+    {.name = "load-in-4bit", .kind = sometimes, .help = "--quant nf4"},
+    {.name = "load-in-8bit", .kind = sometimes, .help = "--quant int8"},
+    {.name = "quantization-bit", .value = "BITS", .help = "--quant nf4 or int8", .aliases = "quant-bits"},
+    {.name = "use-liger-kernel", .kind = sometimes, .help = "--loss fused", .aliases = "enable-liger-kernel use-liger"},
+};
+
+constexpr Flag kParallel[] = {
+    {.name = "gpus", .value = "N", .group = "Several GPUs", .help = "GPUs of the run",
+     .aliases = "num-gpus nproc-per-node num-processes"},
+    {.name = "zero", .value = "STAGE", .group = "Several GPUs", .help = "DeepSpeed ZeRO: 0, 1, 2 or 3",
+     .aliases = "zero-stage deepspeed"},
+    {.name = "fsdp", .value = "HOW", .group = "Several GPUs", .help = "fully sharded data parallel",
+     .aliases = "fsdp-sharding-strategy"},
+    {.name = "offload", .value = "WHAT", .group = "Several GPUs", .help = "optimizer or parameters to the host",
+     .aliases = "offload-optimizer-device cpu-offload"},
+};
+
+constexpr Flag kVram[] = {
+    {.name = "params", .value = "COUNT", .group = "Guide", .help = "size for --estimator guide: 7B"},
+};
+constexpr Flag kRam[] = {
+    {.name = "dataset-size", .value = "SIZE", .group = "Guide", .help = "size of the data: 5GB"},
+    {.name = "model-size", .value = "SIZE", .group = "Guide", .help = "size of the weights: 14GB"},
+    {.name = "use-case", .value = "NAME", .group = "Guide", .help = "such as advanced_7b"},
+};
+constexpr Flag kMatrix[] = {
+    {.name = "models", .value = "LIST", .group = "Model and GPU", .help = "models, with commas"},
+    {.name = "gpus", .value = "LIST", .group = "Model and GPU", .help = "GPUs, with commas"},
+    {.name = "against", .value = "WHAT", .group = "Output", .help = "guide: mark each cell where the guide differs"},
+};
+constexpr Flag kRecommend[] = {
+    {.name = "for", .value = "TRAINER", .group = "Output", .help = "print only a configuration that it accepts", .choices = kTrainers},
+    {.name = "preset", .value = "NAME", .group = "Guide", .help = "a configuration of the guide"},
+};
+constexpr Choice kCheckFormats[] = {{"text", ""}, {"json", ""}, {"csv", ""}, {"markdown", "", "md"},
+                                    {"sarif", ""}, {"junit", ""}, {"github", ""}};
+constexpr Flag kCheck[] = {
+    {.name = "format", .value = "FORMAT", .group = "Output", .help = "how to write the report", .choices = kCheckFormats},
+};
+constexpr Flag kBatch[] = {
+    {.name = "solve", .value = "WHAT", .group = "Search", .help = "batch, seq-len or lora-r"},
+    {.name = "start", .value = "N", .group = "Search", .help = "where the ladder begins"},
+    {.name = "events", .value = "LIST", .group = "Search", .help = "oom, underutilized, with commas"},
+};
+constexpr Flag kTime[] = {
+    {.name = "dataset", .value = "FILE", .group = "Data", .help = "a jsonl to take lengths from"},
+    {.name = "tokens", .value = "N", .group = "Data", .help = "tokens of one epoch"},
+    {.name = "epochs", .value = "N", .group = "Data", .help = "passes over the data", .aliases = "num-train-epochs"},
+    {.name = "table", .value = "NAME", .group = "Guide", .help = "speed or comparative"},
+};
+constexpr Flag kBench[] = {
+    {.name = "script", .kind = marker, .group = "Measure", .help = "print a benchmark in Python"},
+    {.name = "import", .value = "FILE", .group = "Measure", .help = "read its result"},
+};
+constexpr Flag kStorage[] = {
+    {.name = "layout", .value = "NAME", .group = "Folders", .help = "which of the three layouts"},
+    {.name = "older-than", .value = "DAYS", .group = "Folders", .help = "age of what clean may remove"},
+    {.name = "size", .value = "SIZE", .group = "Folders", .help = "bytes that bench writes"},
+};
+constexpr Flag kCpu[] = {
+    {.name = "logical-cpus", .value = "N", .group = "Machine", .help = "instead of this machine's"},
+    {.name = "batch", .value = "N", .group = "Machine", .help = "sequences of one micro-step"},
+    {.name = "tiers", .kind = marker, .group = "Guide", .help = "the table of tiers"},
+};
+constexpr Flag kMonitor[] = {
+    {.name = "once", .kind = marker, .group = "Watch", .help = "one reading, then end"},
+    {.name = "interval", .value = "SECONDS", .group = "Watch", .help = "between two readings"},
+    {.name = "record", .value = "FILE", .group = "Watch", .help = "write the readings too"},
+    {.name = "hook", .kind = marker, .group = "Watch", .help = "print a TrainerCallback"},
+};
+constexpr Flag kRoi[] = {
+    {.name = "hardware-cost", .value = "USD", .group = "Money", .help = "price of the machine"},
+    {.name = "hours-per-month", .value = "HOURS", .group = "Money", .help = "hours of training in a month"},
+    {.name = "months", .value = "N", .group = "Money", .help = "how long it is used"},
+    {.name = "setup", .kind = values, .value = "NAME=USD", .group = "Money", .help = "one machine to compare; may be repeated"},
+};
+constexpr Flag kCloud[] = {
+    {.name = "hours", .value = "HOURS", .group = "Money", .help = "hours of the job"},
+    {.name = "experiments", .value = "N", .group = "Money", .help = "jobs in a month"},
+    {.name = "urgency", .value = "HOW", .group = "Money", .help = "such as urgent"},
+    {.name = "provider", .value = "NAME", .group = "Money", .help = "one provider alone"},
+    {.name = "platform", .value = "NAME", .group = "Money", .help = "colab, sagemaker, skypilot or slurm"},
+};
+
+}  // namespace
+
+std::span<const Flag> common_flags() { return kCommon; }
+std::span<const Flag> subject_flags() { return kSubject; }
+std::span<const Flag> run_flags() { return kRun; }
+std::span<const Flag> parallel_flags() { return kParallel; }
+std::span<const Flag> no_flags() { return {}; }
+std::span<const Flag> vram_flags() { return kVram; }
+std::span<const Flag> ram_flags() { return kRam; }
+std::span<const Flag> matrix_flags() { return kMatrix; }
+std::span<const Flag> recommend_flags() { return kRecommend; }
+std::span<const Flag> check_flags() { return kCheck; }
+std::span<const Flag> batch_flags() { return kBatch; }
+std::span<const Flag> time_flags() { return kTime; }
+std::span<const Flag> bench_flags() { return kBench; }
+std::span<const Flag> storage_flags() { return kStorage; }
+std::span<const Flag> cpu_flags() { return kCpu; }
+std::span<const Flag> monitor_flags() { return kMonitor; }
+std::span<const Flag> roi_flags() { return kRoi; }
+std::span<const Flag> cloud_flags() { return kCloud; }
+
+}  // namespace qwenplan

@@ -1,0 +1,30 @@
+#pragma once
+
+#include <span>
+
+#include "cli/flag.hpp"
+
+namespace qwenplan {
+
+/// Every flag of every command, by what it is about. A command names the sets that it takes.
+std::span<const Flag> common_flags();    ///< output, tables: every command has them
+std::span<const Flag> subject_flags();   ///< which model, which GPU
+std::span<const Flag> run_flags();       ///< the fine-tuning run, trainers' spellings included
+std::span<const Flag> parallel_flags();  ///< several GPUs
+std::span<const Flag> no_flags();
+
+std::span<const Flag> vram_flags();
+std::span<const Flag> ram_flags();
+std::span<const Flag> matrix_flags();
+std::span<const Flag> recommend_flags();
+std::span<const Flag> check_flags();
+std::span<const Flag> batch_flags();
+std::span<const Flag> time_flags();
+std::span<const Flag> bench_flags();
+std::span<const Flag> storage_flags();
+std::span<const Flag> cpu_flags();
+std::span<const Flag> monitor_flags();
+std::span<const Flag> roi_flags();
+std::span<const Flag> cloud_flags();
+
+}  // namespace qwenplan

@@ -1,0 +1,72 @@
+#include "cli/flags.hpp"
+#include "command/command.hpp"
+
+// How to add a command:
+//   1. write src/command/NAME.cpp with `Result<Answer> NAME(const Invocation&)` in namespace
+//      qwenplan::command (CMake finds the file); it fills an Answer (render/answer.hpp) or returns an Error;
+//   2. declare it below and name it in its line of the table, with the sets of flags that it takes;
+//   3. a flag of its own is a line in its table in src/cli/flags.cpp.
+// Parsing, help, spelling, --format, --quiet, errors and the exit status come from there.
+
+namespace qwenplan {
+namespace command {
+}  // namespace command
+
+namespace {
+
+constexpr Words kNoWords{};
+
+const std::array kCommands = {
+    Command{"vram", "does this run fit this GPU, and where its memory goes", nullptr,
+            {subject_flags(), run_flags(), parallel_flags(), vram_flags()}, kNoWords,
+            "qwenplan vram --model 7b --gpu rtx3060"},
+    Command{"ram", "host memory of the same run", nullptr,
+            {subject_flags(), run_flags(), parallel_flags(), ram_flags()}, kNoWords},
+    Command{"matrix", "models x GPUs: the best method of each pair", nullptr, {matrix_flags()}, kNoWords},
+    Command{"specs", "minimum, recommended and optimal machine for a job", nullptr,
+            {subject_flags(), run_flags()}, kNoWords},
+    Command{"gpus", "GPUs compared: memory, bandwidth, rate, price", nullptr, {subject_flags(), run_flags()}, kNoWords},
+    Command{"recommend", "the best configuration for a model on a GPU", nullptr,
+            {subject_flags(), run_flags(), parallel_flags(), recommend_flags()}, kNoWords},
+    Command{"check", "a trainer's own configuration: fits, or what is wrong", nullptr,
+            {subject_flags(), check_flags()}, {"FILE...", 1, -1}},
+    Command{"batch", "the largest batch or length that fits", nullptr,
+            {subject_flags(), run_flags(), parallel_flags(), batch_flags()}, kNoWords},
+    Command{"time", "tokens per second, hours per epoch, energy", nullptr,
+            {subject_flags(), run_flags(), parallel_flags(), time_flags()}, kNoWords},
+    Command{"bench", "measure load, inference and a training step", nullptr,
+            {subject_flags(), run_flags(), bench_flags()}, kNoWords},
+    Command{"storage plan", "disk space of a job", nullptr, {subject_flags(), run_flags(), storage_flags()}, kNoWords},
+    Command{"storage layout", "the three layouts of folders", nullptr, {storage_flags()}, {"[NAME]", 0, 1}},
+    Command{"storage init", "make the folders of a layout", nullptr, {storage_flags()}, {"DIR", 1, 1}},
+    Command{"storage bench", "real speed of a disk", nullptr, {storage_flags()}, {"[DIR]", 0, 1}},
+    Command{"storage env", "cache variables for a folder", nullptr, {storage_flags()}, {"DIR", 1, 1}},
+    Command{"storage clean", "find old temporary files", nullptr, {storage_flags()}, {"DIR", 1, 1}},
+    Command{"cpu", "threads, workers and environment", nullptr, {cpu_flags()}, kNoWords},
+    Command{"monitor", "live memory beside the prediction", nullptr,
+            {subject_flags(), run_flags(), monitor_flags()}, kNoWords},
+    Command{"build", "parts lists", nullptr, {subject_flags(), run_flags()}, {"[NAME]", 0, 1}},
+    Command{"roi", "buy or rent", nullptr, {subject_flags(), run_flags(), roi_flags()}, kNoWords},
+    Command{"cloud compare", "offers and their prices", nullptr, {subject_flags(), run_flags(), cloud_flags()}, kNoWords},
+    Command{"cloud strategy", "on demand, spot or reserved", nullptr, {subject_flags(), run_flags(), cloud_flags()}, kNoWords},
+    Command{"cloud budget", "what a month costs", nullptr, {subject_flags(), run_flags(), cloud_flags()}, kNoWords},
+    Command{"cloud script", "a set-up that runs", nullptr, {subject_flags(), run_flags(), cloud_flags()}, {"[PLATFORM]", 0, 1}},
+    Command{"plan", "the whole answer on one screen", nullptr,
+            {subject_flags(), run_flags(), parallel_flags(), time_flags()}, kNoWords},
+    Command{"emit", "a ready launch for an engine", nullptr,
+            {subject_flags(), run_flags(), parallel_flags()}, {"ENGINE", 1, 1}},
+    Command{"explain", "a term: its mechanism, inputs and source", nullptr, {no_flags()}, {"[TERM]", 0, 1},
+            "qwenplan explain logits"},
+    Command{"doctor", "what this machine is, and what is missing", nullptr, {no_flags()}, kNoWords},
+    Command{"data list", "the tables and their age", nullptr, {no_flags()}, {"[TABLE]", 0, 1}, "qwenplan data list gpus"},
+    Command{"data show", "one row, with its sources", nullptr, {no_flags()}, {"ID", 1, 1}, "qwenplan data show rtx3060"},
+    Command{"data check", "check the tables and an overlay", nullptr, {no_flags()}, kNoWords},
+    Command{"validate", "estimates against measurements", nullptr, {no_flags()}, kNoWords},
+    Command{"calibrate", "coefficients from your own measurements", nullptr, {no_flags()}, {"FILE...", 1, -1}},
+};
+
+}  // namespace
+
+std::span<const Command> commands() { return kCommands; }
+
+}  // namespace qwenplan
