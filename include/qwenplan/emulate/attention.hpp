@@ -1,0 +1,103 @@
+#pragma once
+
+#include <cstdint>
+#include <utility>
+
+#include "qwenplan/emulate/setting.hpp"
+
+namespace qwenplan::emulate {
+
+/// The kernels behind scaled_dot_product_attention, and the model's own eager code.
+enum class AttentionKernel : std::uint8_t { flash, efficient, cudnn, math, eager };
+
+/// Which kernel PyTorch picks (sdp_utils.cpp): flash needs half precision, Ampere and no mask;
+/// cuDNN comes first on Hopper; efficient takes the rest that it can; bf16 before Ampere and, up to
+/// torch 2.8, grouped heads outside flash are left to math.
+inline AttentionKernel attention_kernel(const Setting& s, DType dtype, bool has_mask) {
+  const bool grouped = s.model.heads != s.model.kv_heads;
+  const bool asks_for_groups = grouped && s.behavior.asks_for_grouped_heads && !has_mask;
+  switch (s.run.attention) {
+    case Attention::eager: return AttentionKernel::eager;
+    case Attention::flash:
+    case Attention::fa2: return AttentionKernel::flash;
+    case Attention::efficient: return AttentionKernel::efficient;
+    case Attention::math: return AttentionKernel::math;
+    case Attention::sdpa: break;
+  }
+  const bool half = is_half(dtype);
+  if (half && s.behavior.prefers_cudnn_attention && s.compute_capability >= 90 && s.compute_capability < 110 &&
+      s.model.head_dim <= 128)
+    return AttentionKernel::cudnn;
+  if (half && s.compute_capability >= 80 && !has_mask && s.model.head_dim <= 256) return AttentionKernel::flash;
+  if (dtype == DType::bf16 && s.compute_capability < 80) return AttentionKernel::math;
+  if (asks_for_groups && s.behavior.math_for_grouped_heads) return AttentionKernel::math;
+  return AttentionKernel::efficient;
+}
+
+namespace gradient {
+
+/// Gradients of query, key and value at once. size: kernel, workspace bytes.
+inline void attended(Tape& t, const Node& n, const Tensor& grad, Tensor* out) {
+  t.use_workspace(n.size[1]);
+  for (int i = 0; i < Node::kInputs; ++i)
+    if (n.input[i] != Tensor::kNone) out[i] = t.allocate(n.input_elements[i], grad.dtype());
+}
+
+}  // namespace gradient
+
+/// What flash-attention 2's backward takes and gives back: the row sums of the softmax, an fp32
+/// accumulator of dq, and with grouped heads dk and dv of all heads (flash_api.cpp, mha_bwd).
+inline std::int64_t flash_backward_workspace(const Setting& s) {
+  const std::int64_t rows = (s.run.length + 127) / 128 * 128;
+  const std::int64_t width = (s.model.head_dim + 31) / 32 * 32;
+  const std::int64_t heads = s.run.micro_batch * s.model.heads;
+  std::int64_t bytes = heads * rows * 4 + heads * rows * width * 4;
+  if (s.model.heads != s.model.kv_heads) bytes += 2 * heads * s.run.length * s.model.head_dim * 2;
+  return bytes;
+}
+
+/// A fused kernel: out, the log-sum-exp of its rows, and the state of the random generator.
+inline Tensor fused_attention(Tape& t, const Setting& s, AttentionKernel kernel, const Tensor& q, const Tensor& k,
+                              const Tensor& v, const Tensor& mask) {
+  const std::int64_t rows = s.run.micro_batch * s.model.heads;
+  const std::int64_t length = kernel == AttentionKernel::efficient ? (s.run.length + 31) / 32 * 32 : s.run.length;
+  auto op = t.record(gradient::attended, {&q, &k, &v});
+  op.sizes(static_cast<std::int64_t>(kernel), kernel == AttentionKernel::flash ? flash_backward_workspace(s) : 0);
+  op.save(q).save(k).save(v);
+  if (mask) op.save(mask);
+  Tensor out = t.allocate(q.elements(), q.dtype());
+  const Tensor sums = t.allocate(rows * length, DType::fp32);
+  const Tensor seed = t.allocate(kernel == AttentionKernel::flash ? 2 : 1, DType::int64);
+  const Tensor offset = t.allocate(1, DType::int64);
+  op.save(out).save(sums).save(seed).save(offset);
+  return op.result(std::move(out));
+}
+
+/// The model's own attention: scores, softmax in fp32, weighted sum.
+inline Tensor eager_attention(Tape& t, Setting& s, const Tensor& q, const Tensor& key, const Tensor& value,
+                              const Tensor& mask) {
+  const std::int64_t times = s.model.heads / s.model.kv_heads;
+  const std::int64_t scores = s.run.micro_batch * s.model.heads * s.run.length * s.run.length;
+  const Tensor k = repeat_heads(t, key, times);
+  const Tensor v = repeat_heads(t, value, times);
+  Tensor weights;
+  {
+    const Tensor k_half = autocast(t, s, k);
+    const Tensor q_half = autocast(t, s, q);
+    const Tensor product = batched_matmul(t, q_half, k_half, scores);
+    weights = scale(t, product);
+  }
+  if (s.model.architecture == Architecture::gemma2) {
+    weights = scale(t, weights);  // divided by the cap
+    weights = tanh(t, weights);
+    weights = scale(t, weights);
+  }
+  if (mask) weights = add(t, weights, mask);
+  weights = cast(t, softmax(t, weights, DType::fp32), q.dtype());
+  const Tensor v_half = autocast(t, s, v);
+  const Tensor w_half = autocast(t, s, weights);
+  Tensor out = batched_matmul(t, w_half, v_half, q.elements());
+  return clone(t, out);  // transpose(1, 2).contiguous()
+}
+
+}  // namespace qwenplan::emulate

@@ -1,0 +1,40 @@
+#pragma once
+
+#include "qwenplan/describe/run.hpp"
+#include "qwenplan/describe/stack.hpp"
+
+namespace qwenplan::emulate {
+
+/// What the libraries of a stack do, where versions differ. Each line names what it was read in.
+struct Behavior {
+  // transformers
+  bool asks_for_grouped_heads = true;    ///< sdpa_attention_forward passes enable_gqa where there is no mask (>= 4.54)
+  bool makes_attention_inputs_contiguous = false;  ///< query/key/value.contiguous() before sdpa (4.48 to 4.53)
+  bool masks_are_boolean = true;         ///< masking_utils: bool mask, turned into the dtype in each layer (>= 4.53)
+  bool keeps_original_frequencies = true;  ///< rotary embedding keeps a second copy of inv_freq (>= 5.0)
+  bool slices_logits_in_head = true;
+  // bitsandbytes
+  bool casts_quantized_bias_for_good = true;  ///< Linear4bit casts its input before it compares the bias' dtype (>= 0.48)
+  bool copies_second_code = true;             ///< each doubly quantized layer has its own 1 KiB code table (>= 0.46)
+  bool adds_offset_in_place = false;          ///< forward dequantization of the statistics (< 0.50: in place)
+  // torch
+  bool math_for_grouped_heads = false;  ///< only flash knows enable_gqa; others fall to math (2.5 to 2.8)
+  bool prefers_cudnn_attention = true;  ///< on compute capability 9.0 (>= 2.9)
+};
+
+inline Behavior behavior_of(const Stack& stack) {
+  Behavior b;
+  b.asks_for_grouped_heads = stack.transformers >= Version{4, 54, 0} && stack.torch >= Version{2, 5, 0};
+  b.makes_attention_inputs_contiguous =
+      stack.transformers >= Version{4, 48, 0} && stack.transformers < Version{4, 54, 0};
+  b.masks_are_boolean = stack.transformers >= Version{4, 53, 0};
+  b.keeps_original_frequencies = stack.transformers >= Version{5, 0, 0};
+  b.casts_quantized_bias_for_good = stack.bitsandbytes >= Version{0, 48, 0};
+  b.copies_second_code = stack.bitsandbytes >= Version{0, 46, 0};
+  b.adds_offset_in_place = stack.bitsandbytes < Version{0, 50, 0};
+  b.math_for_grouped_heads = stack.torch < Version{2, 9, 0};
+  b.prefers_cudnn_attention = stack.torch >= Version{2, 9, 0};
+  return b;
+}
+
+}  // namespace qwenplan::emulate

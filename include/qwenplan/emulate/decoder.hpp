@@ -1,0 +1,136 @@
+#pragma once
+
+#include <cstdint>
+#include <utility>
+#include <vector>
+
+#include "qwenplan/emulate/attention.hpp"
+#include "qwenplan/emulate/experts.hpp"
+#include "qwenplan/emulate/linear.hpp"
+
+namespace qwenplan::emulate {
+
+/// The weights of one decoder layer.
+struct DecoderLayer {
+  Linear q, k, v, o;
+  Tensor q_norm, k_norm;
+  Linear gate, up, down;
+  ExpertWeights experts;
+  Tensor norm[4];  ///< input, post-attention; Gemma 2: also before and after the MLP
+};
+
+/// What a forward of the model holds besides the hidden states.
+struct Surroundings {
+  Tensor positions, cos, sin, mask, sliding_mask;
+};
+
+/// RMSNorm as Qwen, Llama and Mistral write it: in fp32, the weight multiplied in the input's type.
+inline Tensor rms_norm(Tape& t, const Tensor& weight, const Tensor& input, std::int64_t groups) {
+  const DType dtype = input.dtype();
+  Tensor x = cast(t, input, DType::fp32);
+  Tensor variance = square(t, x);
+  variance = mean(t, variance, groups);
+  {
+    const Tensor root = rsqrt(t, add_scalar(t, variance));
+    x = mul(t, x, root);
+  }
+  const Tensor back = cast(t, x, dtype);
+  return mul(t, weight, back);
+}
+
+/// Gemma's RMSNorm: the weight is one plus its parameter, and all of it is in fp32.
+inline Tensor gemma_norm(Tape& t, const Tensor& weight, const Tensor& input, std::int64_t groups) {
+  const DType dtype = input.dtype();
+  Tensor x = cast(t, input, DType::fp32);
+  {
+    Tensor root = square(t, x);
+    root = mean(t, root, groups);
+    root = add_scalar(t, root);
+    root = rsqrt(t, root);
+    x = mul(t, x, root);
+  }
+  {
+    Tensor factor = cast(t, weight, DType::fp32);
+    factor = add_scalar(t, factor);
+    x = mul(t, x, factor);
+  }
+  return cast(t, x, dtype);
+}
+
+inline Tensor norm(Tape& t, const Setting& s, const Tensor& weight, const Tensor& input, std::int64_t groups) {
+  return s.model.architecture == Architecture::gemma2 ? gemma_norm(t, weight, input, groups)
+                                                      : rms_norm(t, weight, input, groups);
+}
+
+/// Rotary position embedding of one of query and key.
+inline Tensor rotate(Tape& t, const Tensor& x, const Surroundings& around) {
+  const Tensor straight = mul(t, x, around.cos);
+  const Tensor turned = mul(t, rotate_half(t, x), around.sin);
+  return add(t, straight, turned);
+}
+
+inline Tensor self_attention(Tape& t, Setting& s, DecoderLayer& layer, const Tensor& x, const Surroundings& around,
+                             const Tensor& mask) {
+  const Model& m = s.model;
+  const auto project = [&](Linear& linear, const Tensor& norm_weight, std::int64_t heads) {
+    Tensor y = reordered_view(t, run_linear(t, s, linear, x));
+    if (norm_weight) y = rms_norm(t, norm_weight, y, s.tokens() * heads);
+    return y;
+  };
+  Tensor q = project(layer.q, layer.q_norm, m.heads);
+  Tensor k = project(layer.k, layer.k_norm, m.kv_heads);
+  // The gradient of the value comes back from a fused kernel in the projection's own order.
+  Tensor v = run_linear(t, s, layer.v, x);
+  const bool is_eager = s.run.attention == Attention::eager;
+  if (is_eager) v = reordered_view(t, v);
+  {
+    Tensor q_turned = rotate(t, q, around);
+    Tensor k_turned = rotate(t, k, around);
+    q = std::move(q_turned);
+    k = std::move(k_turned);
+  }
+  Tensor out;
+  if (is_eager) {
+    out = eager_attention(t, s, q, k, v, mask);
+  } else {
+    const Tensor value = autocast(t, s, v);
+    const Tensor key = autocast(t, s, k);
+    const Tensor query = autocast(t, s, q);
+    const AttentionKernel kernel = attention_kernel(s, query.dtype(), static_cast<bool>(mask));
+    out = fused_attention(t, s, kernel, query, key, value, mask);
+  }
+  return run_linear(t, s, layer.o, out);
+}
+
+inline Tensor mlp(Tape& t, Setting& s, DecoderLayer& layer, const Tensor& x) {
+  Tensor product;
+  {
+    Tensor activated;
+    {
+      const Tensor gate = run_linear(t, s, layer.gate, x);
+      activated = silu(t, gate);
+    }
+    const Tensor up = run_linear(t, s, layer.up, x);
+    product = mul(t, activated, up);
+  }
+  return run_linear(t, s, layer.down, product);
+}
+
+inline Tensor decoder_layer(Tape& t, Setting& s, DecoderLayer& layer, const Tensor& input, const Surroundings& around,
+                            std::int64_t index) {
+  const bool gemma = s.model.architecture == Architecture::gemma2;
+  const Tensor& mask = gemma && index % 2 == 0 ? around.sliding_mask : around.mask;
+  const std::int64_t rows = s.tokens();
+  Tensor residual = input;
+  Tensor x = norm(t, s, layer.norm[0], residual, rows);
+  x = self_attention(t, s, layer, x, around, mask);
+  if (gemma) x = norm(t, s, layer.norm[1], x, rows);
+  x = add(t, residual, x);
+  residual = x;
+  x = norm(t, s, layer.norm[gemma ? 2 : 1], x, rows);
+  x = layer.experts.router ? run_experts(t, s, layer.experts, x) : mlp(t, s, layer, x);
+  if (gemma) x = norm(t, s, layer.norm[3], x, rows);
+  return add(t, residual, x);
+}
+
+}  // namespace qwenplan::emulate

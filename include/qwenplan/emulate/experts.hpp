@@ -1,0 +1,103 @@
+#pragma once
+
+#include <cstdint>
+#include <utility>
+
+#include "qwenplan/emulate/setting.hpp"
+
+namespace qwenplan::emulate {
+
+/// The weights of a sparse MLP: all experts in two stacked tensors, as transformers 5 holds them.
+struct ExpertWeights {
+  Tensor router;   ///< [experts, hidden]
+  Tensor gate_up;  ///< [experts, 2 * ffn, hidden]
+  Tensor down;     ///< [experts, hidden, ffn]
+};
+
+namespace gradient {
+
+/// x[index]: zeros of x, and a copy of them with the gradient put in.
+inline void picked(Tape& t, const Node& n, const Tensor& grad, Tensor* out) {
+  const Tensor zeros = t.allocate(n.input_elements[0], grad.dtype());
+  out[0] = t.allocate(n.input_elements[0], grad.dtype());
+}
+/// grouped_mm(x, w): the input's gradient, then the weight's.
+inline void grouped(Tape& t, const Node& n, const Tensor& grad, Tensor* out) {
+  for (int i = 0; i < 2; ++i)
+    if (n.input[i] != Tensor::kNone) out[i] = t.allocate(n.input_elements[i], grad.dtype());
+}
+
+}  // namespace gradient
+
+inline Tensor pick(Tape& t, const Tensor& x, const Tensor& index, std::int64_t elements) {
+  auto op = t.record(gradient::picked, {&x});
+  op.save(index);
+  return op.result(t.allocate(elements, x.dtype()));
+}
+
+inline Tensor grouped_matmul(Tape& t, const Tensor& x, const Tensor& weight, const Tensor& offsets,
+                             std::int64_t elements) {
+  auto op = t.record(gradient::grouped, {&x, &weight});
+  if (weight.requires_grad()) op.save(x);
+  if (x.requires_grad()) op.save(weight);
+  op.save(offsets);
+  return op.result(t.allocate(elements, x.dtype()));
+}
+
+/// The sparse MLP of Qwen3-MoE with transformers' grouped matrix products: every token is copied
+/// once for each expert that it visits, sorted by expert. Which expert it is does not matter.
+inline Tensor run_experts(Tape& t, Setting& s, const ExpertWeights& w, const Tensor& x) {
+  const Experts& e = *s.model.experts;
+  const std::int64_t tokens = s.tokens();
+  const std::int64_t visits = tokens * e.per_token;
+  const std::int64_t hidden = s.model.hidden;
+
+  const Tensor router_logits = linear(t, s, x, w.router, {}, e.count);
+  Tensor scores, chosen;
+  {
+    Tensor probabilities = softmax(t, cast(t, router_logits, DType::fp32), DType::fp32);
+    auto top = t.record(gradient::picked, {&probabilities});
+    Tensor value = t.allocate(visits, DType::fp32);
+    chosen = t.allocate(visits, DType::int64);
+    top.save(chosen);
+    value = top.result(std::move(value));
+    scores = cast(t, value, router_logits.dtype());
+  }
+  const Tensor sorted = t.allocate(visits, DType::int64);
+  const Tensor order = t.allocate(visits, DType::int64);
+  Tensor selected;
+  {
+    const Tensor rows = t.allocate(visits, DType::int64);
+    selected = pick(t, x, rows, visits * hidden);
+  }
+  const Tensor weights = pick(t, scores, order, visits);
+  const Tensor narrow = t.allocate(visits, DType::int32);
+  const Tensor counts = t.allocate(e.count, DType::int32);
+  const Tensor offsets = t.allocate(e.count, DType::int32);
+
+  Tensor product;
+  {
+    const Tensor in = autocast(t, s, selected);
+    const Tensor gate_up_weight = autocast(t, s, w.gate_up);
+    product = grouped_matmul(t, in, gate_up_weight, offsets, visits * 2 * e.ffn);
+  }
+  {
+    auto split = t.record(gradient::passed, {&product});
+    split.joins_parts();
+    const Tensor part = split.result(product.viewed(visits * e.ffn));
+    const Tensor activated = silu(t, part);
+    product = mul(t, activated, part);
+  }
+  {
+    const Tensor down_weight = autocast(t, s, w.down);
+    product = grouped_matmul(t, product, down_weight, offsets, visits * hidden);
+  }
+  const Tensor weighted = mul(t, product, weights);
+  const Tensor inverse = t.allocate(visits, DType::int64);
+  { const Tensor range = t.allocate(visits, DType::int64); }
+  const Tensor back = pick(t, weighted, inverse, visits * hidden);
+  auto sum = t.record(gradient::widened, {&back});
+  return sum.result(t.allocate(tokens * hidden, back.dtype()));
+}
+
+}  // namespace qwenplan::emulate

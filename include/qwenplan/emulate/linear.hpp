@@ -1,0 +1,103 @@
+#pragma once
+
+#include <cstdint>
+#include <utility>
+
+#include "qwenplan/emulate/setting.hpp"
+
+namespace qwenplan::emulate {
+
+/// The statistics of a quantized weight (bitsandbytes' QuantState).
+struct QuantState {
+  Tensor absmax;         ///< fp32 per block of 64; 8 bits with double quantization
+  Tensor code;           ///< the 16 values of the 4-bit format
+  Tensor second_absmax;  ///< fp32 per 256 statistics, with double quantization
+  Tensor second_code;
+  Tensor offset;
+  bool nested = false;
+};
+
+/// A linear layer as the model holds it: dense or quantized, with an adapter or without.
+struct Linear {
+  std::int64_t inputs = 0;
+  std::int64_t outputs = 0;
+  Tensor weight;  ///< packed bytes where it is quantized
+  Tensor bias;
+  bool is_quantized = false;
+  QuantState state;
+  Tensor lora_a, lora_b;
+};
+
+namespace gradient {
+
+/// grad @ dequantized weight. size: elements of the weight, statistics where they are nested.
+inline void through_quantized(Tape& t, const Node& n, const Tensor& grad, Tensor* out) {
+  Tensor weight;
+  {
+    const Tensor absmax = n.size[1] > 0 ? t.allocate(n.size[1], DType::fp32) : Tensor();
+    weight = t.allocate(n.size[0], grad.dtype());
+  }
+  out[0] = t.allocate(n.input_elements[0], grad.dtype());
+}
+
+}  // namespace gradient
+
+/// bitsandbytes' Linear4bit: the input goes to the compute type, the weight is dequantized for this
+/// one product, and the output returns to the input's type.
+inline Tensor quantized_linear(Tape& t, Setting& s, Linear& layer, const Tensor& x) {
+  const DType compute = s.run.half;
+  Tensor in, bias;
+  if (s.behavior.casts_quantized_bias_for_good) {
+    in = cast(t, x, compute);
+    if (layer.bias && layer.bias.dtype() != compute) layer.bias = t.allocate(layer.outputs, compute, Term::weights);
+    bias = layer.bias;
+  } else {
+    if (layer.bias && layer.bias.dtype() != x.dtype()) layer.bias = t.allocate(layer.outputs, x.dtype(), Term::weights);
+    in = cast(t, x, compute);
+    if (layer.bias) bias = cast(t, layer.bias, compute);
+  }
+  const std::int64_t elements = layer.inputs * layer.outputs;
+  auto op = t.record(gradient::through_quantized, {&in});
+  op.sizes(elements, layer.state.nested ? layer.state.absmax.elements() : 0);
+  Tensor product;
+  {
+    Tensor absmax;
+    if (layer.state.nested) {
+      absmax = t.allocate(layer.state.absmax.elements(), DType::fp32);
+      if (!s.behavior.adds_offset_in_place) absmax = t.allocate(layer.state.absmax.elements(), DType::fp32);
+    }
+    Tensor weight = t.allocate(elements, compute);
+    if (s.behavior.adds_offset_in_place) absmax.reset();
+    product = t.allocate(s.tokens() * layer.outputs, compute);
+  }
+  return cast(t, op.result(std::move(product)), x.dtype());
+}
+
+/// The layer and its adapter (PEFT's lora.Linear and lora.Linear4bit).
+inline Tensor run_linear(Tape& t, Setting& s, Linear& layer, const Tensor& x) {
+  Tensor result = layer.is_quantized ? quantized_linear(t, s, layer, x)
+                                     : linear(t, s, x, layer.weight, layer.bias, layer.outputs);
+  if (!layer.lora_a) return result;
+  const DType result_dtype = result.dtype();
+  if (layer.is_quantized) result = clone(t, result);
+  // A quantized layer leaves the cast of its input to autocast; a dense one always casts.
+  const bool casts = !layer.is_quantized || !s.run.autocasts;
+  const Tensor in = casts ? cast(t, x, layer.lora_a.dtype()) : x;
+  Tensor low;
+  if (s.run.lora_dropout > 0) {
+    const Tensor dropped = dropout(t, in);
+    low = linear(t, s, dropped, layer.lora_a, {}, s.run.lora_rank);
+  } else {
+    low = linear(t, s, in, layer.lora_a, {}, s.run.lora_rank);
+  }
+  Tensor up = linear(t, s, low, layer.lora_b, {}, layer.outputs);
+  low.reset();
+  Tensor delta = scale(t, up);
+  up.reset();
+  if (layer.is_quantized && !s.run.autocasts) delta = cast(t, delta, result_dtype);
+  result = add(t, result, delta);
+  delta.reset();
+  return cast(t, result, result_dtype);
+}
+
+}  // namespace qwenplan::emulate

@@ -1,0 +1,221 @@
+#pragma once
+
+#include <algorithm>
+#include <cstdint>
+#include <utility>
+
+#include "qwenplan/emulate/tape.hpp"
+
+/// The ATen operations that a decoder is made of: what each allocates forward, saves, and allocates
+/// backward, in the order of PyTorch's own formulas (tools/autograd/derivatives.yaml).
+namespace qwenplan::emulate {
+
+constexpr bool is_half(DType dtype) { return dtype == DType::fp16 || dtype == DType::bf16; }
+
+/// The format of a mixed element-wise result.
+constexpr DType promoted(DType a, DType b) {
+  if (a == b) return a;
+  if (a == DType::fp32 || b == DType::fp32) return DType::fp32;
+  if (is_half(a) && is_half(b)) return DType::fp32;
+  return is_half(a) ? a : b;
+}
+
+namespace gradient {
+
+inline void copied(Tape& t, const Node& n, const Tensor& grad, Tensor* out) {
+  out[0] = t.allocate(grad.elements(), n.input_dtype[0]);
+}
+/// One output of the input's shape in the gradient's format: mean, embedding, slices, repeats.
+inline void widened(Tape& t, const Node& n, const Tensor& grad, Tensor* out) {
+  out[0] = t.allocate(n.input_elements[0], grad.dtype());
+}
+inline void passed(Tape&, const Node& n, const Tensor& grad, Tensor* out) {
+  for (int i = 0; i < Node::kInputs; ++i)
+    if (n.input[i] != Tensor::kNone) out[i] = grad;
+}
+/// x * x: grad * (2 * x.pow(1)).
+inline void squared(Tape& t, const Node& n, const Tensor& grad, Tensor* out) {
+  Tensor power = t.allocate(n.input_elements[0], grad.dtype());
+  Tensor scaled = t.allocate(n.input_elements[0], grad.dtype());
+  out[0] = t.allocate(n.input_elements[0], grad.dtype());
+}
+/// 1 / sqrt(x): -0.5 * grad * result.pow(3).
+inline void inverse_root(Tape& t, const Node&, const Tensor& grad, Tensor* out) {
+  Tensor power = t.allocate(grad.elements(), grad.dtype());
+  Tensor scaled = t.allocate(grad.elements(), grad.dtype());
+  out[0] = t.allocate(grad.elements(), grad.dtype());
+}
+inline void multiplied(Tape& t, const Node& n, const Tensor& grad, Tensor* out) {
+  if (n.input[1] != Tensor::kNone) out[1] = t.allocate(grad.elements(), promoted(grad.dtype(), n.input_dtype[0]));
+  if (n.input[0] != Tensor::kNone) out[0] = t.allocate(grad.elements(), promoted(grad.dtype(), n.input_dtype[1]));
+}
+/// One output of the gradient's size: silu, tanh, softmax, dropout, a factor from the host.
+inline void elementwise(Tape& t, const Node&, const Tensor& grad, Tensor* out) {
+  out[0] = t.allocate(grad.elements(), grad.dtype());
+}
+/// x @ w^T: the weight's gradient first. sizes: rows, inputs, outputs.
+inline void matrix(Tape& t, const Node& n, const Tensor& grad, Tensor* out) {
+  if (n.input[1] != Tensor::kNone) out[1] = t.allocate(n.input_elements[1], grad.dtype());
+  if (n.input[0] != Tensor::kNone) out[0] = t.allocate(n.input_elements[0], grad.dtype());
+}
+inline void matrix_with_bias(Tape& t, const Node& n, const Tensor& grad, Tensor* out) {
+  for (int i = 0; i < Node::kInputs; ++i)
+    if (n.input[i] != Tensor::kNone) out[i] = t.allocate(n.input_elements[i], grad.dtype());
+}
+/// Both halves of a concatenation are views of the gradient.
+inline void joined(Tape&, const Node&, const Tensor& grad, Tensor* out) {
+  out[0] = grad.viewed(grad.elements() / 2);
+  out[1] = grad.viewed(grad.elements() / 2);
+}
+/// a @ b in batches: both inputs' gradients, the first one's first.
+inline void batched(Tape& t, const Node& n, const Tensor& grad, Tensor* out) {
+  if (n.input[0] != Tensor::kNone) out[0] = t.allocate(n.input_elements[0], grad.dtype());
+  if (n.input[1] != Tensor::kNone) out[1] = t.allocate(n.input_elements[1], grad.dtype());
+}
+
+}  // namespace gradient
+
+/// x.to(dtype): the tensor itself where nothing changes.
+inline Tensor cast(Tape& t, const Tensor& x, DType dtype) {
+  if (x.dtype() == dtype) return x;
+  auto op = t.record(gradient::copied, {&x});
+  return op.result(t.allocate(x.elements(), dtype));
+}
+
+/// A contiguous copy; `x` itself never stands in for it. Its gradient passes through.
+inline Tensor clone(Tape& t, const Tensor& x) {
+  auto op = t.record(gradient::passed, {&x});
+  return op.result(t.allocate(x.elements(), x.dtype()));
+}
+
+/// A view whose gradient arrives in another memory order and has to be copied back.
+inline Tensor reordered_view(Tape& t, const Tensor& x) {
+  auto op = t.record(gradient::copied, {&x});
+  return op.result(x);
+}
+
+inline Tensor square(Tape& t, const Tensor& x) {
+  auto op = t.record(gradient::squared, {&x});
+  op.save(x);
+  return op.result(t.allocate(x.elements(), x.dtype()));
+}
+
+/// Mean over groups of elements: `count` results.
+inline Tensor mean(Tape& t, const Tensor& x, std::int64_t count) {
+  auto op = t.record(gradient::widened, {&x});
+  return op.result(t.allocate(count, x.dtype()));
+}
+
+inline Tensor add_scalar(Tape& t, const Tensor& x) {
+  auto op = t.record(gradient::passed, {&x});
+  return op.result(t.allocate(x.elements(), x.dtype()));
+}
+
+/// A number times a tensor; the number lives on the host.
+inline Tensor scale(Tape& t, const Tensor& x) {
+  auto op = t.record(gradient::elementwise, {&x});
+  return op.result(t.allocate(x.elements(), x.dtype()));
+}
+
+inline Tensor rsqrt(Tape& t, const Tensor& x) {
+  auto op = t.record(gradient::inverse_root, {&x});
+  Tensor out = t.allocate(x.elements(), x.dtype());
+  op.save(out);
+  return op.result(std::move(out));
+}
+
+inline Tensor mul(Tape& t, const Tensor& a, const Tensor& b) {
+  auto op = t.record(gradient::multiplied, {&a, &b});
+  if (a.requires_grad()) op.save(b);
+  if (b.requires_grad()) op.save(a);
+  return op.result(t.allocate(std::max(a.elements(), b.elements()), promoted(a.dtype(), b.dtype())));
+}
+
+inline Tensor add(Tape& t, const Tensor& a, const Tensor& b) {
+  auto op = t.record(gradient::passed, {&a, &b});
+  return op.result(t.allocate(std::max(a.elements(), b.elements()), promoted(a.dtype(), b.dtype())));
+}
+
+inline Tensor silu(Tape& t, const Tensor& x) {
+  auto op = t.record(gradient::elementwise, {&x});
+  op.save(x);
+  return op.result(t.allocate(x.elements(), x.dtype()));
+}
+
+/// gelu of either kind saves its input, as silu does.
+inline Tensor gelu(Tape& t, const Tensor& x) { return silu(t, x); }
+
+inline Tensor tanh(Tape& t, const Tensor& x) {
+  auto op = t.record(gradient::elementwise, {&x});
+  Tensor out = t.allocate(x.elements(), x.dtype());
+  op.save(out);
+  return op.result(std::move(out));
+}
+
+/// Softmax into `dtype`; a half-precision input of another format than fp16 is copied first.
+inline Tensor softmax(Tape& t, const Tensor& x, DType dtype) {
+  Tensor in = x.dtype() == DType::fp16 && dtype == DType::fp32 ? x : cast(t, x, dtype);
+  auto op = t.record(gradient::elementwise, {&in});
+  Tensor out = t.allocate(x.elements(), dtype);
+  op.save(out);
+  return op.result(std::move(out));
+}
+
+/// x[rows, inputs] @ w[outputs, inputs]^T without autocast, and a bias where there is one.
+inline Tensor linear(Tape& t, const Tensor& x, const Tensor& weight, const Tensor& bias, std::int64_t rows,
+                     std::int64_t outputs) {
+  if (bias) {
+    auto op = t.record(gradient::matrix_with_bias, {&x, &weight, &bias});
+    if (weight.requires_grad()) op.save(x);
+    if (x.requires_grad()) op.save(weight);
+    return op.result(t.allocate(rows * outputs, x.dtype()));
+  }
+  auto op = t.record(gradient::matrix, {&x, &weight});
+  if (x.requires_grad()) op.save(weight);
+  if (weight.requires_grad()) op.save(x);
+  return op.result(t.allocate(rows * outputs, x.dtype()));
+}
+
+inline Tensor embedding(Tape& t, const Tensor& weight, const Tensor& ids, std::int64_t width) {
+  auto op = t.record(gradient::widened, {&weight});
+  op.save(ids);
+  return op.result(t.allocate(ids.elements() * width, weight.dtype()));
+}
+
+/// Fused dropout: one byte per element tells what was dropped.
+inline Tensor dropout(Tape& t, const Tensor& x) {
+  auto op = t.record(gradient::elementwise, {&x});
+  Tensor out = t.allocate(x.elements(), x.dtype());
+  Tensor mask = t.allocate(x.elements(), DType::boolean);
+  op.save(mask);
+  return op.result(std::move(out));
+}
+
+/// torch.cat((-x2, x1), dim=-1) of the two halves of the last dimension.
+inline Tensor rotate_half(Tape& t, const Tensor& x) {
+  const std::int64_t half = x.elements() / 2;
+  auto first = t.record(gradient::widened, {&x});
+  const Tensor x1 = first.result(x.viewed(half));
+  auto second = t.record(gradient::widened, {&x});
+  const Tensor x2 = second.result(x.viewed(half));
+  auto negation = t.record(gradient::elementwise, {&x2});
+  const Tensor minus = negation.result(t.allocate(half, x.dtype()));
+  auto join = t.record(gradient::joined, {&minus, &x1});
+  return join.result(t.allocate(x.elements(), x.dtype()));
+}
+
+/// K or V expanded from the key/value heads to all heads.
+inline Tensor repeat_heads(Tape& t, const Tensor& x, std::int64_t times) {
+  if (times == 1) return x;
+  auto op = t.record(gradient::widened, {&x});
+  return op.result(t.allocate(x.elements() * times, x.dtype()));
+}
+
+inline Tensor batched_matmul(Tape& t, const Tensor& a, const Tensor& b, std::int64_t elements) {
+  auto op = t.record(gradient::batched, {&a, &b});
+  if (b.requires_grad()) op.save(a);
+  if (a.requires_grad()) op.save(b);
+  return op.result(t.allocate(elements, a.dtype()));
+}
+
+}  // namespace qwenplan::emulate

@@ -1,0 +1,50 @@
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+#include "qwenplan/describe/model.hpp"
+#include "qwenplan/describe/run.hpp"
+#include "qwenplan/emulate/behavior.hpp"
+#include "qwenplan/emulate/operations.hpp"
+
+namespace qwenplan::emulate {
+
+/// What every part of the emulation looks at: the model, the run, the libraries, the card, and the
+/// autocast cache of the forward that is running.
+struct Setting {
+  const Model& model;
+  const Run& run;
+  Behavior behavior;
+  int compute_capability = 80;
+
+  /// Copies in half precision that autocast made of trainable fp32 weights in this forward.
+  std::vector<Tensor> autocast_copies;
+
+  std::int64_t tokens() const { return run.tokens(); }
+};
+
+/// What autocast does to an argument of a matrix operation: fp32 becomes half precision, and the
+/// copy of a trainable weight is made once a forward and kept to its end.
+inline Tensor autocast(Tape& t, Setting& s, const Tensor& x) {
+  if (!s.run.autocasts || x.dtype() == s.run.half || (x.dtype() != DType::fp32 && !is_half(x.dtype()))) return x;
+  const bool caches = x.dtype() == DType::fp32 && t.is_parameter(x) && t.mode() != Tape::Mode::silent;
+  if (!caches) return cast(t, x, s.run.half);
+  const std::size_t index = t.leaf_number(x);
+  if (s.autocast_copies.size() <= index) s.autocast_copies.resize(index + 1);
+  Tensor& copy = s.autocast_copies[index];
+  if (!copy) copy = cast(t, x, s.run.half);
+  return copy;
+}
+
+/// torch.nn.functional.linear, under autocast where the run has it.
+inline Tensor linear(Tape& t, Setting& s, const Tensor& x, const Tensor& weight, const Tensor& bias,
+                     std::int64_t outputs) {
+  // The arguments are cast from the last to the first.
+  const Tensor b = bias ? autocast(t, s, bias) : Tensor();
+  const Tensor w = autocast(t, s, weight);
+  const Tensor in = autocast(t, s, x);
+  return linear(t, in, w, b, s.tokens(), outputs);
+}
+
+}  // namespace qwenplan::emulate

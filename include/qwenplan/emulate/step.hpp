@@ -1,0 +1,196 @@
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <utility>
+#include <vector>
+
+#include "qwenplan/describe/model.hpp"
+#include "qwenplan/describe/run.hpp"
+#include "qwenplan/describe/stack.hpp"
+#include "qwenplan/emulate/decoder.hpp"
+#include "qwenplan/emulate/loss.hpp"
+#include "qwenplan/emulate/optimizer.hpp"
+#include "qwenplan/emulate/weights.hpp"
+
+namespace qwenplan {
+namespace emulate {
+
+/// A causal language model in training: its weights, and the forward of transformers' *ForCausalLM.
+class Training : public Tape::Recompute {
+ public:
+  Training(Tape& tape, Setting& setting) : t_(tape), s_(setting), optimizer_(setting.run.optimizer) {
+    tape.set_recompute(this);
+  }
+
+  void load() { weights_ = load_weights(t_, s_); }
+  void prepare() { prepare_weights(t_, s_, weights_); }
+
+  void make_inputs() {
+    t_.set_term(Term::inputs);
+    ids_ = t_.allocate(s_.tokens(), DType::int64);
+    labels_ = t_.allocate(s_.tokens(), DType::int64);
+    if (s_.run.is_padded) padding_ = t_.allocate(s_.tokens(), DType::int64);
+  }
+
+  void micro_step(int step, int micro) {
+    t_.enter(Phase::forward, step, micro);
+    Tensor logits = forward();
+    t_.enter(Phase::loss, step, micro);
+    Tensor loss = causal_lm_loss(t_, s_, logits);
+    leave_autocast();
+    t_.enter(Phase::backward, step, micro);
+    if (!s_.run.keeps_outputs) logits.reset();
+    backward(loss);
+  }
+
+  void optimizer_step(int step) {
+    t_.enter(Phase::step, step, 0);
+    clip_gradients(t_);
+    optimizer_.step(t_);
+    for (Leaf& leaf : t_.leaves()) leaf.grad.reset();
+  }
+
+  Tensor run(Tape& tape, std::int32_t index, const Tensor& input) override {
+    Tensor out = decoder_layer(tape, s_, weights_.layers[static_cast<std::size_t>(index)], input, around_, index);
+    leave_autocast();
+    return out;
+  }
+
+ private:
+  /// To the logits; what belongs to the model's body ends with it.
+  Tensor forward() {
+    const Model& m = s_.model;
+    t_.set_term(Term::activations);
+    const Tensor hidden = body();
+    t_.set_term(Term::logits);
+    Tensor logits = linear(t_, s_, hidden, weights_.head, {}, m.vocabulary);
+    if (m.architecture == Architecture::gemma2) {
+      logits = scale(t_, logits);
+      logits = tanh(t_, logits);
+      logits = scale(t_, logits);
+    }
+    return logits;
+  }
+
+  Tensor body() {
+    const Model& m = s_.model;
+    Tensor embedded = embedding(t_, weights_.embedding, ids_, m.hidden);
+    if (m.architecture == Architecture::gemma2) embedded = mul(t_, embedded, weights_.normalizer);
+    if (asks_inputs_for_gradients()) embedded = t_.require_grad(std::move(embedded));
+    surround(embedded.dtype());
+    Tensor hidden = embedded;
+    for (std::size_t i = 0; i < weights_.layers.size(); ++i) {
+      const auto index = static_cast<std::int32_t>(i);
+      const auto layer = [this, index](Tape& tape, const Tensor& x) {
+        return decoder_layer(tape, s_, weights_.layers[static_cast<std::size_t>(index)], x, around_, index);
+      };
+      if (!s_.run.checkpoints) {
+        hidden = layer(t_, hidden);
+      } else if (s_.run.checkpoints_reentrant) {
+        hidden = t_.checkpoint_reentrant(layer, hidden, {}, index);
+      } else {
+        hidden = t_.checkpoint(layer, hidden, {&around_.positions}, index);
+      }
+    }
+    hidden = norm(t_, s_, weights_.final_norm, hidden, s_.tokens());
+    if (!s_.run.checkpoints) around_.positions.reset();
+    return hidden;
+  }
+
+  bool asks_inputs_for_gradients() const {
+    return s_.run.checkpoints && s_.run.has_adapters() && !weights_.embedding.requires_grad();
+  }
+
+  /// Position ids, rotary tables and masks: once a forward.
+  void surround(DType dtype) {
+    const std::int64_t length = s_.run.length;
+    const std::int64_t width = s_.model.head_dim;
+    around_ = {};
+    {
+      const Tensor range = t_.allocate(length, DType::int64);
+      around_.positions = t_.allocate(length, DType::int64);
+    }
+    const bool gemma = s_.model.architecture == Architecture::gemma2;
+    if (s_.run.attention == Attention::eager || s_.run.is_padded) {
+      around_.mask = causal_mask(dtype);
+      if (gemma) around_.sliding_mask = causal_mask(dtype);
+    }
+    Tensor angles;
+    {
+      const Tensor positions = t_.allocate(length, DType::fp32);
+      angles = t_.allocate(length * width / 2, DType::fp32);
+    }
+    const Tensor both = t_.allocate(length * width, DType::fp32);
+    Tensor cos = t_.allocate(length * width, DType::fp32);
+    cos = t_.allocate(length * width, DType::fp32);  // times the attention scaling
+    Tensor sin = t_.allocate(length * width, DType::fp32);
+    sin = t_.allocate(length * width, DType::fp32);
+    around_.cos = cast(t_, cos, dtype);
+    around_.sin = cast(t_, sin, dtype);
+  }
+
+  /// The additive mask of eager attention, [1, 1, length, length].
+  Tensor causal_mask(DType dtype) {
+    const std::int64_t length = s_.run.length;
+    const Tensor one = t_.allocate(1, DType::int64);
+    const Tensor two = t_.allocate(1, DType::int64);
+    Tensor rows = t_.allocate(length, DType::int64);
+    rows = t_.allocate(length, DType::int64);
+    Tensor columns = t_.allocate(length, DType::int64);
+    columns = t_.allocate(length, DType::int64);
+    const Tensor allowed = t_.allocate(length * length, DType::boolean);
+    const Tensor zero = t_.allocate(1, dtype);
+    const Tensor lowest = t_.allocate(1, dtype);
+    return t_.allocate(length * length, dtype);
+  }
+
+  void leave_autocast() { s_.autocast_copies.clear(); }
+
+  void backward(Tensor& loss) {
+    t_.set_term(Term::temporary);
+    t_.backward(loss);
+    loss.reset();
+    t_.forget();
+    around_ = {};
+  }
+
+  Tape& t_;
+  Setting& s_;
+  Weights weights_;
+  Optimizer optimizer_;
+  Surroundings around_;
+  Tensor ids_, labels_, padding_;
+};
+
+}  // namespace emulate
+
+/// A fine-tuning run on shapes alone: loading, preparation, and two optimizer steps. The first step
+/// makes the optimizer's states, the second finds them; with accumulation each step has a first and
+/// a last micro-step, since more of them change nothing.
+///
+/// `compute_capability` is the card's, as 86 for 8.6: it decides which kernels run.
+inline Trace trace(const Model& model, const Run& run, const Stack& stack, int compute_capability) {
+  using namespace emulate;
+  Tape tape(static_cast<std::size_t>(model.layers) * 2400 + 4000);
+  Setting setting{model, run, behavior_of(stack), compute_capability, {}};
+  Training training(tape, setting);
+  tape.enter(Phase::load, 0, 0);
+  training.load();
+  tape.enter(Phase::prepare, 0, 0);
+  training.prepare();
+  training.make_inputs();
+  for (int step = 1; step <= 2; ++step) {
+    if (run.accumulation > 1) {
+      training.micro_step(step, 1);
+      training.micro_step(step, 2);
+    } else {
+      training.micro_step(step, 0);
+    }
+    training.optimizer_step(step);
+  }
+  tape.enter(Phase::save, 2, 0);
+  return tape.take_trace();
+}
+
+}  // namespace qwenplan

@@ -1,0 +1,577 @@
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <initializer_list>
+#include <utility>
+#include <vector>
+
+#include "qwenplan/describe/dtype.hpp"
+#include "qwenplan/emulate/trace.hpp"
+
+namespace qwenplan::emulate {
+
+class Tape;
+
+/// A tensor without values: so many elements of a format, and a share of a storage. The storage is
+/// freed when its last share goes. Views are copies of the handle: they share.
+class Tensor {
+ public:
+  Tensor() = default;
+  Tensor(const Tensor& other);
+  Tensor(Tensor&& other) noexcept;
+  Tensor& operator=(const Tensor& other);
+  Tensor& operator=(Tensor&& other) noexcept;
+  ~Tensor() { reset(); }
+
+  void reset();
+  explicit operator bool() const { return tape_ != nullptr; }
+
+  std::int64_t elements() const { return elements_; }
+  DType dtype() const { return dtype_; }
+  std::uint32_t storage() const { return storage_; }
+  /// The node that made it, a code of a leaf, or `kNone`.
+  std::int32_t node() const { return node_; }
+  bool requires_grad() const { return node_ != kNone; }
+  /// The same storage seen with another number of elements.
+  Tensor viewed(std::int64_t elements) const {
+    Tensor view(*this);
+    view.elements_ = elements;
+    return view;
+  }
+  /// The same storage outside the graph.
+  Tensor detached() const {
+    Tensor view(*this);
+    view.node_ = kNone;
+    return view;
+  }
+
+  static constexpr std::int32_t kNone = -1;
+
+ private:
+  friend class Tape;
+  Tape* tape_ = nullptr;
+  std::int64_t elements_ = 0;
+  std::uint32_t storage_ = 0;
+  std::int32_t node_ = kNone;
+  DType dtype_ = DType::fp32;
+};
+
+/// A leaf of the graph: a weight, or an input that was told to require a gradient.
+struct Leaf {
+  Tensor value;
+  Tensor grad;
+  Tensor arriving;           ///< contributions of this backward pass, until all have come
+  std::int32_t expected = 0; ///< uses in the forward whose contributions are still to come
+  bool trainable = false;
+};
+
+/// One operation in the graph: what its backward needs, and where its gradients go.
+struct Node {
+  using Backward = void (*)(Tape& tape, const Node& node, const Tensor& grad, Tensor* out);
+  static constexpr int kInputs = 3;
+
+  Backward backward = nullptr;
+  std::int64_t size[3] = {0, 0, 0};           ///< sizes that the operation's backward wants to know
+  std::int64_t input_elements[kInputs] = {};  ///< shapes that its gradients must be summed to
+  std::int32_t input[kInputs] = {Tensor::kNone, Tensor::kNone, Tensor::kNone};
+  DType input_dtype[kInputs] = {};
+  std::uint32_t first_saved = 0;
+  std::uint16_t saved = 0;
+  Term term = Term::temporary;  ///< of what its backward allocates
+  bool joins = false;           ///< gradients of its parts are concatenated, not added
+  std::int32_t frame = -1;      ///< checkpoint that saved nothing and must run again first
+  // The gradient of its output, as a share of a storage while `has_grad`.
+  bool has_grad = false;
+  DType grad_dtype = DType::fp32;
+  std::uint32_t grad_storage = 0;
+  std::int64_t grad_elements = 0;
+};
+
+/// Memory and autograd of one training process: every allocation and free goes to the trace.
+///
+/// Backward runs the nodes in falling order of creation. That is PyTorch's own order: its ready
+/// queue takes the highest sequence number first, and a node's consumers always have higher ones.
+class Tape {
+ public:
+  enum class Mode : std::uint8_t {
+    silent,     ///< no_grad: nothing is recorded
+    record,     ///< the graph is built and tensors are saved
+    frame,      ///< checkpointed forward: the graph is built, what it would save is not kept
+    recompute,  ///< a checkpointed forward runs again: fills what the frame did not keep
+  };
+
+  explicit Tape(std::size_t expected_events = 0);
+  Tape(const Tape&) = delete;
+  Tape& operator=(const Tape&) = delete;
+
+  Trace take_trace() { return std::move(trace_); }
+  void enter(Phase phase, int step, int micro_step);
+
+  /// What following allocations are for.
+  Term term() const { return term_; }
+  void set_term(Term term) { term_ = term; }
+
+  Tensor allocate(std::int64_t elements, DType dtype);
+  Tensor allocate(std::int64_t elements, DType dtype, Term term);
+  /// Bytes that a kernel takes and gives back within one call.
+  void use_workspace(std::int64_t bytes);
+  void retag(const Tensor& tensor, Term term);
+
+  /// Makes a trainable weight: a leaf whose gradient stays until it is cleared.
+  Tensor parameter(Tensor value);
+  /// Tells an input to require a gradient, as `enable_input_require_grads` does.
+  Tensor require_grad(Tensor value);
+  bool is_parameter(const Tensor& tensor) const {
+    return tensor.node() <= leaf_code(0) && tensor.node() != kTracked && leaves_[leaf_index(tensor.node())].trainable;
+  }
+  /// The place of a parameter in `leaves()`.
+  std::size_t leaf_number(const Tensor& tensor) const { return leaf_index(tensor.node()); }
+  std::vector<Leaf>& leaves() { return leaves_; }
+
+  Mode mode() const { return mode_; }
+  /// True once a recomputation has refilled its frame: PyTorch leaves it by an exception.
+  bool stopped() const { return stopped_; }
+
+  class Recording;
+  /// Begins an operation: its node, if any input requires a gradient and the mode records.
+  Recording record(Node::Backward backward, std::initializer_list<const Tensor*> inputs);
+
+  /// A saved tensor of a node, by the order in which it was saved.
+  Tensor saved(const Node& node, int index) const;
+
+  /// Runs backward from a loss.
+  void backward(const Tensor& loss);
+  /// Forgets the graph: its unexecuted rest gives back what it holds, and so do inputs' gradients.
+  void forget();
+
+  /// Non-reentrant checkpointing of `layer(tape, input)`. `context` is what else the recomputation
+  /// keeps alive until then.
+  template <class Layer>
+  Tensor checkpoint(Layer&& layer, const Tensor& input, std::initializer_list<const Tensor*> context,
+                    std::int32_t index);
+  /// Reentrant checkpointing: forward without a graph; backward builds one of its own and runs it.
+  template <class Layer>
+  Tensor checkpoint_reentrant(Layer&& layer, const Tensor& input,
+                              std::initializer_list<const Tensor*> context, std::int32_t index);
+
+  /// Runs a checkpointed layer again; set by whoever checkpoints.
+  struct Recompute {
+    virtual Tensor run(Tape& tape, std::int32_t index, const Tensor& input) = 0;
+    virtual ~Recompute() = default;
+  };
+  void set_recompute(Recompute* recompute) { recompute_ = recompute; }
+
+ private:
+  friend class Tensor;
+  struct Storage {
+    std::int64_t bytes;
+    std::int32_t shares;
+    Term term;
+  };
+  struct Saved {
+    std::int64_t elements = 0;
+    std::uint32_t storage = 0;
+    std::int32_t node = Tensor::kNone;
+    DType dtype = DType::fp32;
+    bool held = false;
+  };
+  struct Frame {
+    std::uint32_t first_saved = 0, end_saved = 0, left = 0;
+    std::int32_t layer = 0;
+    bool done = false;
+    std::vector<Tensor> held;  ///< the layer's input first
+  };
+
+  static std::int32_t leaf_code(std::size_t index) { return -2 - static_cast<std::int32_t>(index); }
+  static std::size_t leaf_index(std::int32_t code) { return static_cast<std::size_t>(-2 - code); }
+
+  void share(std::uint32_t storage) { ++storages_[storage].shares; }
+  void release(std::uint32_t storage);
+  void keep(const Tensor& tensor);
+  void let_go(Node& node);
+  void arrive(std::int32_t to, Tensor grad);
+  void execute(std::size_t index);
+  void sweep(std::int32_t from, std::size_t base);
+  void forget_from(std::size_t base);
+  void refill(Frame& frame);
+  static void reentrant_backward(Tape& tape, const Node& node, const Tensor& grad, Tensor* out);
+
+  Trace trace_;
+  std::vector<Storage> storages_;
+  std::vector<Node> nodes_;
+  std::vector<Saved> saved_;
+  std::vector<Leaf> leaves_;
+  std::vector<Frame> frames_;
+  Recompute* recompute_ = nullptr;
+  std::size_t cursor_ = 0, cursor_end_ = 0;  ///< where a recomputation puts what it saves
+  std::int32_t frame_ = -1;
+  Mode mode_ = Mode::record;
+  Term term_ = Term::temporary;
+  bool stopped_ = false;
+
+  /// A handle in a recomputation that requires a gradient but has no node of its own.
+  static constexpr std::int32_t kTracked = INT32_MIN;
+
+  /// Sizes beyond this are cut: 64 TiB exceeds every card, and 2^17 of them still add up in 63 bits.
+  static constexpr std::int64_t kLargest = std::int64_t{1} << 46;
+};
+
+/// An operation between its beginning and its result.
+class Tape::Recording {
+ public:
+  /// Keeps a tensor for backward, as the operation's own code does, in its order.
+  Recording& save(const Tensor& tensor) {
+    if (tape_ != nullptr) tape_->keep(tensor), ++saved_;
+    return *this;
+  }
+  Recording& sizes(std::int64_t a, std::int64_t b = 0, std::int64_t c = 0) {
+    if (index_ >= 0) {
+      Node& node = tape_->nodes_[static_cast<std::size_t>(index_)];
+      node.size[0] = a, node.size[1] = b, node.size[2] = c;
+    }
+    return *this;
+  }
+  Recording& joins_parts() {
+    if (index_ >= 0) tape_->nodes_[static_cast<std::size_t>(index_)].joins = true;
+    return *this;
+  }
+  /// The output, which now knows the node that made it.
+  Tensor result(Tensor output) {
+    if (tape_ != nullptr) output.node_ = index_ >= 0 ? index_ : kTracked;
+    if (index_ >= 0) tape_->nodes_[static_cast<std::size_t>(index_)].saved = saved_;
+    return output;
+  }
+  bool active() const { return tape_ != nullptr; }
+
+ private:
+  friend class Tape;
+  Tape* tape_ = nullptr;  ///< null: nothing is recorded
+  std::int32_t index_ = -1;
+  std::uint16_t saved_ = 0;
+};
+
+// ---- Tensor
+
+inline Tensor::Tensor(const Tensor& other)
+    : tape_(other.tape_), elements_(other.elements_), storage_(other.storage_), node_(other.node_), dtype_(other.dtype_) {
+  if (tape_ != nullptr) tape_->share(storage_);
+}
+inline Tensor::Tensor(Tensor&& other) noexcept
+    : tape_(std::exchange(other.tape_, nullptr)), elements_(other.elements_), storage_(other.storage_),
+      node_(other.node_), dtype_(other.dtype_) {}
+inline Tensor& Tensor::operator=(const Tensor& other) {
+  Tensor copy(other);
+  return *this = std::move(copy);
+}
+inline Tensor& Tensor::operator=(Tensor&& other) noexcept {
+  // The new value is there before the old one goes, as when a Python name is bound again.
+  Tape* old_tape = tape_;
+  const std::uint32_t old_storage = storage_;
+  tape_ = std::exchange(other.tape_, nullptr);
+  elements_ = other.elements_, storage_ = other.storage_, node_ = other.node_, dtype_ = other.dtype_;
+  if (old_tape != nullptr) old_tape->release(old_storage);
+  return *this;
+}
+inline void Tensor::reset() {
+  if (tape_ != nullptr) std::exchange(tape_, nullptr)->release(storage_);
+}
+
+// ---- Tape: memory
+
+inline Tape::Tape(std::size_t expected_events) {
+  trace_.events.reserve(expected_events);
+  storages_.reserve(expected_events / 2 + 1);
+}
+
+inline void Tape::enter(Phase phase, int step, int micro_step) {
+  trace_.marks.push_back({static_cast<std::uint32_t>(trace_.events.size()), phase, static_cast<std::int16_t>(step),
+                          static_cast<std::int16_t>(micro_step)});
+}
+
+inline Tensor Tape::allocate(std::int64_t elements, DType dtype, Term term) {
+  if (stopped_ || elements == 0) return {};
+  std::int64_t bytes = 0;
+  if (__builtin_mul_overflow(elements, element_size(dtype), &bytes) || bytes > kLargest) bytes = kLargest;
+  Tensor tensor;
+  tensor.tape_ = this;
+  tensor.elements_ = elements;
+  tensor.dtype_ = dtype;
+  tensor.storage_ = static_cast<std::uint32_t>(storages_.size());
+  storages_.push_back({bytes, 1, term});
+  trace_.events.push_back({bytes, tensor.storage_, Event::Kind::allocate, term});
+  return tensor;
+}
+
+inline Tensor Tape::allocate(std::int64_t elements, DType dtype) { return allocate(elements, dtype, term_); }
+
+inline void Tape::use_workspace(std::int64_t bytes) {
+  if (bytes > 0) allocate(bytes, DType::uint8, Term::workspace);
+}
+
+inline void Tape::retag(const Tensor& tensor, Term term) {
+  Storage& storage = storages_[tensor.storage()];
+  if (storage.term == term) return;
+  storage.term = term;
+  trace_.events.push_back({storage.bytes, tensor.storage(), Event::Kind::retag, term});
+}
+
+inline void Tape::release(std::uint32_t index) {
+  Storage& storage = storages_[index];
+  if (--storage.shares == 0)
+    trace_.events.push_back({storage.bytes, index, Event::Kind::free, storage.term});
+}
+
+inline Tensor Tape::parameter(Tensor value) {
+  value.node_ = leaf_code(leaves_.size());
+  leaves_.push_back({value, {}, {}, 0, true});
+  return value;
+}
+
+inline Tensor Tape::require_grad(Tensor value) {
+  value.node_ = leaf_code(leaves_.size());
+  leaves_.push_back({{}, {}, {}, 0, false});
+  return value;
+}
+
+// ---- Tape: graph
+
+inline Tape::Recording Tape::record(Node::Backward formula, std::initializer_list<const Tensor*> inputs) {
+  Recording recording;
+  if (mode_ == Mode::silent || stopped_) return recording;
+  bool required = false;
+  for (const Tensor* input : inputs) required = required || (*input && input->requires_grad());
+  if (!required) return recording;
+  recording.tape_ = this;
+  if (mode_ == Mode::recompute) return recording;
+
+  recording.index_ = static_cast<std::int32_t>(nodes_.size());
+  Node& node = nodes_.emplace_back();
+  node.backward = formula;
+  node.first_saved = static_cast<std::uint32_t>(saved_.size());
+  node.term = term_ == Term::logits ? Term::logits : Term::temporary;
+  node.frame = frame_;
+  int i = 0;
+  for (const Tensor* input : inputs) {
+    node.input[i] = *input ? input->node() : Tensor::kNone;
+    node.input_elements[i] = input->elements();
+    node.input_dtype[i] = input->dtype();
+    if (node.input[i] <= leaf_code(0) && node.input[i] != kTracked)
+      ++leaves_[leaf_index(node.input[i])].expected;
+    ++i;
+  }
+  return recording;
+}
+
+inline void Tape::keep(const Tensor& tensor) {
+  if (mode_ == Mode::frame) {
+    saved_.emplace_back();
+    return;
+  }
+  Saved entry;
+  entry.elements = tensor.elements();
+  entry.storage = tensor.storage();
+  entry.node = tensor.node();
+  entry.dtype = tensor.dtype();
+  entry.held = static_cast<bool>(tensor);
+  if (mode_ == Mode::recompute) {
+    if (stopped_) return;
+    if (entry.held) share(entry.storage);
+    saved_[cursor_] = entry;
+    stopped_ = ++cursor_ == cursor_end_;
+    return;
+  }
+  if (entry.held) share(entry.storage);
+  saved_.push_back(entry);
+}
+
+inline Tensor Tape::saved(const Node& node, int index) const {
+  const Saved& entry = saved_[node.first_saved + static_cast<std::uint32_t>(index)];
+  Tensor tensor;
+  if (!entry.held) return tensor;
+  Tape* self = const_cast<Tape*>(this);  // a handle shares; the tape itself does not change
+  self->share(entry.storage);
+  tensor.tape_ = self;
+  tensor.elements_ = entry.elements;
+  tensor.storage_ = entry.storage;
+  tensor.dtype_ = entry.dtype;
+  return tensor;
+}
+
+inline void Tape::let_go(Node& node) {
+  for (std::uint32_t i = node.first_saved; i < node.first_saved + node.saved; ++i) {
+    Saved& entry = saved_[i];
+    if (std::exchange(entry.held, false)) release(entry.storage);
+  }
+  if (node.frame >= 0 && node.saved > 0) {
+    Frame& frame = frames_[static_cast<std::size_t>(node.frame)];
+    frame.left -= node.saved;
+    if (frame.left == 0) frame.held.clear();
+  }
+  node.saved = 0;
+}
+
+inline void Tape::arrive(std::int32_t to, Tensor grad) {
+  if (to == Tensor::kNone || !grad) return;
+  if (to >= 0) {
+    Node& node = nodes_[static_cast<std::size_t>(to)];
+    if (node.has_grad) {
+      Tensor before;
+      before.tape_ = this, before.elements_ = node.grad_elements, before.storage_ = node.grad_storage,
+      before.dtype_ = node.grad_dtype;
+      Tensor added = allocate(before.elements() + (node.joins ? grad.elements() : 0), before.dtype());
+      before.reset();
+      grad = std::move(added);
+    }
+    node.has_grad = true;
+    node.grad_dtype = grad.dtype_;
+    node.grad_storage = grad.storage_;
+    node.grad_elements = grad.elements_;
+    grad.tape_ = nullptr;  // the node holds the share now
+    return;
+  }
+  Leaf& leaf = leaves_[leaf_index(to)];
+  if (leaf.arriving) {
+    Tensor added = allocate(grad.elements(), grad.dtype());
+    leaf.arriving.reset();
+    grad = std::move(added);
+  }
+  if (--leaf.expected > 0) {
+    leaf.arriving = std::move(grad);
+    return;
+  }
+  leaf.arriving.reset();
+  if (leaf.grad) return;  // an earlier micro-step's gradient: added to in place
+  leaf.grad = std::move(grad);
+  leaf.grad.node_ = Tensor::kNone;
+  retag(leaf.grad, leaf.trainable ? Term::gradients : Term::temporary);
+}
+
+inline void Tape::execute(std::size_t index) {
+  Node& node = nodes_[index];
+  if (!node.has_grad) return;
+  Tensor grad;
+  grad.tape_ = this, grad.elements_ = node.grad_elements, grad.storage_ = node.grad_storage,
+  grad.dtype_ = node.grad_dtype;
+  node.has_grad = false;
+  term_ = node.term;
+
+  Tensor out[Node::kInputs];
+  const bool from_frame = node.frame >= 0;
+  if (from_frame && node.saved > 0 && !frames_[static_cast<std::size_t>(node.frame)].done)
+    refill(frames_[static_cast<std::size_t>(node.frame)]);
+  nodes_[index].backward(*this, nodes_[index], grad, out);
+  Node& done = nodes_[index];  // a reentrant backward may have moved the nodes
+  // What a hook unpacks is the caller's and goes with the call; what a node keeps goes last.
+  if (from_frame) let_go(done);
+  for (int i = 0; i < Node::kInputs; ++i) {
+    if (!out[i]) continue;
+    if (done.input_elements[i] < out[i].elements()) out[i] = allocate(done.input_elements[i], out[i].dtype());
+    if (done.input_dtype[i] != out[i].dtype()) out[i] = allocate(out[i].elements(), done.input_dtype[i]);
+  }
+  grad.reset();
+  if (!from_frame) let_go(done);
+  std::int32_t to[Node::kInputs] = {done.input[0], done.input[1], done.input[2]};
+  for (int i = 0; i < Node::kInputs; ++i) arrive(to[i], std::move(out[i]));
+}
+
+inline void Tape::sweep(std::int32_t from, std::size_t base) {
+  for (auto i = static_cast<std::size_t>(from) + 1; i-- > base;) execute(i);
+}
+
+inline void Tape::backward(const Tensor& loss) {
+  if (loss.node() < 0) return;
+  const Tensor ones = allocate(1, DType::fp32, Term::temporary);  // the caller keeps it to the end
+  arrive(loss.node(), ones);
+  sweep(loss.node(), 0);
+}
+
+inline void Tape::forget_from(std::size_t base) {
+  for (std::size_t i = nodes_.size(); i-- > base;) {
+    Node& node = nodes_[i];
+    if (node.has_grad) node.has_grad = false, release(node.grad_storage);
+    let_go(node);
+  }
+  nodes_.resize(base);
+}
+
+inline void Tape::forget() {
+  forget_from(0);
+  saved_.clear();
+  frames_.clear();
+  while (!leaves_.empty() && !leaves_.back().trainable) leaves_.pop_back();
+  for (Leaf& leaf : leaves_) leaf.expected = 0;
+}
+
+// ---- Tape: checkpointing
+
+template <class Layer>
+Tensor Tape::checkpoint(Layer&& layer, const Tensor& input, std::initializer_list<const Tensor*> context,
+                        std::int32_t index) {
+  const auto id = static_cast<std::int32_t>(frames_.size());
+  Frame& frame = frames_.emplace_back();
+  frame.layer = index;
+  frame.first_saved = static_cast<std::uint32_t>(saved_.size());
+  frame.held.push_back(input);
+  for (const Tensor* tensor : context)
+    if (*tensor) frame.held.push_back(*tensor);
+  mode_ = Mode::frame;
+  frame_ = id;
+  Tensor output = layer(*this, input);
+  frame_ = -1;
+  mode_ = Mode::record;
+  Frame& done = frames_[static_cast<std::size_t>(id)];
+  done.end_saved = static_cast<std::uint32_t>(saved_.size());
+  done.left = done.end_saved - done.first_saved;
+  if (done.left == 0) done.held.clear();
+  return output;
+}
+
+inline void Tape::refill(Frame& frame) {
+  frame.done = true;
+  cursor_ = frame.first_saved;
+  cursor_end_ = frame.end_saved;
+  mode_ = Mode::recompute;
+  const Term before = std::exchange(term_, Term::activations);
+  Tensor input = frame.held.front();
+  if (input.requires_grad()) input.node_ = kTracked;
+  recompute_->run(*this, frame.layer, input);
+  term_ = before;
+  stopped_ = false;
+  mode_ = Mode::record;
+}
+
+inline void Tape::reentrant_backward(Tape& tape, const Node& node, const Tensor& grad, Tensor* out) {
+  const std::size_t base = tape.nodes_.size();
+  const Term before = std::exchange(tape.term_, Term::activations);
+  const auto layer = static_cast<std::int32_t>(node.size[0]);
+  Tensor input = tape.saved(node, 0);
+  input.node_ = leaf_code(tape.leaves_.size());
+  tape.leaves_.push_back({{}, {}, {}, 0, false});
+  Tensor output = tape.recompute_->run(tape, layer, input);
+  tape.term_ = before;
+  Tensor seed = grad;
+  const std::int32_t root = output.node();
+  if (root >= 0) {
+    tape.arrive(root, std::move(seed));
+    tape.sweep(root, base);
+  }
+  output.reset();
+  tape.forget_from(base);
+  out[0] = std::move(tape.leaves_.back().grad);
+  tape.leaves_.pop_back();
+}
+
+template <class Layer>
+Tensor Tape::checkpoint_reentrant(Layer&& layer, const Tensor& input, std::initializer_list<const Tensor*> context,
+                                  std::int32_t index) {
+  mode_ = Mode::silent;
+  Tensor output = layer(*this, input);
+  mode_ = Mode::record;
+  Recording recording = record(reentrant_backward, {&input});
+  recording.save(input).sizes(index);
+  for (const Tensor* tensor : context) recording.save(*tensor);
+  return recording.result(std::move(output));
+}
+
+}  // namespace qwenplan::emulate

@@ -1,0 +1,152 @@
+#pragma once
+
+#include <cstdint>
+#include <utility>
+#include <vector>
+
+#include "qwenplan/emulate/decoder.hpp"
+
+namespace qwenplan::emulate {
+
+/// Everything of the model that stays on the device.
+struct Weights {
+  Tensor embedding;
+  std::vector<DecoderLayer> layers;
+  Tensor final_norm;
+  Tensor head;
+  Tensor frequencies, original_frequencies;  ///< of the rotary embedding
+  Tensor normalizer;                         ///< Gemma scales its embeddings by a buffer
+  Tensor quantization_map;                   ///< bitsandbytes' dynamic map, once a process
+};
+
+namespace detail {
+
+inline Tensor weight(Tape& t, const Setting& s, std::int64_t elements) {
+  Tensor tensor = t.allocate(elements, s.run.weights, Term::weights);
+  return s.run.method == Method::full ? t.parameter(std::move(tensor)) : tensor;
+}
+
+inline Linear dense(Tape& t, const Setting& s, std::int64_t inputs, std::int64_t outputs, bool has_bias) {
+  Linear linear;
+  linear.inputs = inputs;
+  linear.outputs = outputs;
+  linear.weight = weight(t, s, inputs * outputs);
+  if (has_bias) linear.bias = weight(t, s, outputs);
+  return linear;
+}
+
+/// bitsandbytes' 4-bit format: blocks of 64 weights, a statistic for each. Double quantization
+/// stores the statistics in 8 bits, blocks of 256 of them with a statistic of their own.
+inline void quantize(Tape& t, const Setting& s, Linear& linear, const Tensor& shared_code) {
+  constexpr std::int64_t kBlock = 64, kSecondBlock = 256;
+  const std::int64_t elements = linear.inputs * linear.outputs;
+  const std::int64_t blocks = (elements + kBlock - 1) / kBlock;
+  QuantState& state = linear.state;
+  Tensor packed = t.allocate((elements + 1) / 2, DType::uint8, Term::weights);
+  state.absmax = t.allocate(blocks, DType::fp32, Term::quantization);
+  state.code = t.allocate(16, DType::fp32, Term::quantization);
+  if (s.run.double_quantizes) {
+    state.nested = true;
+    state.offset = t.allocate(1, DType::fp32, Term::quantization);
+    const Tensor centred = t.allocate(blocks, DType::fp32, Term::quantization);
+    Tensor narrow = t.allocate(blocks, DType::uint8, Term::quantization);
+    state.second_absmax = t.allocate((blocks + kSecondBlock - 1) / kSecondBlock, DType::fp32, Term::quantization);
+    state.second_code = s.behavior.copies_second_code ? t.allocate(256, DType::fp32, Term::quantization) : shared_code;
+    state.absmax = std::move(narrow);
+  }
+  linear.weight = std::move(packed);
+  linear.is_quantized = true;
+}
+
+}  // namespace detail
+
+/// The weights as the checkpoint and the run's formats make them, in the order of the modules.
+/// Quantizing goes one linear layer at a time: each is on the device in half precision for a moment.
+inline Weights load_weights(Tape& t, Setting& s) {
+  const Model& m = s.model;
+  Weights w;
+  w.embedding = detail::weight(t, s, m.vocabulary * m.hidden);
+  const bool is_gemma = m.architecture == Architecture::gemma2;
+  if (is_gemma) w.normalizer = t.allocate(1, s.run.weights, Term::buffers);
+  if (s.run.is_quantized() && s.run.double_quantizes)
+    w.quantization_map = t.allocate(256, DType::fp32, Term::quantization);
+  const auto project = [&](std::int64_t inputs, std::int64_t outputs, bool has_bias) {
+    Linear linear = detail::dense(t, s, inputs, outputs, has_bias);
+    if (s.run.is_quantized()) detail::quantize(t, s, linear, w.quantization_map);
+    return linear;
+  };
+  w.layers.resize(static_cast<std::size_t>(m.layers));
+  for (std::int64_t i = 0; i < m.layers; ++i) {
+    DecoderLayer& layer = w.layers[static_cast<std::size_t>(i)];
+    layer.q = project(m.hidden, m.query_size(), m.has_qkv_bias);
+    layer.k = project(m.hidden, m.kv_size(), m.has_qkv_bias);
+    layer.v = project(m.hidden, m.kv_size(), m.has_qkv_bias);
+    layer.o = project(m.query_size(), m.hidden, m.has_o_bias);
+    if (m.has_qk_norm) {
+      layer.q_norm = detail::weight(t, s, m.head_dim);
+      layer.k_norm = detail::weight(t, s, m.head_dim);
+    }
+    if (m.layer_is_sparse(i)) {
+      const Experts& e = *m.experts;
+      layer.experts.gate_up = detail::weight(t, s, e.count * 2 * e.ffn * m.hidden);
+      layer.experts.down = detail::weight(t, s, e.count * m.hidden * e.ffn);
+      layer.experts.router = detail::weight(t, s, e.count * m.hidden);
+    } else {
+      layer.gate = project(m.hidden, m.ffn, m.has_mlp_bias);
+      layer.up = project(m.hidden, m.ffn, m.has_mlp_bias);
+      layer.down = project(m.ffn, m.hidden, m.has_mlp_bias);
+    }
+    for (std::int64_t n = 0; n < m.norms_per_layer(); ++n)
+      layer.norm[n] = detail::weight(t, s, m.hidden);
+  }
+  w.final_norm = detail::weight(t, s, m.hidden);
+  w.frequencies = t.allocate(m.head_dim / 2, DType::fp32, Term::buffers);
+  if (s.behavior.keeps_original_frequencies) w.original_frequencies = t.allocate(m.head_dim / 2, DType::fp32, Term::buffers);
+  w.head = m.ties_embeddings ? w.embedding : detail::weight(t, s, m.vocabulary * m.hidden);
+  return w;
+}
+
+/// What stands between loading and the first step: the upcasts of prepare_model_for_kbit_training,
+/// the adapters, and full copies of the modules that are to be saved.
+inline void prepare_weights(Tape& t, Setting& s, Weights& w) {
+  const Run& run = s.run;
+  const Model& m = s.model;
+  if (run.upcasts_for_kbit) {
+    const auto upcast = [&t](Tensor& tensor) {
+      if (tensor && is_half(tensor.dtype())) tensor = t.allocate(tensor.elements(), DType::fp32, Term::weights);
+    };
+    const bool head_is_tied = m.ties_embeddings;
+    if (head_is_tied) w.head.reset();
+    upcast(w.embedding);
+    for (DecoderLayer& layer : w.layers) {
+      for (Linear* linear : {&layer.q, &layer.k, &layer.v, &layer.o, &layer.gate, &layer.up, &layer.down})
+        if (run.is_quantized()) upcast(linear->bias);
+      upcast(layer.q_norm);
+      upcast(layer.k_norm);
+      upcast(layer.experts.gate_up);
+      upcast(layer.experts.down);
+      upcast(layer.experts.router);
+      for (Tensor& norm : layer.norm) upcast(norm);
+    }
+    upcast(w.final_norm);
+    if (head_is_tied) w.head = w.embedding;
+    else upcast(w.head);
+  }
+  if (!run.has_adapters()) return;
+  const auto adapt = [&](Linear& linear, Module module) {
+    if ((run.lora_targets & module) == 0 || !linear.weight) return;
+    linear.lora_a = t.parameter(t.allocate(run.lora_rank * linear.inputs, run.adapter, Term::adapters));
+    linear.lora_b = t.parameter(t.allocate(linear.outputs * run.lora_rank, run.adapter, Term::adapters));
+  };
+  for (DecoderLayer& layer : w.layers) {
+    adapt(layer.q, q_proj);
+    adapt(layer.k, k_proj);
+    adapt(layer.v, v_proj);
+    adapt(layer.o, o_proj);
+    adapt(layer.gate, gate_proj);
+    adapt(layer.up, up_proj);
+    adapt(layer.down, down_proj);
+  }
+}
+
+}  // namespace qwenplan::emulate
