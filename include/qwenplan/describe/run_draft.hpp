@@ -1,0 +1,397 @@
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <variant>
+#include <vector>
+
+#include "qwenplan/base/result.hpp"
+#include "qwenplan/describe/gpu.hpp"
+#include "qwenplan/describe/model.hpp"
+#include "qwenplan/describe/run.hpp"
+#include "qwenplan/describe/stack.hpp"
+
+namespace qwenplan {
+
+/// Where a setting came from.
+enum class From : std::uint8_t { flag, env, file, trainer, table, by_default };
+
+constexpr std::string_view name(From from) {
+  constexpr std::string_view names[] = {"flag", "env", "file", "trainer", "table", "default"};
+  return names[static_cast<int>(from)];
+}
+
+/// A value that somebody gave, and who did.
+template <class T>
+struct Given {
+  T value{};
+  From from = From::flag;
+};
+
+/// What is known of a run before the defaults: from flags, or from a trainer's file. It may be
+/// nonsense; `validated` is the only place that says so.
+struct RunDraft {
+  template <class T>
+  using Maybe = std::optional<Given<T>>;
+
+  Maybe<Method> method;
+  Maybe<Quantization> quantization;
+  Maybe<bool> double_quantizes;
+  Maybe<Precision> precision;
+  Maybe<DType> weights;
+  Maybe<bool> autocasts;
+  Maybe<DType> adapter;
+  Maybe<bool> upcasts_for_kbit;
+  Maybe<bool> is_padded;
+  Maybe<bool> keeps_outputs;
+  Maybe<std::int64_t> length;
+  Maybe<std::int64_t> micro_batch;
+  Maybe<std::int64_t> accumulation;
+  Maybe<bool> checkpoints;
+  Maybe<bool> checkpoints_reentrant;
+  Maybe<std::string> attention;  ///< as in --attention
+  Maybe<Loss> loss;
+  Maybe<std::string> optimizer;  ///< as in --optimizer; "adamw" is what the stack's trainer picks
+  Maybe<std::int64_t> lora_rank;
+  Maybe<double> lora_alpha;
+  Maybe<double> lora_dropout;
+  Maybe<bool> uses_dora;
+  Maybe<std::vector<std::string>> lora_targets;     ///< names, or all-linear, attention, qv
+  Maybe<std::vector<std::string>> modules_to_save;  ///< names
+
+  Maybe<std::string> trainer;
+  Maybe<std::int64_t> gpus;
+  Maybe<std::string> zero;
+  Maybe<std::string> fsdp;
+  Maybe<std::string> offload;
+};
+
+/// A setting of a validated run as it is shown: the flag's name, its value and where that is from.
+struct RunSetting {
+  using Value = std::variant<bool, std::int64_t, double, std::string>;
+  std::string_view flag;
+  Value value;
+  From from = From::by_default;
+};
+
+/// A run whose every setting is decided and possible.
+struct ValidRun {
+  Run run;
+  std::vector<RunSetting> settings;  ///< each of them, in the order of the help
+  std::vector<std::string> notes;    ///< what a user should know: possible, but unusual
+};
+
+constexpr std::string_view name(Method method) {
+  constexpr std::string_view names[] = {"full", "lora", "qlora", "freeze"};
+  return names[static_cast<int>(method)];
+}
+constexpr std::string_view name(Quantization quantization) {
+  constexpr std::string_view names[] = {"none", "int8", "nf4", "fp4", "gptq-int4", "awq-int4"};
+  return names[static_cast<int>(quantization)];
+}
+constexpr std::string_view name(Precision precision) {
+  constexpr std::string_view names[] = {"bf16-true", "bf16-mixed", "fp16-true", "fp16-mixed", "fp32"};
+  return names[static_cast<int>(precision)];
+}
+constexpr std::string_view name(Attention attention) {
+  constexpr std::string_view names[] = {"sdpa", "eager", "flash", "efficient", "math", "fa2"};
+  return names[static_cast<int>(attention)];
+}
+constexpr std::string_view name(Loss loss) {
+  constexpr std::string_view names[] = {"standard", "chunked", "fused"};
+  return names[static_cast<int>(loss)];
+}
+constexpr std::string_view name(OptimizerKind optimizer) {
+  constexpr std::string_view names[] = {"adamw-fused", "adamw-foreach", "adamw-loop", "adamw-8bit",
+                                        "paged-adamw", "paged-adamw-8bit", "sgd", "sgd-momentum"};
+  return names[static_cast<int>(optimizer)];
+}
+
+namespace draft {
+
+/// The enumerator of an enumeration with so many members that has the name.
+template <class Enum>
+std::optional<Enum> by_name(std::string_view wanted, int members) {
+  for (int i = 0; i < members; ++i)
+    if (name(static_cast<Enum>(i)) == wanted) return static_cast<Enum>(i);
+  return std::nullopt;
+}
+
+inline Error wrong(std::string what, std::string where, std::string hint) {
+  return {Error::Kind::wrong, std::move(what), std::move(where), std::move(hint)};
+}
+inline Error unmodelled(std::string what, std::string where, std::string hint) {
+  return {Error::Kind::unknown, std::move(what) + " is not modelled", std::move(where), std::move(hint)};
+}
+
+inline std::optional<Module> module_named(std::string_view wanted) {
+  constexpr std::pair<std::string_view, Module> kModules[] = {
+      {"q_proj", q_proj},       {"k_proj", k_proj},   {"v_proj", v_proj},
+      {"o_proj", o_proj},       {"gate_proj", gate_proj}, {"up_proj", up_proj},
+      {"down_proj", down_proj}, {"lm_head", lm_head}, {"embed_tokens", embed_tokens}};
+  for (const auto& [known, module] : kModules)
+    if (known == wanted) return module;
+  return std::nullopt;
+}
+
+/// Which layers get an adapter.
+inline Result<ModuleSet> targets(const std::vector<std::string>& names) {
+  const std::string where = "--lora-targets";
+  ModuleSet set = 0;
+  for (const std::string& each : names) {
+    if (each == "all-linear" || each == "all") {
+      set |= kAllLinear;
+    } else if (each == "attention") {
+      set |= kAttentionModules;
+    } else if (each == "qv") {
+      set |= q_proj | v_proj;
+    } else if (const auto module = module_named(each); module && (*module & kAllLinear)) {
+      set |= *module;
+    } else {
+      return unmodelled("an adapter on '" + each + "'", where,
+                        "modelled: all-linear, attention, qv, q_proj, k_proj, v_proj, o_proj, "
+                        "gate_proj, up_proj, down_proj");
+    }
+  }
+  if (set == 0) return wrong("no layer is named", where, "all-linear is what most recipes use");
+  return set;
+}
+
+inline Result<ModuleSet> saved_modules(const std::vector<std::string>& names) {
+  ModuleSet set = 0;
+  for (const std::string& each : names) {
+    const auto module = module_named(each);
+    if (!module || (*module & kAllLinear))
+      return unmodelled("training '" + each + "' in full beside adapters", "--modules-to-save",
+                        "modelled: lm_head, embed_tokens");
+    set |= *module;
+  }
+  return set;
+}
+
+/// A whole number within bounds that keep every count of the emulation far from overflow.
+inline std::optional<Error> outside(const RunDraft::Maybe<std::int64_t>& given, std::string_view flag,
+                                    std::int64_t high) {
+  if (!given || (given->value >= 1 && given->value <= high)) return std::nullopt;
+  return wrong(std::to_string(given->value) + " is out of range", "--" + std::string(flag),
+               "write a number from 1 to " + std::to_string(high));
+}
+
+/// What has no mechanism yet is named, never ignored.
+inline std::optional<Error> not_modelled(const RunDraft& d) {
+  const auto is_off = [](const std::string& word) {
+    return word == "none" || word == "no" || word == "0" || word == "false" || word.empty();
+  };
+  if (d.trainer)
+    return unmodelled("the trainer '" + d.trainer->value + "'", "--trainer",
+                      "leave it out for transformers with PEFT, and set what differs by flags");
+  if (d.gpus && d.gpus->value != 1)
+    return unmodelled("a run on " + std::to_string(d.gpus->value) + " GPUs", "--gpus",
+                      "leave it out for one GPU");
+  if (d.zero && !is_off(d.zero->value))
+    return unmodelled("ZeRO " + d.zero->value, "--zero", "leave it out for one GPU");
+  if (d.fsdp && !is_off(d.fsdp->value))
+    return unmodelled("FSDP", "--fsdp", "leave it out for one GPU");
+  if (d.offload && !is_off(d.offload->value))
+    return unmodelled("offloading " + d.offload->value, "--offload",
+                      "--optimizer paged-adamw-8bit moves the optimizer's states off the GPU");
+  if (d.method && d.method->value == Method::freeze)
+    return unmodelled("freezing some layers", "--method", "modelled: full, lora, qlora");
+  if (d.loss && d.loss->value != Loss::standard)
+    return unmodelled("the " + std::string(name(d.loss->value)) + " loss", "--loss", "modelled: standard");
+  if (d.quantization && (d.quantization->value == Quantization::gptq_int4 ||
+                         d.quantization->value == Quantization::awq_int4))
+    return unmodelled("the quantization " + std::string(name(d.quantization->value)), "--quant",
+                      "modelled: nf4, fp4, int8");
+  if (d.uses_dora && d.uses_dora->value)
+    return unmodelled("DoRA", "--dora", "leave it out for plain LoRA");
+  if (d.attention && !by_name<Attention>(d.attention->value, 6))
+    return unmodelled("the attention '" + d.attention->value + "'", "--attention",
+                      "modelled: sdpa, eager, flash, efficient, math, fa2");
+  if (d.optimizer && d.optimizer->value != "adamw" && !by_name<OptimizerKind>(d.optimizer->value, 8))
+    return unmodelled("the optimizer '" + d.optimizer->value + "'", "--optimizer",
+                      "modelled: adamw, adamw-fused, adamw-foreach, adamw-loop, adamw-8bit, paged-adamw, "
+                      "paged-adamw-8bit, sgd, sgd-momentum");
+  return std::nullopt;
+}
+
+}  // namespace draft
+
+/// Decides every setting of a run: what was given, else the defaults of transformers with PEFT on
+/// this stack and GPU (without one, an A100). Errors: `wrong` for what is impossible or out of range,
+/// `unknown` for what is possible but not modelled, named.
+inline Result<ValidRun> validated(const RunDraft& d, const Model& model, const Stack& stack,
+                                  const Gpu* gpu) {
+  using draft::wrong;
+  if (const auto error = draft::not_modelled(d)) return *error;
+  for (const auto& error :
+       {draft::outside(d.length, "seq-len", std::int64_t{1} << 24),
+        draft::outside(d.micro_batch, "batch", std::int64_t{1} << 16),
+        draft::outside(d.accumulation, "grad-accum", std::int64_t{1} << 20),
+        draft::outside(d.lora_rank, "lora-r", std::int64_t{1} << 16)})
+    if (error) return *error;
+
+  ValidRun out;
+  Run& run = out.run;
+  const auto shown = [&](std::string_view flag, RunSetting::Value value, From from) {
+    out.settings.push_back({flag, std::move(value), from});
+  };
+  const auto from_of = [](const auto& given) { return given ? given->from : From::by_default; };
+  /// Takes what was given, else the default; shows a number or a truth as it is.
+  const auto settle = [&](std::string_view flag, const auto& given, auto otherwise) {
+    const auto value = given ? given->value : otherwise;
+    shown(flag, RunSetting::Value(value), from_of(given));
+    return value;
+  };
+  /// The same for an enumeration, which is shown by its name.
+  const auto settle_name = [&](std::string_view flag, const auto& given, auto otherwise) {
+    const auto value = given ? given->value : otherwise;
+    shown(flag, RunSetting::Value(std::string(name(value))), from_of(given));
+    return value;
+  };
+
+  // What is trained, and on which base.
+  const bool is_quantized = d.quantization && d.quantization->value != Quantization::none;
+  Method method = d.method ? d.method->value : is_quantized ? Method::qlora : Method::full;
+  if (method == Method::full && is_quantized)
+    return wrong("full fine-tuning cannot train a quantized base", "--quant",
+                 "use --method qlora, or leave --quant out");
+  if (method == Method::qlora && d.quantization && !is_quantized)
+    return wrong("qlora needs a quantized base", "--quant", "use --quant nf4, or --method lora");
+  if (method == Method::lora && is_quantized) method = Method::qlora;
+  run.method = method;
+  shown("method", std::string(name(method)), from_of(d.method));
+  const bool has_adapters = run.has_adapters();
+  if (!has_adapters) {
+    const auto refused = [&](bool is_given, const char* flag) -> std::optional<Error> {
+      if (!is_given) return std::nullopt;
+      return wrong("full fine-tuning has no adapters", flag, "leave it out, or use --method lora");
+    };
+    for (const auto& error :
+         {refused(d.lora_rank.has_value(), "--lora-r"), refused(d.lora_alpha.has_value(), "--lora-alpha"),
+          refused(d.lora_dropout.has_value(), "--lora-dropout"),
+          refused(d.lora_targets.has_value(), "--lora-targets"),
+          refused(d.modules_to_save.has_value(), "--modules-to-save"),
+          refused(d.adapter.has_value(), "--adapter-dtype"),
+          refused(d.upcasts_for_kbit && d.upcasts_for_kbit->value, "--kbit-upcast")})
+      if (error) return *error;
+  }
+
+  run.length = settle("seq-len", d.length, std::int64_t{2048});
+  run.micro_batch = settle("batch", d.micro_batch, std::int64_t{1});
+  run.accumulation = settle("grad-accum", d.accumulation, std::int64_t{1});
+  if (run.length * run.micro_batch > std::int64_t{1} << 28)
+    return wrong("a micro-step of " + std::to_string(run.length * run.micro_batch) + " tokens is out of range",
+                 "--seq-len, --batch", "their product may be 2^28 at most");
+  run.checkpoints = settle("checkpointing", d.checkpoints, true);
+  // transformers' gradient_checkpointing_enable: reentrant by default up to 4.x.
+  run.checkpoints_reentrant =
+      settle("reentrant", d.checkpoints_reentrant, stack.transformers < Version{5, 0, 0});
+  if (d.checkpoints_reentrant && d.checkpoints_reentrant->value && !run.checkpoints)
+    return wrong("--reentrant is a kind of checkpointing, and there is none", "--no-checkpointing",
+                 "leave one of them out");
+
+  // Adam as transformers' TrainingArguments picks it: fused from 4.54 on with torch 2.8 or later.
+  const bool is_fused_default =
+      stack.transformers >= Version{4, 54, 0} && stack.torch >= Version{2, 8, 0};
+  run.optimizer = is_fused_default ? OptimizerKind::adamw_fused : OptimizerKind::adamw_foreach;
+  if (d.optimizer && d.optimizer->value != "adamw")
+    run.optimizer = *draft::by_name<OptimizerKind>(d.optimizer->value, 8);
+  shown("optimizer", std::string(name(run.optimizer)), from_of(d.optimizer));
+
+  // Numbers.
+  const bool has_bf16 = !gpu || gpu->has_bf16;
+  run.precision =
+      settle_name("precision", d.precision, has_bf16 ? Precision::bf16_mixed : Precision::fp16_mixed);
+  const bool is_bf16 = run.precision == Precision::bf16_mixed || run.precision == Precision::bf16_true;
+  const bool is_fp16 = run.precision == Precision::fp16_mixed || run.precision == Precision::fp16_true;
+  const bool is_mixed = run.precision == Precision::bf16_mixed || run.precision == Precision::fp16_mixed;
+  const bool is_true = is_bf16 != is_fp16 && !is_mixed;
+  if (is_bf16 && !has_bf16)
+    return wrong("the " + gpu->name + " has no bf16", "--precision", "use fp16-mixed or fp16-true");
+  run.half = is_bf16 ? DType::bf16 : is_fp16 ? DType::fp16 : DType::fp32;
+  DType weights = model.stored;
+  if (is_true) weights = run.half;
+  else if (run.precision == Precision::fp32 || method == Method::full) weights = DType::fp32;
+  else if (weights == DType::bf16 && !has_bf16) weights = DType::fp16;
+  run.weights = settle_name("weights", d.weights, weights);
+  run.autocasts = settle("autocast", d.autocasts, is_mixed);
+  if (run.autocasts && run.precision == Precision::fp32)
+    return wrong("autocast needs a 16-bit format to cast to", "--autocast",
+                 "use --precision bf16-mixed, or leave --autocast out");
+
+  const Quantization quantization =
+      d.quantization ? d.quantization->value
+                     : method == Method::qlora ? Quantization::nf4 : Quantization::none;
+  run.quantization = quantization;
+  shown("quant", std::string(name(quantization)), from_of(d.quantization));
+  const bool is_4bit = quantization == Quantization::nf4 || quantization == Quantization::fp4;
+  if (d.double_quantizes && d.double_quantizes->value && !is_4bit)
+    return wrong("double quantization is for nf4 and fp4", "--double-quant",
+                 "leave it out, or use --quant nf4");
+  if (is_4bit) run.double_quantizes = settle("double-quant", d.double_quantizes, false);
+  if (has_adapters)
+    run.upcasts_for_kbit = settle("kbit-upcast", d.upcasts_for_kbit, run.is_quantized());
+
+  const auto attention =
+      d.attention ? *draft::by_name<Attention>(d.attention->value, 6) : Attention::sdpa;
+  run.attention = attention;
+  shown("attention", std::string(name(attention)), from_of(d.attention));
+  run.is_padded = settle("padded", d.is_padded, false);
+  if (attention == Attention::flash || attention == Attention::fa2) {
+    const std::string kernel = attention == Attention::fa2 ? "flash-attn" : "sdpa's flash kernel";
+    if (gpu && !gpu->has_flash_attention)
+      return wrong(kernel + " does not run on the " + gpu->name, "--attention",
+                   "it needs an Ampere card or later; use sdpa");
+    if (run.precision == Precision::fp32)
+      return wrong(kernel + " does not compute in fp32", "--attention", "use sdpa, or a 16-bit precision");
+    if (attention == Attention::flash && run.is_padded)
+      return wrong(kernel + " takes no padding mask", "--attention", "use sdpa or fa2, or --no-padded");
+  }
+  run.loss = settle_name("loss", d.loss, Loss::standard);
+  run.keeps_outputs = settle("keep-outputs", d.keeps_outputs, false);
+
+  if (has_adapters) {
+    run.lora_rank = settle("lora-r", d.lora_rank, std::int64_t{16});
+    run.lora_dropout = settle("lora-dropout", d.lora_dropout, 0.0);
+    if (!(run.lora_dropout >= 0.0 && run.lora_dropout < 1.0))
+      return wrong("a dropout of that size is out of range", "--lora-dropout",
+                   "write a number from 0 to below 1");
+    const auto joined = [](const std::vector<std::string>& names) {
+      std::string text;
+      for (const std::string& each : names) (text += text.empty() ? "" : ",") += each;
+      return text;
+    };
+    if (d.lora_targets) {
+      const auto set = draft::targets(d.lora_targets->value);
+      if (!set) return set.error();
+      run.lora_targets = *set;
+    }
+    shown("lora-targets", d.lora_targets ? joined(d.lora_targets->value) : "all-linear",
+          from_of(d.lora_targets));
+    if (d.modules_to_save) {
+      const auto set = draft::saved_modules(d.modules_to_save->value);
+      if (!set) return set.error();
+      run.modules_to_save = *set;
+      shown("modules-to-save", joined(d.modules_to_save->value), d.modules_to_save->from);
+    }
+    // PEFT's autocast_adapter_dtype, since 0.12. Before, adapters took the base weight's format.
+    const DType adapter =
+        stack.peft < Version{0, 12, 0} && !run.is_quantized() ? run.weights : DType::fp32;
+    run.adapter = settle_name("adapter-dtype", d.adapter, adapter);
+  }
+
+  if (model.max_positions > 0 && run.length > model.max_positions)
+    out.notes.push_back("the model was made for " + std::to_string(model.max_positions) +
+                        " positions; --seq-len asks for " + std::to_string(run.length));
+  const DType trained = has_adapters ? run.adapter : run.weights;
+  if (run.precision == Precision::fp16_mixed && trained == DType::fp16)
+    out.notes.push_back("PyTorch's gradient scaler refuses trained parameters in fp16; use fp32 for them");
+  if (d.lora_alpha) shown("lora-alpha", d.lora_alpha->value, d.lora_alpha->from);
+  return out;
+}
+
+}  // namespace qwenplan

@@ -1,0 +1,229 @@
+#include "cli/run_flags.hpp"
+
+#include <cstdint>
+#include <limits>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "qwenplan/base/nearest.hpp"
+#include "qwenplan/base/parse.hpp"
+
+namespace qwenplan {
+namespace {
+
+Error wrong(std::string what, std::string where, std::string hint) {
+  return {Error::Kind::wrong, std::move(what), std::move(where), std::move(hint)};
+}
+
+std::vector<std::string> listed(std::string_view text) {
+  std::vector<std::string> items;
+  while (!text.empty()) {
+    const std::size_t end = text.find_first_of(", ");
+    if (end != 0) items.emplace_back(text.substr(0, end));
+    if (end == std::string_view::npos) break;
+    text.remove_prefix(end + 1);
+  }
+  return items;
+}
+
+/// Several flags may say one thing; they must say the same.
+template <class T>
+class Said {
+ public:
+  void say(std::string flag, T value) {
+    if (value_ && *value_ != value && !error_)
+      error_ = wrong(flag_ + " and " + flag + " contradict each other", flag_ + ", " + flag,
+                     "give one of them");
+    if (!value_) {
+      value_ = value;
+      flag_ = std::move(flag);
+    }
+  }
+  const std::optional<T>& value() const { return value_; }
+  const std::optional<Error>& error() const { return error_; }
+
+ private:
+  std::optional<T> value_;
+  std::string flag_;
+  std::optional<Error> error_;
+};
+
+template <class T>
+void give(std::optional<Given<T>>& setting, const std::optional<T>& value) {
+  if (value) setting = Given<T>{*value, From::flag};
+}
+
+std::optional<Error> read_numbers(const Invocation& in, RunDraft& d) {
+  constexpr std::int64_t kAny = std::numeric_limits<std::int64_t>::max();
+  const std::pair<const char*, RunDraft::Maybe<std::int64_t>*> kWhole[] = {
+      {"seq-len", &d.length},    {"batch", &d.micro_batch}, {"grad-accum", &d.accumulation},
+      {"lora-r", &d.lora_rank}, {"gpus", &d.gpus}};
+  for (const auto& [flag, setting] : kWhole) {
+    const auto number = in.whole(flag, 1, kAny);
+    if (!number) return number.error();
+    give(*setting, *number);
+  }
+  const auto dropout = in.number("lora-dropout", 0.0, 1.0);
+  if (!dropout) return dropout.error();
+  give(d.lora_dropout, *dropout);
+  const auto alpha = in.number("lora-alpha", 0.0, 1e9);
+  if (!alpha) return alpha.error();
+  give(d.lora_alpha, *alpha);
+  return std::nullopt;
+}
+
+std::optional<Error> read_precision(const Invocation& in, RunDraft& d) {
+  Said<Precision> said;
+  if (const auto text = in.value("precision"))
+    said.say("--precision " + *text, *draft::by_name<Precision>(*text, 5));
+  if (in.switched("bf16") == true) said.say("--bf16", Precision::bf16_mixed);
+  if (in.switched("fp16") == true) said.say("--fp16", Precision::fp16_mixed);
+  if (in.switched("pure-bf16") == true) said.say("--pure-bf16", Precision::bf16_true);
+  // A trainer that is told not to use bf16, and nothing else, computes in fp32.
+  if (!said.value() && in.switched("bf16") == false) said.say("--bf16 false", Precision::fp32);
+  give(d.precision, said.value());
+  return said.error();
+}
+
+std::optional<Error> read_quantization(const Invocation& in, RunDraft& d) {
+  Said<Quantization> said;
+  if (const auto text = in.value("quant"))
+    said.say("--quant " + *text, *draft::by_name<Quantization>(*text, 6));
+  if (in.switched("load-in-4bit") == true && said.value() != Quantization::fp4)
+    said.say("--load-in-4bit", Quantization::nf4);
+  if (in.switched("load-in-8bit") == true) said.say("--load-in-8bit", Quantization::int8);
+  if (const auto bits = in.value("quantization-bit")) {
+    if (*bits != "4" && *bits != "8")
+      return Error{Error::Kind::unknown, "a base of " + *bits + " bits is not modelled",
+                   "--quantization-bit", "modelled: 4 and 8"};
+    said.say("--quantization-bit " + *bits, *bits == "4" ? Quantization::nf4 : Quantization::int8);
+  }
+  give(d.quantization, said.value());
+  return said.error();
+}
+
+std::optional<Error> read_loss(const Invocation& in, RunDraft& d) {
+  Said<Loss> said;
+  if (const auto text = in.value("loss")) said.say("--loss " + *text, *draft::by_name<Loss>(*text, 3));
+  if (in.switched("use-liger-kernel") == true) said.say("--use-liger-kernel", Loss::fused);
+  give(d.loss, said.value());
+  return said.error();
+}
+
+DType dtype_named(std::string_view text) {
+  return text == "bf16" ? DType::bf16 : text == "fp16" ? DType::fp16 : DType::fp32;
+}
+
+/// "4.49" or "4.49.1"; build tags such as "+cu128" are dropped.
+std::optional<Version> parse_version(std::string_view text) {
+  text = text.substr(0, text.find('+'));
+  int parts[3] = {0, 0, 0};
+  for (int& part : parts) {
+    const std::string_view digits = text.substr(0, text.find('.'));
+    if (digits.empty() || digits.size() > 6) return std::nullopt;
+    for (const char c : digits) {
+      if (c < '0' || c > '9') return std::nullopt;
+      part = part * 10 + (c - '0');
+    }
+    if (digits.size() == text.size()) return Version{parts[0], parts[1], parts[2]};
+    text.remove_prefix(digits.size() + 1);
+  }
+  return std::nullopt;
+}
+
+}  // namespace
+
+Result<RunDraft> read_run(const Invocation& in) {
+  RunDraft d;
+  if (const auto text = in.value("method")) give(d.method, draft::by_name<Method>(*text, 4));
+  for (const auto& error : {read_numbers(in, d), read_precision(in, d), read_quantization(in, d),
+                            read_loss(in, d)})
+    if (error) return *error;
+
+  give(d.double_quantizes, in.switched("double-quant"));
+  give(d.autocasts, in.switched("autocast"));
+  give(d.upcasts_for_kbit, in.switched("kbit-upcast"));
+  give(d.is_padded, in.switched("padded"));
+  give(d.keeps_outputs, in.switched("keep-outputs"));
+  give(d.checkpoints, in.switched("checkpointing"));
+  give(d.checkpoints_reentrant, in.switched("reentrant"));
+  give(d.uses_dora, in.switched("dora"));
+  give(d.attention, in.value("attention"));
+  give(d.optimizer, in.value("optimizer"));
+  give(d.trainer, in.value("trainer"));
+  give(d.zero, in.value("zero"));
+  give(d.fsdp, in.value("fsdp"));
+  give(d.offload, in.value("offload"));
+  if (const auto text = in.value("weights"); text && *text != "auto")
+    d.weights = Given<DType>{dtype_named(*text), From::flag};
+  if (const auto text = in.value("adapter-dtype"))
+    d.adapter = Given<DType>{dtype_named(*text), From::flag};
+  if (const auto text = in.value("lora-targets"))
+    d.lora_targets = Given<std::vector<std::string>>{listed(*text), From::flag};
+  if (const auto text = in.value("modules-to-save"))
+    d.modules_to_save = Given<std::vector<std::string>>{listed(*text), From::flag};
+  return d;
+}
+
+Result<Stack> parse_stack(std::string_view text) {
+  const std::string where = "--stack";
+  const std::string known = "known: latest, 2025-02, or versions such as torch=2.6,transformers=4.49";
+  if (text == "latest") return kLatest;
+  if (text == kEarly2025.name) return kEarly2025;
+  if (text == kLate2025.name || text == kMid2024.name)
+    return Error{Error::Kind::unknown, "the stack '" + std::string(text) + "' is not modelled", where, known};
+  if (text.find('=') == std::string_view::npos)
+    return wrong("unknown stack '" + std::string(text) + "'", where, known);
+
+  Stack stack = kLatest;
+  stack.name = "custom";
+  struct Library {
+    std::string_view name;
+    Version* version;
+    Version oldest;
+  };
+  const Library libraries[] = {{"torch", &stack.torch, {2, 6, 0}},
+                               {"transformers", &stack.transformers, {4, 49, 0}},
+                               {"peft", &stack.peft, {0, 14, 0}},
+                               {"accelerate", &stack.accelerate, {1, 0, 0}},
+                               {"bitsandbytes", &stack.bitsandbytes, {0, 45, 0}}};
+  for (const std::string& item : listed(text)) {
+    const std::string_view name = std::string_view(item).substr(0, item.find('='));
+    const Library* library = nullptr;
+    std::vector<std::string> names;
+    for (const Library& each : libraries) {
+      names.emplace_back(each.name);
+      if (each.name == name) library = &each;
+    }
+    if (!library) {
+      const auto near = nearest(name, names);
+      return wrong("unknown library '" + std::string(name) + "'", where,
+                   near.empty() ? "known: torch, transformers, peft, accelerate, bitsandbytes"
+                                : "did you mean '" + near[0] + "'?");
+    }
+    const auto version =
+        parse_version(std::string_view(item).substr(std::min(item.size(), name.size() + 1)));
+    if (!version)
+      return wrong("'" + item + "' names no version", where, "write " + std::string(name) + "=2.6 or =2.6.0");
+    if (*version < library->oldest)
+      return Error{Error::Kind::unknown, "'" + item + "' is not modelled", where,
+                   "the oldest is " + std::string(name) + "=" + std::to_string(library->oldest.major) + "." +
+                       std::to_string(library->oldest.minor)};
+    *library->version = *version;
+  }
+  return stack;
+}
+
+Result<std::optional<Bytes>> read_size(const Invocation& invocation, std::string_view flag, Zero zero) {
+  const auto text = invocation.value(flag);
+  if (!text) return std::optional<Bytes>{};
+  const std::string where = "--" + std::string(flag);
+  const auto size = parse_bytes(*text, where);
+  if (!size) return size.error();
+  if (zero == Zero::refused && size->count() == 0)
+    return wrong("a size of nothing", where, "write a size such as '24 GiB'");
+  return std::optional<Bytes>{*size};
+}
+
+}  // namespace qwenplan

@@ -1,0 +1,26 @@
+#pragma once
+
+#include <optional>
+#include <string_view>
+
+#include "cli/invocation.hpp"
+#include "qwenplan/base/quantity.hpp"
+#include "qwenplan/base/result.hpp"
+#include "qwenplan/describe/run_draft.hpp"
+#include "qwenplan/describe/stack.hpp"
+
+namespace qwenplan {
+
+/// The run that the flags describe, trainers' spellings included. Flags that contradict each other
+/// are an error; what is possible is for `validated` to say.
+Result<RunDraft> read_run(const Invocation& invocation);
+
+/// The libraries of --stack: "latest", "2025-02", or versions that replace those of the latest:
+/// "torch=2.6,transformers=4.49". Older ones than those of 2025-02 are an error of kind unknown.
+Result<Stack> parse_stack(std::string_view text);
+
+/// The size given for a flag such as --vram, or nothing. Zero is refused unless `zero` is allowed.
+enum class Zero : unsigned char { refused, allowed };
+Result<std::optional<Bytes>> read_size(const Invocation& invocation, std::string_view flag, Zero zero);
+
+}  // namespace qwenplan
