@@ -36,9 +36,9 @@ inline AttentionKernel attention_kernel(const Setting& s, DType dtype, bool has_
 
 namespace gradient {
 
-/// Gradients of query, key and value at once. size: kernel, workspace bytes.
+/// Gradients of query, key and value at once. size: workspace bytes.
 inline void attended(Tape& t, const Node& n, const Tensor& grad, Tensor* out) {
-  t.use_workspace(n.size[1]);
+  t.use_workspace(n.size[0]);
   for (int i = 0; i < Node::kInputs; ++i)
     if (n.input[i] != Tensor::kNone) out[i] = t.allocate(n.input_elements[i], grad.dtype());
 }
@@ -56,13 +56,21 @@ inline std::int64_t flash_backward_workspace(const Setting& s) {
   return bytes;
 }
 
+/// A boolean mask as an additive one of the query's format: made anew in each layer.
+inline Tensor additive_mask(Tape& t, const Tensor& mask, DType dtype) {
+  if (!mask || mask.dtype() != DType::boolean) return mask;
+  const Tensor lowest = t.allocate(1, dtype);
+  const Tensor zero = t.allocate(1, dtype);
+  return t.allocate(mask.elements(), dtype);
+}
+
 /// A fused kernel: out, the log-sum-exp of its rows, and the state of the random generator.
 inline Tensor fused_attention(Tape& t, const Setting& s, AttentionKernel kernel, const Tensor& q, const Tensor& k,
                               const Tensor& v, const Tensor& mask) {
   const std::int64_t rows = s.run.micro_batch * s.model.heads;
   const std::int64_t length = kernel == AttentionKernel::efficient ? (s.run.length + 31) / 32 * 32 : s.run.length;
   auto op = t.record(gradient::attended, {&q, &k, &v});
-  op.sizes(static_cast<std::int64_t>(kernel), kernel == AttentionKernel::flash ? flash_backward_workspace(s) : 0);
+  op.sizes(kernel == AttentionKernel::flash ? flash_backward_workspace(s) : 0);
   op.save(q).save(k).save(v);
   if (mask) op.save(mask);
   Tensor out = t.allocate(q.elements(), q.dtype());
@@ -73,14 +81,31 @@ inline Tensor fused_attention(Tape& t, const Setting& s, AttentionKernel kernel,
   return op.result(std::move(out));
 }
 
-/// The model's own attention: scores, softmax in fp32, weighted sum.
+/// scaled_dot_product_attention as transformers calls it: K and V are expanded to all heads where
+/// the call cannot ask for grouped heads.
+inline Tensor sdpa_attention(Tape& t, Setting& s, const Tensor& q, const Tensor& key, const Tensor& value,
+                             const Tensor& mask) {
+  const bool grouped = s.model.heads != s.model.kv_heads;
+  const bool expands = grouped && (mask || !s.behavior.asks_for_grouped_heads || s.model.head_dim > 256);
+  const std::int64_t times = expands ? s.model.heads / s.model.kv_heads : 1;
+  const Tensor k = repeat_heads(t, key, times);
+  const Tensor v = repeat_heads(t, value, times);
+  // Autocast casts the arguments from the last to the first.
+  const Tensor v_half = autocast(t, s, v);
+  const Tensor k_half = autocast(t, s, k);
+  const Tensor q_half = autocast(t, s, q);
+  const AttentionKernel kernel = attention_kernel(s, q_half.dtype(), static_cast<bool>(mask));
+  return fused_attention(t, s, kernel, q_half, k_half, v_half, additive_mask(t, mask, q_half.dtype()));
+}
+
+/// The model's own attention: scores, softmax in fp32, weighted sum. `weights` stays with the
+/// caller: the model returns it and drops it late.
 inline Tensor eager_attention(Tape& t, Setting& s, const Tensor& q, const Tensor& key, const Tensor& value,
-                              const Tensor& mask) {
+                              const Tensor& mask, Tensor& weights) {
   const std::int64_t times = s.model.heads / s.model.kv_heads;
   const std::int64_t scores = s.run.micro_batch * s.model.heads * s.run.length * s.run.length;
   const Tensor k = repeat_heads(t, key, times);
   const Tensor v = repeat_heads(t, value, times);
-  Tensor weights;
   {
     const Tensor k_half = autocast(t, s, k);
     const Tensor q_half = autocast(t, s, q);

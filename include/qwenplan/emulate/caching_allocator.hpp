@@ -56,37 +56,29 @@ class CachingAllocator {
  public:
   CachingAllocator(const AllocatorSettings& settings, Bytes capacity)
       : expands_(settings.expandable_segments),
-        max_split_(settings.max_split_size > Bytes() ? bytes_of(settings.max_split_size) : kNoLimit),
-        capacity_(bytes_of(std::clamp(capacity, Bytes(), kUnlimited))),
-        is_limited_(capacity < kUnlimited) {
-    collects_ = is_limited_ && settings.garbage_collection_threshold > 0.0;
-    collects_above_ = static_cast<Size>(settings.garbage_collection_threshold *
-                                        static_cast<double>(capacity_));
+        collects_(settings.garbage_collection_threshold > 0.0 && capacity < kUnlimited),
+        max_split_(settings.max_split_size > Bytes() ? size_of(settings.max_split_size) : kNoLimit),
+        capacity_(size_of(std::clamp(capacity, Bytes(), kUnlimited))),
+        collects_above_(static_cast<Size>(std::clamp(settings.garbage_collection_threshold, 0.0, 1.0) *
+                                          static_cast<double>(capacity_))) {
+    pools_[0].is_small = true;
     blocks_.reserve(4096);
+    blocks_.emplace_back();  // kNone: in use for ever, so that the ends of a segment need no test
   }
 
   /// Takes a block for a storage; false if the device runs out. An empty storage takes none.
   bool allocate(std::uint32_t storage, std::int64_t bytes) {
     if (bytes <= 0) return true;
-    const Size size = rounded(static_cast<Size>(bytes));
+    const Size size = rounded_up(static_cast<Size>(bytes), kMinBlock);
     Pool& pool = pools_[size <= kSmallSize ? 0 : 1];
     Index block = cached_block(pool, size);
-    if (block == kNone) {
-      if (collects_) collect_garbage();
-      block = new_block(pool, size);
-      if (block == kNone && release_oversize(pool, size)) block = new_block(pool, size);
-      if (block == kNone) {
-        flush();
-        block = new_block(pool, size);
-      }
-      if (block == kNone) return false;
-    }
-    if (splits(pool, blocks_[block].size, size)) block = split(pool, block, size);
-    Block& taken = blocks_[block];
-    taken.in_use = true;
-    if (storage >= block_of_.size()) block_of_.resize(storage + std::size_t{1} + storage / 2, kNone);
+    if (block == kNone) block = driver_block(pool, size);
+    if (block == kNone) return false;
+    blocks_[block].state = State::in_use;
+    if (storage >= block_of_.size())
+      block_of_.resize(std::max<std::size_t>(storage + std::size_t{1}, 2 * block_of_.size()), kNone);
     block_of_[storage] = block;
-    allocated_ += taken.size;
+    allocated_ += blocks_[block].size;
     peak_allocated_ = std::max(peak_allocated_, allocated_);
     return true;
   }
@@ -97,16 +89,13 @@ class CachingAllocator {
     const Index block = block_of_[storage];
     block_of_[storage] = kNone;
     allocated_ -= blocks_[block].size;
-    blocks_[block].in_use = false;
-    Pool& pool = pools_[blocks_[block].is_small ? 0 : 1];
-    merge_with_neighbours(pool, block);
-    put(pool, block);
+    put(pools_[blocks_[block].is_small ? 0 : 1], block);
   }
 
-  Bytes allocated() const { return count_of(allocated_); }
-  Bytes reserved() const { return count_of(reserved_); }
-  Bytes peak_allocated() const { return count_of(peak_allocated_); }
-  Bytes peak_reserved() const { return count_of(peak_reserved_); }
+  Bytes allocated() const { return bytes_of(allocated_); }
+  Bytes reserved() const { return bytes_of(reserved_); }
+  Bytes peak_allocated() const { return bytes_of(peak_allocated_); }
+  Bytes peak_reserved() const { return bytes_of(peak_reserved_); }
   std::int64_t segments() const { return segments_; }
   std::int64_t flushes() const { return flushes_; }
 
@@ -114,51 +103,52 @@ class CachingAllocator {
   using Size = std::uint64_t;
   using Index = std::uint32_t;
 
-  static constexpr Index kNone = ~Index{0};
+  static constexpr Index kNone = 0;
   static constexpr Size kNoLimit = ~Size{0};
   static constexpr Size kMiB = 1024 * 1024;
   static constexpr Size kMinBlock = 512;
-  static constexpr Size kSmallSize = kMiB;          // the largest request of the small pool
-  static constexpr Size kSmallSegment = 2 * kMiB;   // also the small pool's page when expandable
-  static constexpr Size kLargeSegment = 20 * kMiB;  // also the large pool's page when expandable
+  static constexpr Size kSmallSize = kMiB;           // the largest request of the small pool
+  static constexpr Size kSmallSegment = 2 * kMiB;    // also the small pool's page when expandable
+  static constexpr Size kLargeSegment = 20 * kMiB;   // also the large pool's page when expandable
   static constexpr Size kMinLargeAlloc = 10 * kMiB;  // from here on a segment of its own
   static constexpr Size kRoundLarge = 2 * kMiB;
 
-  /// A stretch of a segment. Neighbours in address are linked; a segment's ends have none beyond.
+  enum class State : std::uint8_t {
+    in_use,
+    free,
+    unmapped  // address space of an expandable segment without memory
+  };
+
+  /// A stretch of a segment. Neighbours in address are linked; kNone lies beyond the ends.
   struct Block {
     Size address = 0;
     Size size = 0;
     Index previous = kNone;
     Index next = kNone;
-    std::uint32_t born = 0;  // searches of the pool when it was last freed, for garbage collection
-    bool in_use = false;
-    bool is_mapped = true;  // false: address space of an expandable segment without memory
+    std::uint32_t born = 0;  // the pool's searches when the block became free, for its age
+    State state = State::in_use;
     bool is_small = false;
 
     bool is_split() const { return previous != kNone || next != kNone; }
   };
 
-  /// A free block, as its pool orders it: by size, then by address.
-  struct Entry {
+  struct FreeBlock {
     Size size;
-    Size address;
     Index block;
-    friend bool operator<(const Entry& a, const Entry& b) {
-      return a.size != b.size ? a.size < b.size : a.address < b.address;
-    }
   };
 
+  /// Its free blocks are sorted by size, then by address: a flat vector, because a training step
+  /// keeps some tens of them, which moves faster than any tree of nodes.
   struct Pool {
     bool is_small = false;
-    std::vector<Entry> free;      // sorted
-    std::vector<Index> unmapped;  // of expandable segments, by address
     std::uint32_t searches = 0;
+    std::vector<FreeBlock> free;
+    std::vector<Index> unmapped;  // of expandable segments, by address
   };
 
-  static Size bytes_of(Bytes bytes) { return static_cast<Size>(bytes.count()); }
-  static Bytes count_of(Size size) { return Bytes(static_cast<std::int64_t>(size)); }
+  static Size size_of(Bytes bytes) { return static_cast<Size>(bytes.count()); }
+  static Bytes bytes_of(Size size) { return Bytes(static_cast<std::int64_t>(size)); }
   static Size rounded_up(Size size, Size unit) { return (size + unit - 1) / unit * unit; }
-  static Size rounded(Size size) { return rounded_up(size, kMinBlock); }
   static Size segment_size(Size size) {
     if (size <= kSmallSize) return kSmallSegment;
     if (size < kMinLargeAlloc) return kLargeSegment;
@@ -166,304 +156,378 @@ class CachingAllocator {
   }
   static Size page_size(const Pool& pool) { return pool.is_small ? kSmallSegment : kLargeSegment; }
 
-  bool splits(const Pool& pool, Size block, Size size) const {
-    const Size rest = block - size;
-    if (pool.is_small || expands_) return rest >= kMinBlock;
-    return size < max_split_ && rest > kSmallSize;
-  }
-
   Index make_block(const Pool& pool, Size address, Size size) {
-    Index index;
+    Index block = static_cast<Index>(blocks_.size());
     if (spare_.empty()) {
-      index = static_cast<Index>(blocks_.size());
       blocks_.emplace_back();
     } else {
-      index = spare_.back();
+      block = spare_.back();
       spare_.pop_back();
     }
-    blocks_[index] = Block{};
-    blocks_[index].address = address;
-    blocks_[index].size = size;
-    blocks_[index].is_small = pool.is_small;
-    return index;
-  }
-
-  Entry entry_of(Index block) const { return {blocks_[block].size, blocks_[block].address, block}; }
-
-  void put(Pool& pool, Index block) {
-    blocks_[block].born = pool.searches;
-    const Entry entry = entry_of(block);
-    pool.free.insert(std::lower_bound(pool.free.begin(), pool.free.end(), entry), entry);
-  }
-
-  void take(Pool& pool, Index block) {
-    pool.free.erase(std::lower_bound(pool.free.begin(), pool.free.end(), entry_of(block)));
-  }
-
-  void put_unmapped(Pool& pool, Index block) {
-    const auto above = [this](Index a, Index b) { return blocks_[a].address < blocks_[b].address; };
-    pool.unmapped.insert(
-        std::lower_bound(pool.unmapped.begin(), pool.unmapped.end(), block, above), block);
-  }
-
-  void take_unmapped(Pool& pool, Index block) {
-    pool.unmapped.erase(std::find(pool.unmapped.begin(), pool.unmapped.end(), block));
+    blocks_[block] = {address, size, kNone, kNone, 0, State::in_use, pool.is_small};
+    return block;
   }
 
   void link(Index first, Index second) {
-    if (first != kNone) blocks_[first].next = second;
-    if (second != kNone) blocks_[second].previous = first;
+    blocks_[first].next = second;
+    blocks_[second].previous = first;
   }
 
-  /// Cuts the block's front off for a request; the rest goes back to the pool.
-  Index split(Pool& pool, Index block, Size size) {
+  /// Joins a block with the one after it, whose node is spare from then on.
+  void join(Index block, Index after) {
+    blocks_[block].size += blocks_[after].size;
+    link(block, blocks_[after].next);
+    spare_.push_back(after);
+  }
+
+  /// The first free block of [from, to) that is at least so large. Without branches: which half
+  /// holds it cannot be predicted, and half of the steps would cost a misprediction.
+  static std::size_t lower_bound(const Pool& pool, std::size_t from, std::size_t to, Size size) {
+    std::size_t length = to - from;
+    const FreeBlock* first = pool.free.data() + from;
+    while (length > 0) {
+      const std::size_t half = (length + 1) / 2;
+      first += first[half - 1].size < size ? half : 0;
+      length -= half;
+    }
+    return static_cast<std::size_t>(first - pool.free.data());
+  }
+
+  /// Where in [from, to) a block belongs.
+  std::size_t place(const Pool& pool, std::size_t from, std::size_t to, Index block) const {
+    const Block& placed = blocks_[block];
+    std::size_t at = lower_bound(pool, from, to, placed.size);
+    while (at < to && pool.free[at].size == placed.size &&
+           blocks_[pool.free[at].block].address < placed.address)
+      ++at;
+    return at;
+  }
+
+  /// Where a free block is.
+  std::size_t find(const Pool& pool, Index block) const {
+    std::size_t at = lower_bound(pool, 0, pool.free.size(), blocks_[block].size);
+    while (pool.free[at].block != block) ++at;
+    return at;
+  }
+
+  void set(Pool& pool, std::size_t at, Index block) {
+    blocks_[block].state = State::free;
+    blocks_[block].born = pool.searches;
+    pool.free[at] = {blocks_[block].size, block};
+  }
+
+  void erase(Pool& pool, std::size_t at) {
+    pool.free.erase(pool.free.begin() + static_cast<std::ptrdiff_t>(at));
+  }
+
+  void insert(Pool& pool, Index block) {
+    const std::size_t at = place(pool, 0, pool.free.size(), block);
+    pool.free.insert(pool.free.begin() + static_cast<std::ptrdiff_t>(at), FreeBlock{});
+    set(pool, at, block);
+  }
+
+  /// Puts a block in the place of a smaller one, and moves it to where it belongs.
+  void replace_by_larger(Pool& pool, std::size_t at, Index block) {
+    const std::size_t to = place(pool, at + 1, pool.free.size(), block) - 1;
+    FreeBlock* free = pool.free.data();
+    std::copy(free + at + 1, free + to + 1, free + at);
+    set(pool, to, block);
+  }
+
+  /// Puts a block in the place of a larger one, and moves it to where it belongs.
+  void replace_by_smaller(Pool& pool, std::size_t at, Index block) {
+    const std::size_t to = place(pool, 0, at, block);
+    FreeBlock* free = pool.free.data();
+    std::copy_backward(free + to, free + at, free + at + 1);
+    set(pool, to, block);
+  }
+
+  /// Returns a block to its pool, joined with the free neighbours of its segment; gives the whole.
+  Index put(Pool& pool, Index block) {
+    const Index before = blocks_[block].previous;
+    const Index after = blocks_[block].next;
+    const bool joins_after = blocks_[after].state == State::free;
+    if (blocks_[before].state == State::free) {
+      if (joins_after) {
+        erase(pool, find(pool, after));
+        join(block, after);
+      }
+      const std::size_t at = find(pool, before);
+      join(before, block);
+      replace_by_larger(pool, at, before);
+      return before;
+    }
+    if (joins_after) {
+      const std::size_t at = find(pool, after);
+      join(block, after);
+      replace_by_larger(pool, at, block);
+    } else {
+      insert(pool, block);
+    }
+    return block;
+  }
+
+  /// Takes `size` bytes from the front of a free block, or all of it if the rest is too small.
+  Index take(Pool& pool, std::size_t at, Size size) {
+    const Index block = pool.free[at].block;
+    const Size rest = blocks_[block].size - size;
+    const bool splits = pool.is_small || expands_ ? rest >= kMinBlock
+                                                  : size < max_split_ && rest > kSmallSize;
+    if (!splits) {
+      erase(pool, at);
+      return block;
+    }
     const Index front = make_block(pool, blocks_[block].address, size);
     link(blocks_[block].previous, front);
     link(front, block);
     blocks_[block].address += size;
-    blocks_[block].size -= size;
-    put(pool, block);
+    blocks_[block].size = rest;
+    replace_by_smaller(pool, at, block);
     return front;
   }
 
-  /// Adds the neighbours that are as free, and as mapped, as the block itself.
-  void merge_with_neighbours(Pool& pool, Index block) {
-    for (const Index neighbour : {blocks_[block].previous, blocks_[block].next}) {
-      if (neighbour == kNone || blocks_[neighbour].in_use ||
-          blocks_[neighbour].is_mapped != blocks_[block].is_mapped)
-        continue;
-      if (blocks_[neighbour].is_mapped)
-        take(pool, neighbour);
-      else
-        take_unmapped(pool, neighbour);
-      if (neighbour == blocks_[block].previous) {
-        blocks_[block].address = blocks_[neighbour].address;
-        link(blocks_[neighbour].previous, block);
-      } else {
-        link(block, blocks_[neighbour].next);
-      }
-      blocks_[block].size += blocks_[neighbour].size;
-      spare_.push_back(neighbour);
-    }
-  }
-
-  /// The best fit among the free blocks, taken out of the pool.
+  /// The best fit among the free blocks.
   Index cached_block(Pool& pool, Size size) {
     if (collects_) ++pool.searches;
-    auto best = std::lower_bound(pool.free.begin(), pool.free.end(), Entry{size, 0, 0});
-    if (best == pool.free.end()) return kNone;
+    std::size_t best = lower_bound(pool, 0, pool.free.size(), size);
+    if (best == pool.free.size()) return kNone;
     if (expands_) {
-      // A block that can grow counts as large as it could become, so that a closed gap comes first.
-      const auto reach = [this](const Entry& entry) {
-        const Index next = blocks_[entry.block].next;
-        return entry.size + (next != kNone && !blocks_[next].is_mapped ? blocks_[next].size : 0);
+      // A block that can grow counts as large as it could become, so that a gap is filled first.
+      const auto reach = [&](std::size_t at) {
+        const Block& next = blocks_[blocks_[pool.free[at].block].next];
+        return pool.free[at].size + (next.state == State::unmapped ? next.size : 0);
       };
-      for (auto next = best + 1; next != pool.free.end() && reach(*next) < reach(*best); ++next)
+      for (std::size_t next = best + 1; next < pool.free.size() && reach(next) < reach(best); ++next)
         best = next;
     }
-    // With a limit on splitting, an oversize block serves only requests of nearly its own size.
-    if (size < max_split_ ? best->size >= max_split_ : best->size >= size + kLargeSegment)
-      if (max_split_ != kNoLimit) return kNone;
-    const Index block = best->block;
-    pool.free.erase(best);
-    return block;
+    if (max_split_ != kNoLimit) {
+      // A block that is too large to split serves only a request of nearly its own size.
+      const Size found = pool.free[best].size;
+      if (size < max_split_ ? found >= max_split_ : found >= size + kLargeSegment) return kNone;
+    }
+    return take(pool, best, size);
   }
 
-  /// Memory from the driver, outside the free list; none if it does not fit.
-  Index new_block(Pool& pool, Size size) {
+  /// A block of new memory, for which cached memory is given back if there is no other way.
+  Index driver_block(Pool& pool, Size size) {
+    if (collects_) collect_garbage();
+    if (!extend(pool, size) && !(release_oversize(pool, size) && extend(pool, size))) {
+      flush();
+      if (!extend(pool, size)) return kNone;
+    }
+    return take(pool, find(pool, extended_), size);
+  }
+
+  /// Adds memory from the driver to a pool as a free block for the request; false if it does not
+  /// fit the device.
+  bool extend(Pool& pool, Size size) {
     const Size segment = segment_size(size);
-    if (collects_ && reserved_ + segment > capacity_) return kNone;
-    if (expands_) return expanded_block(pool, size);
-    if (reserved_ + segment > capacity_) return kNone;
-    count_segment(segment);
-    const Index block = make_block(pool, next_address_, segment);
+    // With a memory fraction PyTorch tests for a whole segment even where it maps single pages.
+    if ((collects_ || !expands_) && reserved_ + segment > capacity_) return false;
+    if (expands_) return expand(pool, size);
+    extended_ = make_block(pool, next_address_, segment);
     next_address_ += segment;
-    return block;
+    insert(pool, extended_);
+    count_segment(segment);
+    return true;
   }
 
-  void count_segment(Size bytes) {
-    reserved_ += bytes;
+  void count_segment(Size size) {
+    reserved_ += size;
     peak_reserved_ = std::max(peak_reserved_, reserved_);
     ++segments_;
   }
 
-  void release_segment(Pool& pool, Index block) {
+  void release(Pool& pool, std::size_t at) {
+    const Index block = pool.free[at].block;
     reserved_ -= blocks_[block].size;
-    take(pool, block);
+    erase(pool, at);
+    blocks_[block].state = State::in_use;
     spare_.push_back(block);
   }
 
-  /// Gives back the oldest unused segments once more than the threshold is reserved.
+  /// Gives the oldest unused segments back once more than the threshold is reserved.
   void collect_garbage() {
-    if (reserved_ <= collects_above_) return;
-    const Size target = reserved_ - collects_above_;
+    if (reserved_ <= collects_above_ || expands_) return;
     Pool& pool = pools_[1];
     const auto age = [&](Index block) { return Size{pool.searches - blocks_[block].born}; };
-    Size reclaimed = 0;
+    const Size target = reserved_ - collects_above_;
     Size total_age = 0;
     Size count = 0;
-    for (const Entry& entry : pool.free) {
-      if (blocks_[entry.block].is_split()) continue;
-      total_age += age(entry.block);
+    for (const FreeBlock& free : pool.free) {
+      if (blocks_[free.block].is_split()) continue;
+      total_age += age(free.block);
       ++count;
     }
-    bool released = true;
-    while (reclaimed < target && released && count > 0) {
-      const double threshold = static_cast<double>(total_age) / static_cast<double>(count);
-      released = false;
-      for (std::size_t i = 0; i < pool.free.size();) {
-        const Index block = pool.free[i].block;
-        if (blocks_[block].is_split() || static_cast<double>(age(block)) < threshold) {
-          ++i;
+    Size reclaimed = 0;
+    bool has_released = true;
+    while (reclaimed < target && has_released && count > 0) {
+      const double mean_age = static_cast<double>(total_age) / static_cast<double>(count);
+      has_released = false;
+      for (std::size_t at = 0; at < pool.free.size();) {
+        const Index block = pool.free[at].block;
+        if (blocks_[block].is_split() || static_cast<double>(age(block)) < mean_age) {
+          ++at;
           continue;
         }
-        released = true;
+        has_released = true;
         reclaimed += blocks_[block].size;
         total_age -= age(block);
         --count;
-        release_segment(pool, block);
+        release(pool, at);
       }
     }
   }
 
-  /// With a limit on splitting: gives back one oversize block that is large enough, or several.
+  /// With a limit on splitting: gives back one oversize block that is large enough, or several
+  /// that are together, the largest first.
   bool release_oversize(Pool& pool, Size size) {
     if (max_split_ == kNoLimit || expands_) return false;
     const Size wanted = std::max(size, max_split_);
-    const auto fit = std::lower_bound(pool.free.begin(), pool.free.end(), Entry{wanted, 0, 0});
-    if (fit != pool.free.end()) {
-      release_segment(pool, fit->block);
-      ++flushes_;
-      return true;
-    }
     Size released = 0;
-    while (released < wanted && !pool.free.empty() && pool.free.back().size >= max_split_) {
-      released += pool.free.back().size;
-      release_segment(pool, pool.free.back().block);
+    const std::size_t fit = lower_bound(pool, 0, pool.free.size(), wanted);
+    if (fit < pool.free.size()) {
+      released = pool.free[fit].size;
+      release(pool, fit);
+    } else {
+      while (released < wanted && !pool.free.empty() && pool.free.back().size >= max_split_) {
+        released += pool.free.back().size;
+        release(pool, pool.free.size() - 1);
+      }
     }
     if (released < wanted) return false;
     ++flushes_;
     return true;
   }
 
-  /// Gives every wholly unused segment, or page of one, back to the driver.
+  /// Gives every wholly unused segment, or page of an expandable one, back to the driver.
   void flush() {
     ++flushes_;
     for (Pool* pool : {&pools_[1], &pools_[0]}) {
-      std::vector<Index> unused;
-      for (const Entry& entry : pool->free)
-        if (expands_ || !blocks_[entry.block].is_split()) unused.push_back(entry.block);
-      for (const Index block : unused) {
-        if (expands_)
-          unmap(*pool, block);
-        else
-          release_segment(*pool, block);
+      if (expands_) {
+        const std::vector<FreeBlock> before = pool->free;
+        for (const FreeBlock& free : before) unmap(*pool, free.block);
+      } else {
+        for (std::size_t at = pool->free.size(); at-- > 0;)
+          if (!blocks_[pool->free[at].block].is_split()) release(*pool, at);
       }
     }
   }
 
-  /// The free or unmapped block of the lowest address from which `size` bytes can be had; a new
-  /// expandable segment if there is none.
+  void insert_unmapped(Pool& pool, Index block) {
+    blocks_[block].state = State::unmapped;
+    const auto lower = [&](Index a, Index b) { return blocks_[a].address < blocks_[b].address; };
+    pool.unmapped.insert(
+        std::lower_bound(pool.unmapped.begin(), pool.unmapped.end(), block, lower), block);
+  }
+
+  void erase_unmapped(Pool& pool, Index block) {
+    pool.unmapped.erase(std::find(pool.unmapped.begin(), pool.unmapped.end(), block));
+  }
+
+  /// The block of the lowest address from which `size` bytes are free or can be mapped; the start
+  /// of a new expandable segment if there is none.
   Index room(Pool& pool, Size size) {
     for (Index start : pool.unmapped) {
       const Index before = blocks_[start].previous;
-      if (before != kNone && !blocks_[before].in_use) start = before;
-      Size bytes = 0;
-      for (Index block = start; bytes < size && block != kNone && !blocks_[block].in_use;
+      if (blocks_[before].state == State::free) start = before;
+      Size found = 0;
+      for (Index block = start; found < size && blocks_[block].state != State::in_use;
            block = blocks_[block].next)
-        bytes += blocks_[block].size;
-      if (bytes >= size) return start;
+        found += blocks_[block].size;
+      if (found >= size) return start;
     }
     // PyTorch takes address space for 1 1/8 of the card, in whole pages.
     const Size page = page_size(pool);
     const Size space = rounded_up(capacity_ + capacity_ / 8, page);
-    next_address_ = rounded_up(next_address_, page);
-    const Index block = make_block(pool, next_address_, space);
-    next_address_ += space;
-    blocks_[block].is_mapped = false;
-    put_unmapped(pool, block);
+    const Index block = make_block(pool, rounded_up(next_address_, page), space);
+    next_address_ = blocks_[block].address + space;
+    insert_unmapped(pool, block);
     return block;
   }
 
-  /// Backs the front of an unmapped block with whole pages of memory; false if they do not fit.
-  bool map(Pool& pool, Index block, Size size) {
-    const Size mapped = rounded_up(size, page_size(pool));
-    if (reserved_ + mapped > capacity_) return false;
-    take_unmapped(pool, block);
-    blocks_[block].is_mapped = true;
+  /// Backs the front of an unmapped block with whole pages of memory. Gives the free block that it
+  /// becomes part of, or none if the pages do not fit.
+  Index map(Pool& pool, Index block, Size size) {
+    const Size mapped = rounded_up(std::min(size, blocks_[block].size), page_size(pool));
+    if (reserved_ + mapped > capacity_) return kNone;
+    erase_unmapped(pool, block);
     if (mapped < blocks_[block].size) {
       const Index rest =
           make_block(pool, blocks_[block].address + mapped, blocks_[block].size - mapped);
-      blocks_[rest].is_mapped = false;
       link(rest, blocks_[block].next);
       link(block, rest);
       blocks_[block].size = mapped;
-      put_unmapped(pool, rest);
+      insert_unmapped(pool, rest);
     }
-    merge_with_neighbours(pool, block);
-    put(pool, block);
     count_segment(mapped);
-    return true;
+    return put(pool, block);
   }
 
-  Index expanded_block(Pool& pool, Size size) {
+  bool expand(Pool& pool, Size size) {
     Index block = room(pool, size);
-    if (!blocks_[block].is_mapped && !map(pool, block, std::min(blocks_[block].size, size)))
-      return kNone;
-    while (blocks_[block].size < size) {
+    if (blocks_[block].state == State::unmapped) block = map(pool, block, size);
+    while (block != kNone && blocks_[block].size < size) {
       const Index next = blocks_[block].next;
-      if (next == kNone) return kNone;
-      if (!map(pool, next, std::min(size - blocks_[block].size, blocks_[next].size))) return kNone;
-      block = next;
+      block = next == kNone ? kNone : map(pool, next, size - blocks_[block].size);
     }
-    take(pool, block);
-    return block;
+    extended_ = block;
+    return block != kNone;
   }
 
   /// Gives the whole pages inside a free block back; what sticks out of them stays free.
   void unmap(Pool& pool, Index block) {
     const Size page = page_size(pool);
-    const Size begin = rounded_up(blocks_[block].address, page);
-    const Size end = (blocks_[block].address + blocks_[block].size) / page * page;
-    if (begin >= end) return;
-    take(pool, block);
-    const Size before = begin - blocks_[block].address;
-    const Size after = blocks_[block].address + blocks_[block].size - end;
-    if (before > 0) {
-      const Index head = make_block(pool, blocks_[block].address, before);
+    const Size address = blocks_[block].address;
+    const Size end = address + blocks_[block].size;
+    const Size first = rounded_up(address, page);
+    const Size last = end / page * page;
+    if (first >= last) return;
+    erase(pool, find(pool, block));
+    if (address < first) {
+      const Index head = make_block(pool, address, first - address);
       link(blocks_[block].previous, head);
       link(head, block);
-      put(pool, head);
+      insert(pool, head);
     }
-    if (after > 0) {
-      const Index tail = make_block(pool, end, after);
+    if (last < end) {
+      const Index tail = make_block(pool, last, end - last);
       link(tail, blocks_[block].next);
       link(block, tail);
-      put(pool, tail);
+      insert(pool, tail);
     }
-    blocks_[block].address = begin;
-    blocks_[block].size = end - begin;
-    blocks_[block].is_mapped = false;
-    merge_with_neighbours(pool, block);
-    reserved_ -= end - begin;
-    // An expandable segment without a page left goes as a whole.
-    if (blocks_[block].is_split())
-      put_unmapped(pool, block);
-    else
+    blocks_[block].address = first;
+    blocks_[block].size = last - first;
+    reserved_ -= last - first;
+    if (const Index after = blocks_[block].next; blocks_[after].state == State::unmapped) {
+      erase_unmapped(pool, after);
+      join(block, after);
+    }
+    if (const Index before = blocks_[block].previous; blocks_[before].state == State::unmapped) {
+      erase_unmapped(pool, before);
+      join(before, block);
+      block = before;
+    }
+    // An expandable segment without a page goes as a whole.
+    if (blocks_[block].is_split()) {
+      insert_unmapped(pool, block);
+    } else {
+      blocks_[block].state = State::in_use;
       spare_.push_back(block);
+    }
   }
 
   bool expands_;
+  bool collects_;
   Size max_split_;
   Size capacity_;
-  bool is_limited_;
-  bool collects_ = false;
-  Size collects_above_ = 0;
+  Size collects_above_;
 
-  std::array<Pool, 2> pools_{Pool{true, {}, {}, 0}, Pool{false, {}, {}, 0}};  // small, large
+  std::array<Pool, 2> pools_;  // small, large
   std::vector<Block> blocks_;
-  std::vector<Index> spare_;
+  std::vector<Index> spare_;     // nodes of blocks_ to use again
   std::vector<Index> block_of_;  // by storage
+  Index extended_ = kNone;       // the free block that the last extension made
 
   Size next_address_ = 0;
   Size allocated_ = 0;

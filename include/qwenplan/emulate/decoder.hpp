@@ -70,7 +70,7 @@ inline Tensor rotate(Tape& t, const Tensor& x, const Surroundings& around) {
 }
 
 inline Tensor self_attention(Tape& t, Setting& s, DecoderLayer& layer, const Tensor& x, const Surroundings& around,
-                             const Tensor& mask) {
+                             const Tensor& mask, Tensor& weights) {
   const Model& m = s.model;
   const auto project = [&](Linear& linear, const Tensor& norm_weight, std::int64_t heads) {
     Tensor y = reordered_view(t, run_linear(t, s, linear, x));
@@ -82,23 +82,14 @@ inline Tensor self_attention(Tape& t, Setting& s, DecoderLayer& layer, const Ten
   // The gradient of the value comes back from a fused kernel in the projection's own order.
   Tensor v = run_linear(t, s, layer.v, x);
   const bool is_eager = s.run.attention == Attention::eager;
-  if (is_eager) v = reordered_view(t, v);
+  if (is_eager || (mask && m.heads != m.kv_heads)) v = reordered_view(t, v);
   {
     Tensor q_turned = rotate(t, q, around);
     Tensor k_turned = rotate(t, k, around);
     q = std::move(q_turned);
     k = std::move(k_turned);
   }
-  Tensor out;
-  if (is_eager) {
-    out = eager_attention(t, s, q, k, v, mask);
-  } else {
-    const Tensor value = autocast(t, s, v);
-    const Tensor key = autocast(t, s, k);
-    const Tensor query = autocast(t, s, q);
-    const AttentionKernel kernel = attention_kernel(s, query.dtype(), static_cast<bool>(mask));
-    out = fused_attention(t, s, kernel, query, key, value, mask);
-  }
+  const Tensor out = is_eager ? eager_attention(t, s, q, k, v, mask, weights) : sdpa_attention(t, s, q, k, v, mask);
   return run_linear(t, s, layer.o, out);
 }
 
@@ -123,7 +114,8 @@ inline Tensor decoder_layer(Tape& t, Setting& s, DecoderLayer& layer, const Tens
   const std::int64_t rows = s.tokens();
   Tensor residual = input;
   Tensor x = norm(t, s, layer.norm[0], residual, rows);
-  x = self_attention(t, s, layer, x, around, mask);
+  Tensor weights;  // eager attention returns them, and the layer's code drops them with its other names
+  x = self_attention(t, s, layer, x, around, mask, weights);
   if (gemma) x = norm(t, s, layer.norm[1], x, rows);
   x = add(t, residual, x);
   residual = x;

@@ -92,12 +92,12 @@ inline Tensor run_experts(Tape& t, Setting& s, const ExpertWeights& w, const Ten
     const Tensor down_weight = autocast(t, s, w.down);
     product = grouped_matmul(t, product, down_weight, offsets, visits * hidden);
   }
-  const Tensor weighted = mul(t, product, weights);
+  Tensor weighted = mul(t, product, weights);
   const Tensor inverse = t.allocate(visits, DType::int64);
   { const Tensor range = t.allocate(visits, DType::int64); }
-  const Tensor back = pick(t, weighted, inverse, visits * hidden);
-  auto sum = t.record(gradient::widened, {&back});
-  return sum.result(t.allocate(tokens * hidden, back.dtype()));
+  weighted = pick(t, weighted, inverse, visits * hidden);
+  auto sum = t.record(gradient::widened, {&weighted});
+  return sum.result(t.allocate(tokens * hidden, weighted.dtype()));
 }
 
 }  // namespace qwenplan::emulate

@@ -12,9 +12,9 @@ namespace qwenplan::emulate {
 inline Tensor causal_lm_loss(Tape& t, const Setting& s, const Tensor& logits) {
   const Run& run = s.run;
   const Tensor upcast = cast(t, logits, DType::fp32);
-  Tensor labels = t.allocate(run.micro_batch * (run.length + 1), DType::int64);
+  const Tensor padded = t.allocate(run.micro_batch * (run.length + 1), DType::int64);
   // The slice of one sequence is contiguous already; of several it is copied.
-  if (run.micro_batch > 1) labels = t.allocate(run.tokens(), DType::int64);
+  const Tensor labels = run.micro_batch > 1 ? t.allocate(run.tokens(), DType::int64) : padded;
   auto normal = t.record(gradient::elementwise, {&upcast});
   Tensor log_softmax = t.allocate(upcast.elements(), DType::fp32);
   normal.save(log_softmax);

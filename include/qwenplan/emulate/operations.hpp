@@ -58,19 +58,23 @@ inline void matrix(Tape& t, const Node& n, const Tensor& grad, Tensor* out) {
   if (n.input[1] != Tensor::kNone) out[1] = t.allocate(n.input_elements[1], grad.dtype());
   if (n.input[0] != Tensor::kNone) out[0] = t.allocate(n.input_elements[0], grad.dtype());
 }
+/// x @ w^T + b: the input's, the weight's, the bias' gradient; the last needs nothing saved.
 inline void matrix_with_bias(Tape& t, const Node& n, const Tensor& grad, Tensor* out) {
-  for (int i = 0; i < Node::kInputs; ++i)
-    if (n.input[i] != Tensor::kNone) out[i] = t.allocate(n.input_elements[i], grad.dtype());
+  for (int i = 0; i < Node::kInputs; ++i) {
+    if (n.input[i] == Tensor::kNone) continue;
+    if (i == 2) t.release_unpacked(n);
+    out[i] = t.allocate(n.input_elements[i], grad.dtype());
+  }
 }
 /// Both halves of a concatenation are views of the gradient.
 inline void joined(Tape&, const Node&, const Tensor& grad, Tensor* out) {
   out[0] = grad.viewed(grad.elements() / 2);
   out[1] = grad.viewed(grad.elements() / 2);
 }
-/// a @ b in batches: both inputs' gradients, the first one's first.
+/// a @ b in batches: the second input's gradient first.
 inline void batched(Tape& t, const Node& n, const Tensor& grad, Tensor* out) {
-  if (n.input[0] != Tensor::kNone) out[0] = t.allocate(n.input_elements[0], grad.dtype());
   if (n.input[1] != Tensor::kNone) out[1] = t.allocate(n.input_elements[1], grad.dtype());
+  if (n.input[0] != Tensor::kNone) out[0] = t.allocate(n.input_elements[0], grad.dtype());
 }
 
 }  // namespace gradient

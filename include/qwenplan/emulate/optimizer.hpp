@@ -18,12 +18,18 @@ inline void clip_gradients(Tape& t) {
     norms.push_back(t.allocate(1, dtype));
   }
   if (norms.empty()) return;
-  const Tensor stacked = t.allocate(static_cast<std::int64_t>(norms.size()), dtype);
-  const Tensor total = t.allocate(1, dtype);
+  Tensor total;
+  {
+    const Tensor stacked = t.allocate(static_cast<std::int64_t>(norms.size()), dtype);
+    total = t.allocate(1, dtype);
+  }
   norms.clear();
-  Tensor factor = t.allocate(1, dtype);
-  factor = t.allocate(1, dtype);
-  factor = t.allocate(1, dtype);
+  Tensor factor;
+  {
+    const Tensor shifted = t.allocate(1, dtype);
+    const Tensor inverse = t.allocate(1, dtype);
+    factor = t.allocate(1, dtype);
+  }
   factor = t.allocate(1, dtype);
 }
 

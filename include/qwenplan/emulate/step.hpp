@@ -35,9 +35,15 @@ class Training : public Tape::Recompute {
 
   void micro_step(int step, int micro) {
     t_.enter(Phase::forward, step, micro);
-    Tensor logits = forward();
-    t_.enter(Phase::loss, step, micro);
-    Tensor loss = causal_lm_loss(t_, s_, logits);
+    Tensor logits, loss;
+    {
+      t_.set_term(Term::activations);
+      const Tensor hidden = body();  // the model's output holds it until its forward returns
+      t_.set_term(Term::logits);
+      logits = head(hidden);
+      t_.enter(Phase::loss, step, micro);
+      loss = causal_lm_loss(t_, s_, logits);
+    }
     leave_autocast();
     t_.enter(Phase::backward, step, micro);
     if (!s_.run.keeps_outputs) logits.reset();
@@ -54,16 +60,13 @@ class Training : public Tape::Recompute {
   Tensor run(Tape& tape, std::int32_t index, const Tensor& input) override {
     Tensor out = decoder_layer(tape, s_, weights_.layers[static_cast<std::size_t>(index)], input, around_, index);
     leave_autocast();
+    if (index == 0) around_ = {};  // from here on only the layer's own checkpoint holds them
     return out;
   }
 
  private:
-  /// To the logits; what belongs to the model's body ends with it.
-  Tensor forward() {
+  Tensor head(const Tensor& hidden) {
     const Model& m = s_.model;
-    t_.set_term(Term::activations);
-    const Tensor hidden = body();
-    t_.set_term(Term::logits);
     Tensor logits = linear(t_, s_, hidden, weights_.head, {}, m.vocabulary);
     if (m.architecture == Architecture::gemma2) {
       logits = scale(t_, logits);
@@ -73,12 +76,15 @@ class Training : public Tape::Recompute {
     return logits;
   }
 
+  /// The decoder without its head.
   Tensor body() {
     const Model& m = s_.model;
     Tensor embedded = embedding(t_, weights_.embedding, ids_, m.hidden);
     if (m.architecture == Architecture::gemma2) embedded = mul(t_, embedded, weights_.normalizer);
     if (asks_inputs_for_gradients()) embedded = t_.require_grad(std::move(embedded));
     surround(embedded.dtype());
+    const std::vector<const Tensor*> held = {&around_.positions, &around_.cos, &around_.sin, &around_.mask,
+                                             &around_.sliding_mask};
     Tensor hidden = embedded;
     for (std::size_t i = 0; i < weights_.layers.size(); ++i) {
       const auto index = static_cast<std::int32_t>(i);
@@ -88,13 +94,13 @@ class Training : public Tape::Recompute {
       if (!s_.run.checkpoints) {
         hidden = layer(t_, hidden);
       } else if (s_.run.checkpoints_reentrant) {
-        hidden = t_.checkpoint_reentrant(layer, hidden, {}, index);
+        hidden = t_.checkpoint_reentrant(layer, hidden, held, index);
       } else {
-        hidden = t_.checkpoint(layer, hidden, {&around_.positions}, index);
+        hidden = t_.checkpoint(layer, hidden, held, index);
       }
     }
     hidden = norm(t_, s_, weights_.final_norm, hidden, s_.tokens());
-    if (!s_.run.checkpoints) around_.positions.reset();
+    if (!s_.run.checkpoints) around_ = {};
     return hidden;
   }
 
@@ -113,8 +119,8 @@ class Training : public Tape::Recompute {
     }
     const bool gemma = s_.model.architecture == Architecture::gemma2;
     if (s_.run.attention == Attention::eager || s_.run.is_padded) {
-      around_.mask = causal_mask(dtype);
-      if (gemma) around_.sliding_mask = causal_mask(dtype);
+      around_.mask = causal_mask(dtype, Window::all);
+      if (gemma) around_.sliding_mask = causal_mask(dtype, Window::sliding);
     }
     Tensor angles;
     {
@@ -130,19 +136,46 @@ class Training : public Tape::Recompute {
     around_.sin = cast(t_, sin, dtype);
   }
 
-  /// The additive mask of eager attention, [1, 1, length, length].
-  Tensor causal_mask(DType dtype) {
+  enum class Window { all, sliding };
+
+  /// The causal mask, [batch or 1, 1, length, length]: boolean for sdpa, additive for eager.
+  Tensor causal_mask(DType dtype, Window window) {
     const std::int64_t length = s_.run.length;
-    const Tensor one = t_.allocate(1, DType::int64);
-    const Tensor two = t_.allocate(1, DType::int64);
-    Tensor rows = t_.allocate(length, DType::int64);
-    rows = t_.allocate(length, DType::int64);
-    Tensor columns = t_.allocate(length, DType::int64);
-    columns = t_.allocate(length, DType::int64);
-    const Tensor allowed = t_.allocate(length * length, DType::boolean);
+    const std::int64_t square = length * length;
+    const std::int64_t batch = s_.run.micro_batch;
+    Tensor allowed;
+    {
+      const Tensor padding = s_.run.is_padded ? t_.allocate(batch * length, DType::boolean) : Tensor();
+      const Tensor batches = t_.allocate(s_.run.is_padded ? batch : 1, DType::int64);
+      const Tensor heads = t_.allocate(1, DType::int64);
+      Tensor rows = t_.allocate(length, DType::int64);
+      rows = t_.allocate(length, DType::int64);
+      Tensor columns = t_.allocate(length, DType::int64);
+      columns = t_.allocate(length, DType::int64);
+      Tensor one = s_.run.is_padded || window == Window::sliding ? t_.allocate(1, DType::boolean) : Tensor();
+      if (window == Window::sliding) {
+        Tensor within;
+        {
+          const Tensor start = t_.allocate(length, DType::int64);
+          within = t_.allocate(square, DType::boolean);
+        }
+        allowed = t_.allocate(square, DType::boolean);
+        one.reset();
+      }
+      {
+        const Tensor before = t_.allocate(square, DType::boolean);
+        allowed = one || allowed ? t_.allocate(square, DType::boolean) : before;
+      }
+      one.reset();
+      if (s_.run.is_padded) {
+        const Tensor present = t_.allocate(batch * length, DType::boolean);
+        allowed = t_.allocate(batch * square, DType::boolean);
+      }
+    }
+    if (s_.run.attention != Attention::eager && s_.behavior.masks_are_boolean) return allowed;
     const Tensor zero = t_.allocate(1, dtype);
     const Tensor lowest = t_.allocate(1, dtype);
-    return t_.allocate(length * length, dtype);
+    return t_.allocate(allowed.elements(), dtype);
   }
 
   void leave_autocast() { s_.autocast_copies.clear(); }

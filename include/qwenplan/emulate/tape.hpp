@@ -139,6 +139,10 @@ class Tape {
 
   /// A saved tensor of a node, by the order in which it was saved.
   Tensor saved(const Node& node, int index) const;
+  /// Lets go of what a checkpointed node unpacked, before its backward is through.
+  void release_unpacked(const Node& node) {
+    if (node.frame >= 0) let_go(const_cast<Node&>(node));
+  }
 
   /// Runs backward from a loss.
   void backward(const Tensor& loss);
@@ -148,12 +152,12 @@ class Tape {
   /// Non-reentrant checkpointing of `layer(tape, input)`. `context` is what else the recomputation
   /// keeps alive until then.
   template <class Layer>
-  Tensor checkpoint(Layer&& layer, const Tensor& input, std::initializer_list<const Tensor*> context,
+  Tensor checkpoint(Layer&& layer, const Tensor& input, const std::vector<const Tensor*>& context,
                     std::int32_t index);
   /// Reentrant checkpointing: forward without a graph; backward builds one of its own and runs it.
   template <class Layer>
   Tensor checkpoint_reentrant(Layer&& layer, const Tensor& input,
-                              std::initializer_list<const Tensor*> context, std::int32_t index);
+                              const std::vector<const Tensor*>& context, std::int32_t index);
 
   /// Runs a checkpointed layer again; set by whoever checkpoints.
   struct Recompute {
@@ -330,7 +334,7 @@ inline Tensor Tape::parameter(Tensor value) {
 
 inline Tensor Tape::require_grad(Tensor value) {
   value.node_ = leaf_code(leaves_.size());
-  leaves_.push_back({{}, {}, {}, 0, false});
+  leaves_.push_back({value, {}, {}, 0, false});  // its node in the graph holds it to the end of backward
   return value;
 }
 
@@ -506,7 +510,7 @@ inline void Tape::forget() {
 // ---- Tape: checkpointing
 
 template <class Layer>
-Tensor Tape::checkpoint(Layer&& layer, const Tensor& input, std::initializer_list<const Tensor*> context,
+Tensor Tape::checkpoint(Layer&& layer, const Tensor& input, const std::vector<const Tensor*>& context,
                         std::int32_t index) {
   const auto id = static_cast<std::int32_t>(frames_.size());
   Frame& frame = frames_.emplace_back();
@@ -563,7 +567,7 @@ inline void Tape::reentrant_backward(Tape& tape, const Node& node, const Tensor&
 }
 
 template <class Layer>
-Tensor Tape::checkpoint_reentrant(Layer&& layer, const Tensor& input, std::initializer_list<const Tensor*> context,
+Tensor Tape::checkpoint_reentrant(Layer&& layer, const Tensor& input, const std::vector<const Tensor*>& context,
                                   std::int32_t index) {
   mode_ = Mode::silent;
   Tensor output = layer(*this, input);
