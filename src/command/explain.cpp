@@ -1,0 +1,74 @@
+#include <string>
+#include <vector>
+
+#include "cli/spelling.hpp"
+#include "command/command.hpp"
+#include "command/terms.hpp"
+#include "qwenplan/base/nearest.hpp"
+
+namespace qwenplan::command {
+namespace {
+
+/// Words that people use for a term.
+constexpr std::pair<std::string_view, std::string_view> kSynonyms[] = {
+    {"lora", "adapters"},     {"states", "optimizer"},  {"loss", "logits"},
+    {"gradient", "gradients"}, {"cuda-context", "context"}, {"verdict", "fits"},
+    {"tight", "fits"},        {"exceeds", "fits"},      {"fit", "fits"},
+    {"cache", "reserved"},    {"flush", "flushes"},     {"device-bytes", "device"},
+    {"allocated-bytes", "allocated"}, {"reserved-bytes", "reserved"}, {"usable-bytes", "usable"},
+    {"at-capacity", "flushes"}};
+
+Value as_json(const TermEntry& entry) {
+  return Value::object({{"term", entry.name},
+                        {"meaning", entry.meaning},
+                        {"mechanism", entry.mechanism},
+                        {"inputs", entry.inputs},
+                        {"evidence", entry.evidence},
+                        {"source", entry.source}});
+}
+
+}  // namespace
+
+Result<Answer> explain(const Invocation& in) {
+  Answer answer;
+  answer.schema = "qwenplan.explain/1";
+  Value rows = Value::list();
+  if (in.words.empty()) {
+    Table table{{{"term"}, {"meaning"}}, {}};
+    for (const TermEntry& entry : terms()) {
+      rows.push(as_json(entry));
+      table.rows.push_back({std::string(entry.name), std::string(entry.meaning)});
+    }
+    answer.add(Headline{"Terms of the answers; 'qwenplan explain TERM' tells how each is found."});
+    answer.add(std::move(table));
+    if (in.format == Format::markdown)
+      for (const TermEntry& entry : terms())
+        answer.add(Paragraph{std::string(entry.name) + ": " + std::string(entry.mechanism) +
+                             ". Depends on: " + std::string(entry.inputs) + ". Evidence: " +
+                             std::string(entry.evidence) + ". Source: " + std::string(entry.source) + "."});
+    answer.json.set("terms", rows);
+    answer.rows = std::move(rows);
+    return answer;
+  }
+
+  std::string wanted = folded(in.words[0]);
+  for (const auto& [synonym, term] : kSynonyms)
+    if (wanted == synonym) wanted = term;
+  std::vector<std::string> names;
+  for (const TermEntry& entry : terms()) {
+    names.emplace_back(entry.name);
+    if (entry.name != wanted) continue;
+    answer.inputs.push_back({"term", Value(entry.name), "flag"});
+    for (const Value::Member& member : *as_json(entry).as_object()) answer.json.set(member.first, member.second);
+    answer.add(Headline{std::string(entry.name) + ": " + std::string(entry.meaning)});
+    answer.add(Paragraph{"how: " + std::string(entry.mechanism)});
+    answer.add(Paragraph{"from: " + std::string(entry.inputs)});
+    answer.add(Paragraph{"evidence: " + std::string(entry.evidence) + "; source: " + std::string(entry.source)});
+    return answer;
+  }
+  const auto near = nearest(wanted, names);
+  return Error{Error::Kind::wrong, "unknown term '" + in.words[0] + "'", "explain",
+               near.empty() ? "qwenplan explain lists them" : "did you mean '" + near[0] + "'?"};
+}
+
+}  // namespace qwenplan::command
