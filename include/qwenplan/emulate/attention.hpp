@@ -10,12 +10,18 @@ namespace qwenplan::emulate {
 /// The kernels behind scaled_dot_product_attention, and the model's own eager code.
 enum class AttentionKernel : std::uint8_t { flash, efficient, cudnn, math, eager };
 
+/// Whether K and V are expanded to all heads before the kernel sees them.
+inline bool expands_heads(const Setting& s, bool has_mask) {
+  if (s.model.heads == s.model.kv_heads) return false;
+  return has_mask || !s.behavior.asks_for_grouped_heads || s.model.head_dim > 256 ||
+         s.run.attention == Attention::eager;
+}
+
 /// Which kernel PyTorch picks (sdp_utils.cpp): flash needs half precision, Ampere and no mask;
 /// cuDNN comes first on Hopper; efficient takes the rest that it can; bf16 before Ampere and, up to
 /// torch 2.8, grouped heads outside flash are left to math.
 inline AttentionKernel attention_kernel(const Setting& s, DType dtype, bool has_mask) {
-  const bool grouped = s.model.heads != s.model.kv_heads;
-  const bool asks_for_groups = grouped && s.behavior.asks_for_grouped_heads && !has_mask;
+  const bool asks_for_groups = s.model.heads != s.model.kv_heads && !expands_heads(s, has_mask);
   switch (s.run.attention) {
     case Attention::eager: return AttentionKernel::eager;
     case Attention::flash:
@@ -81,21 +87,75 @@ inline Tensor fused_attention(Tape& t, const Setting& s, AttentionKernel kernel,
   return op.result(std::move(out));
 }
 
+/// The composite kernel: scores in fp32, kept whole. It scales query and key apart, and its softmax
+/// looks for rows that are masked out.
+inline Tensor math_attention(Tape& t, const Setting& s, const Tensor& q_half, const Tensor& k_half,
+                             const Tensor& v_half, const Tensor& mask) {
+  const std::int64_t scores = s.run.micro_batch * s.model.heads * s.run.length * s.run.length;
+  const Tensor q_wide = cast(t, q_half, DType::fp32);
+  const Tensor k_wide = cast(t, k_half, DType::fp32);
+  const Tensor v_wide = cast(t, v_half, DType::fp32);
+  const Tensor q = scale(t, q_wide);
+  Tensor causal = mask;
+  if (!mask) {
+    const std::int64_t square = s.run.length * s.run.length;
+    Tensor allowed = t.allocate(square, DType::boolean);
+    allowed = t.allocate(square, DType::boolean);
+    causal = additive_mask(t, allowed, DType::fp32);
+  }
+  const std::int64_t times = q.elements() / std::max<std::int64_t>(1, k_wide.elements());
+  const Tensor k = repeat_heads(t, k_wide, times);
+  const Tensor v = repeat_heads(t, v_wide, times);
+  Tensor weights;
+  {
+    const Tensor k_scaled = scale(t, k);
+    weights = batched_matmul(t, q, k_scaled, scores);
+  }
+  weights = add(t, weights, causal);
+  {
+    auto op = t.record(gradient::elementwise, {&weights});
+    Tensor out = t.allocate(scores, DType::fp32);
+    {
+      const Tensor hidden = t.allocate(scores, DType::boolean);
+      const Tensor rows = t.allocate(scores / s.run.length, DType::boolean);
+      out = t.allocate(scores, DType::fp32);
+    }
+    op.save(out);
+    weights = op.result(std::move(out));
+  }
+  const Tensor wide = batched_matmul(t, weights, v, q.elements());
+  Tensor out = cast(t, wide, q_half.dtype());
+  const Tensor returned = cast(t, weights, q_half.dtype());
+  return out;
+}
+
 /// scaled_dot_product_attention as transformers calls it: K and V are expanded to all heads where
 /// the call cannot ask for grouped heads.
-inline Tensor sdpa_attention(Tape& t, Setting& s, const Tensor& q, const Tensor& key, const Tensor& value,
+inline Tensor sdpa_attention(Tape& t, Setting& s, const Tensor& query, const Tensor& key, const Tensor& value,
                              const Tensor& mask) {
   const bool grouped = s.model.heads != s.model.kv_heads;
-  const bool expands = grouped && (mask || !s.behavior.asks_for_grouped_heads || s.model.head_dim > 256);
-  const std::int64_t times = expands ? s.model.heads / s.model.kv_heads : 1;
-  const Tensor k = repeat_heads(t, key, times);
-  const Tensor v = repeat_heads(t, value, times);
+  const std::int64_t times = expands_heads(s, static_cast<bool>(mask)) ? s.model.heads / s.model.kv_heads : 1;
+  Tensor k = repeat_heads(t, key, times);
+  Tensor v = repeat_heads(t, value, times);
+  Tensor q = query;
+  if (s.behavior.makes_attention_inputs_contiguous) {
+    q = clone(t, q);
+    if (!grouped) k = clone(t, k), v = clone(t, v);
+  }
   // Autocast casts the arguments from the last to the first.
   const Tensor v_half = autocast(t, s, v);
   const Tensor k_half = autocast(t, s, k);
   const Tensor q_half = autocast(t, s, q);
   const AttentionKernel kernel = attention_kernel(s, q_half.dtype(), static_cast<bool>(mask));
-  return fused_attention(t, s, kernel, q_half, k_half, v_half, additive_mask(t, mask, q_half.dtype()));
+  const Tensor additive = additive_mask(t, mask, q_half.dtype());
+  if (kernel == AttentionKernel::math) {
+    const Tensor out = math_attention(t, s, q_half, k_half, v_half, additive);
+    return clone(t, out);
+  }
+  Tensor out = fused_attention(t, s, kernel, q_half, k_half, v_half, additive);
+  // Flash answers in the order of its query: a query that was made contiguous costs a copy here.
+  if (s.behavior.makes_attention_inputs_contiguous && kernel == AttentionKernel::flash) out = clone(t, out);
+  return out;
 }
 
 /// The model's own attention: scores, softmax in fp32, weighted sum. `weights` stays with the

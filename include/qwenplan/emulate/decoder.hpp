@@ -19,9 +19,9 @@ struct DecoderLayer {
   Tensor norm[4];  ///< input, post-attention; Gemma 2: also before and after the MLP
 };
 
-/// What a forward of the model holds besides the hidden states.
+/// What a layer is given besides the hidden states.
 struct Surroundings {
-  Tensor positions, cos, sin, mask, sliding_mask;
+  Tensor positions, cos, sin, mask;
 };
 
 /// RMSNorm as Qwen, Llama and Mistral write it: in fp32, the weight multiplied in the input's type.
@@ -70,7 +70,7 @@ inline Tensor rotate(Tape& t, const Tensor& x, const Surroundings& around) {
 }
 
 inline Tensor self_attention(Tape& t, Setting& s, DecoderLayer& layer, const Tensor& x, const Surroundings& around,
-                             const Tensor& mask, Tensor& weights) {
+                             Tensor& weights) {
   const Model& m = s.model;
   const auto project = [&](Linear& linear, const Tensor& norm_weight, std::int64_t heads) {
     Tensor y = reordered_view(t, run_linear(t, s, linear, x));
@@ -82,14 +82,15 @@ inline Tensor self_attention(Tape& t, Setting& s, DecoderLayer& layer, const Ten
   // The gradient of the value comes back from a fused kernel in the projection's own order.
   Tensor v = run_linear(t, s, layer.v, x);
   const bool is_eager = s.run.attention == Attention::eager;
-  if (is_eager || (mask && m.heads != m.kv_heads)) v = reordered_view(t, v);
+  if (is_eager || expands_heads(s, static_cast<bool>(around.mask))) v = reordered_view(t, v);
   {
     Tensor q_turned = rotate(t, q, around);
     Tensor k_turned = rotate(t, k, around);
     q = std::move(q_turned);
     k = std::move(k_turned);
   }
-  const Tensor out = is_eager ? eager_attention(t, s, q, k, v, mask, weights) : sdpa_attention(t, s, q, k, v, mask);
+  const Tensor out = is_eager ? eager_attention(t, s, q, k, v, around.mask, weights)
+                              : sdpa_attention(t, s, q, k, v, around.mask);
   return run_linear(t, s, layer.o, out);
 }
 
@@ -107,15 +108,14 @@ inline Tensor mlp(Tape& t, Setting& s, DecoderLayer& layer, const Tensor& x) {
   return run_linear(t, s, layer.down, product);
 }
 
-inline Tensor decoder_layer(Tape& t, Setting& s, DecoderLayer& layer, const Tensor& input, const Surroundings& around,
-                            std::int64_t index) {
+inline Tensor decoder_layer(Tape& t, Setting& s, DecoderLayer& layer, const Tensor& input,
+                            const Surroundings& around) {
   const bool gemma = s.model.architecture == Architecture::gemma2;
-  const Tensor& mask = gemma && index % 2 == 0 ? around.sliding_mask : around.mask;
   const std::int64_t rows = s.tokens();
   Tensor residual = input;
   Tensor x = norm(t, s, layer.norm[0], residual, rows);
   Tensor weights;  // eager attention returns them, and the layer's code drops them with its other names
-  x = self_attention(t, s, layer, x, around, mask, weights);
+  x = self_attention(t, s, layer, x, around, weights);
   if (gemma) x = norm(t, s, layer.norm[1], x, rows);
   x = add(t, residual, x);
   residual = x;

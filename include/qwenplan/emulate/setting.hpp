@@ -28,7 +28,7 @@ struct Setting {
 /// copy of a trainable weight is made once a forward and kept to its end.
 inline Tensor autocast(Tape& t, Setting& s, const Tensor& x) {
   if (!s.run.autocasts || x.dtype() == s.run.half || (x.dtype() != DType::fp32 && !is_half(x.dtype()))) return x;
-  const bool caches = x.dtype() == DType::fp32 && t.is_parameter(x) && t.mode() != Tape::Mode::silent;
+  const bool caches = x.dtype() == DType::fp32 && t.is_parameter(x);
   if (!caches) return cast(t, x, s.run.half);
   const std::size_t index = t.leaf_number(x);
   if (s.autocast_copies.size() <= index) s.autocast_copies.resize(index + 1);

@@ -17,11 +17,9 @@ namespace qwenplan {
 namespace emulate {
 
 /// A causal language model in training: its weights, and the forward of transformers' *ForCausalLM.
-class Training : public Tape::Recompute {
+class Training : public Tape::Layers {
  public:
-  Training(Tape& tape, Setting& setting) : t_(tape), s_(setting), optimizer_(setting.run.optimizer) {
-    tape.set_recompute(this);
-  }
+  Training(Tape& tape, Setting& setting) : t_(tape), s_(setting), optimizer_(setting.run.optimizer) {}
 
   void load() { weights_ = load_weights(t_, s_); }
   void prepare() { prepare_weights(t_, s_, weights_); }
@@ -57,10 +55,14 @@ class Training : public Tape::Recompute {
     for (Leaf& leaf : t_.leaves()) leaf.grad.reset();
   }
 
-  Tensor run(Tape& tape, std::int32_t index, const Tensor& input) override {
-    Tensor out = decoder_layer(tape, s_, weights_.layers[static_cast<std::size_t>(index)], input, around_, index);
-    leave_autocast();
-    if (index == 0) around_ = {};  // from here on only the layer's own checkpoint holds them
+  Tensor run(Tape& tape, std::int32_t layer, const std::vector<Tensor>& arguments) override {
+    const Surroundings around{arguments[1], arguments[2], arguments[3], arguments[4]};
+    return decoder_layer(tape, s_, weights_.layers[static_cast<std::size_t>(layer)], arguments[0], around);
+  }
+
+  Tensor run_again(Tape& tape, std::int32_t layer, const std::vector<Tensor>& arguments) override {
+    Tensor out = run(tape, layer, arguments);
+    leave_autocast();  // a recomputation is under autocast of its own
     return out;
   }
 
@@ -83,24 +85,22 @@ class Training : public Tape::Recompute {
     if (m.architecture == Architecture::gemma2) embedded = mul(t_, embedded, weights_.normalizer);
     if (asks_inputs_for_gradients()) embedded = t_.require_grad(std::move(embedded));
     surround(embedded.dtype());
-    const std::vector<const Tensor*> held = {&around_.positions, &around_.cos, &around_.sin, &around_.mask,
-                                             &around_.sliding_mask};
     Tensor hidden = embedded;
-    for (std::size_t i = 0; i < weights_.layers.size(); ++i) {
-      const auto index = static_cast<std::int32_t>(i);
-      const auto layer = [this, index](Tape& tape, const Tensor& x) {
-        return decoder_layer(tape, s_, weights_.layers[static_cast<std::size_t>(index)], x, around_, index);
-      };
+    for (std::int32_t i = 0; i < m.layers; ++i) {
+      const bool slides = m.architecture == Architecture::gemma2 && i % 2 == 0;
+      std::vector<Tensor> arguments = {hidden, around_.positions, around_.cos, around_.sin,
+                                       slides ? sliding_mask_ : around_.mask};
       if (!s_.run.checkpoints) {
-        hidden = layer(t_, hidden);
+        hidden = run(t_, i, arguments);
       } else if (s_.run.checkpoints_reentrant) {
-        hidden = t_.checkpoint_reentrant(layer, hidden, held, index);
+        hidden = t_.checkpoint_reentrant(*this, i, arguments);
       } else {
-        hidden = t_.checkpoint(layer, hidden, held, index);
+        hidden = t_.checkpoint(*this, i, std::move(arguments));
       }
     }
     hidden = norm(t_, s_, weights_.final_norm, hidden, s_.tokens());
-    if (!s_.run.checkpoints) around_ = {};
+    around_ = {};
+    sliding_mask_.reset();
     return hidden;
   }
 
@@ -120,7 +120,7 @@ class Training : public Tape::Recompute {
     const bool gemma = s_.model.architecture == Architecture::gemma2;
     if (s_.run.attention == Attention::eager || s_.run.is_padded) {
       around_.mask = causal_mask(dtype, Window::all);
-      if (gemma) around_.sliding_mask = causal_mask(dtype, Window::sliding);
+      if (gemma) sliding_mask_ = causal_mask(dtype, Window::sliding);
     }
     Tensor angles;
     {
@@ -146,7 +146,7 @@ class Training : public Tape::Recompute {
     Tensor allowed;
     {
       const Tensor padding = s_.run.is_padded ? t_.allocate(batch * length, DType::boolean) : Tensor();
-      const Tensor batches = t_.allocate(s_.run.is_padded ? batch : 1, DType::int64);
+      const Tensor batches = t_.allocate(batch, DType::int64);
       const Tensor heads = t_.allocate(1, DType::int64);
       Tensor rows = t_.allocate(length, DType::int64);
       rows = t_.allocate(length, DType::int64);
@@ -175,7 +175,8 @@ class Training : public Tape::Recompute {
     if (s_.run.attention != Attention::eager && s_.behavior.masks_are_boolean) return allowed;
     const Tensor zero = t_.allocate(1, dtype);
     const Tensor lowest = t_.allocate(1, dtype);
-    return t_.allocate(allowed.elements(), dtype);
+    // Since the masks are boolean at first they are as many as sequences; before, one served all.
+    return t_.allocate(s_.behavior.masks_are_boolean || s_.run.is_padded ? batch * square : square, dtype);
   }
 
   void leave_autocast() { s_.autocast_copies.clear(); }
@@ -185,7 +186,6 @@ class Training : public Tape::Recompute {
     t_.backward(loss);
     loss.reset();
     t_.forget();
-    around_ = {};
   }
 
   Tape& t_;
@@ -193,6 +193,7 @@ class Training : public Tape::Recompute {
   Weights weights_;
   Optimizer optimizer_;
   Surroundings around_;
+  Tensor sliding_mask_;
   Tensor ids_, labels_, padding_;
 };
 

@@ -149,22 +149,17 @@ class Tape {
   /// Forgets the graph: its unexecuted rest gives back what it holds, and so do inputs' gradients.
   void forget();
 
-  /// Non-reentrant checkpointing of `layer(tape, input)`. `context` is what else the recomputation
-  /// keeps alive until then.
-  template <class Layer>
-  Tensor checkpoint(Layer&& layer, const Tensor& input, const std::vector<const Tensor*>& context,
-                    std::int32_t index);
-  /// Reentrant checkpointing: forward without a graph; backward builds one of its own and runs it.
-  template <class Layer>
-  Tensor checkpoint_reentrant(Layer&& layer, const Tensor& input,
-                              const std::vector<const Tensor*>& context, std::int32_t index);
-
-  /// Runs a checkpointed layer again; set by whoever checkpoints.
-  struct Recompute {
-    virtual Tensor run(Tape& tape, std::int32_t index, const Tensor& input) = 0;
-    virtual ~Recompute() = default;
+  /// What is checkpointed: runs a layer on its arguments, the input first.
+  struct Layers {
+    virtual Tensor run(Tape& tape, std::int32_t layer, const std::vector<Tensor>& arguments) = 0;
+    virtual Tensor run_again(Tape& tape, std::int32_t layer, const std::vector<Tensor>& arguments) = 0;
+    virtual ~Layers() = default;
   };
-  void set_recompute(Recompute* recompute) { recompute_ = recompute; }
+  /// Non-reentrant checkpointing: the graph is built, but what it would save is dropped. Backward
+  /// runs the layer again at the first tensor that it misses, up to the last one.
+  Tensor checkpoint(Layers& layers, std::int32_t layer, std::vector<Tensor> arguments);
+  /// Reentrant checkpointing: forward without a graph; backward builds one of its own and runs it.
+  Tensor checkpoint_reentrant(Layers& layers, std::int32_t layer, const std::vector<Tensor>& arguments);
 
  private:
   friend class Tensor;
@@ -184,7 +179,7 @@ class Tape {
     std::uint32_t first_saved = 0, end_saved = 0, left = 0;
     std::int32_t layer = 0;
     bool done = false;
-    std::vector<Tensor> held;  ///< the layer's input first
+    std::vector<Tensor> arguments;
   };
 
   static std::int32_t leaf_code(std::size_t index) { return -2 - static_cast<std::int32_t>(index); }
@@ -207,7 +202,7 @@ class Tape {
   std::vector<Saved> saved_;
   std::vector<Leaf> leaves_;
   std::vector<Frame> frames_;
-  Recompute* recompute_ = nullptr;
+  Layers* layers_ = nullptr;
   std::size_t cursor_ = 0, cursor_end_ = 0;  ///< where a recomputation puts what it saves
   std::int32_t frame_ = -1;
   Mode mode_ = Mode::record;
@@ -410,7 +405,7 @@ inline void Tape::let_go(Node& node) {
   if (node.frame >= 0 && node.saved > 0) {
     Frame& frame = frames_[static_cast<std::size_t>(node.frame)];
     frame.left -= node.saved;
-    if (frame.left == 0) frame.held.clear();
+    if (frame.left == 0) frame.arguments.clear();
   }
   node.saved = 0;
 }
@@ -509,25 +504,19 @@ inline void Tape::forget() {
 
 // ---- Tape: checkpointing
 
-template <class Layer>
-Tensor Tape::checkpoint(Layer&& layer, const Tensor& input, const std::vector<const Tensor*>& context,
-                        std::int32_t index) {
-  const auto id = static_cast<std::int32_t>(frames_.size());
-  Frame& frame = frames_.emplace_back();
-  frame.layer = index;
-  frame.first_saved = static_cast<std::uint32_t>(saved_.size());
-  frame.held.push_back(input);
-  for (const Tensor* tensor : context)
-    if (*tensor) frame.held.push_back(*tensor);
+inline Tensor Tape::checkpoint(Layers& layers, std::int32_t layer, std::vector<Tensor> arguments) {
+  const std::size_t id = frames_.size();
+  frames_.emplace_back();
+  const auto first = static_cast<std::uint32_t>(saved_.size());
+  layers_ = &layers;
   mode_ = Mode::frame;
-  frame_ = id;
-  Tensor output = layer(*this, input);
+  frame_ = static_cast<std::int32_t>(id);
+  Tensor output = layers.run(*this, layer, arguments);
   frame_ = -1;
   mode_ = Mode::record;
-  Frame& done = frames_[static_cast<std::size_t>(id)];
-  done.end_saved = static_cast<std::uint32_t>(saved_.size());
-  done.left = done.end_saved - done.first_saved;
-  if (done.left == 0) done.held.clear();
+  const auto end = static_cast<std::uint32_t>(saved_.size());
+  frames_[id] = {first, end, end - first, layer, false, {}};
+  if (end > first) frames_[id].arguments = std::move(arguments);
   return output;
 }
 
@@ -537,9 +526,9 @@ inline void Tape::refill(Frame& frame) {
   cursor_end_ = frame.end_saved;
   mode_ = Mode::recompute;
   const Term before = std::exchange(term_, Term::activations);
-  Tensor input = frame.held.front();
-  if (input.requires_grad()) input.node_ = kTracked;
-  recompute_->run(*this, frame.layer, input);
+  std::vector<Tensor> arguments = frame.arguments;
+  if (arguments.front().requires_grad()) arguments.front().node_ = kTracked;
+  layers_->run_again(*this, frame.layer, arguments);
   term_ = before;
   stopped_ = false;
   mode_ = Mode::record;
@@ -549,15 +538,15 @@ inline void Tape::reentrant_backward(Tape& tape, const Node& node, const Tensor&
   const std::size_t base = tape.nodes_.size();
   const Term before = std::exchange(tape.term_, Term::activations);
   const auto layer = static_cast<std::int32_t>(node.size[0]);
-  Tensor input = tape.saved(node, 0);
-  input.node_ = leaf_code(tape.leaves_.size());
+  std::vector<Tensor> arguments;
+  for (int i = 0; i < node.saved; ++i) arguments.push_back(tape.saved(node, i));
+  arguments.front().node_ = leaf_code(tape.leaves_.size());
   tape.leaves_.push_back({{}, {}, {}, 0, false});
-  Tensor output = tape.recompute_->run(tape, layer, input);
+  Tensor output = tape.layers_->run_again(tape, layer, arguments);
   tape.term_ = before;
-  Tensor seed = grad;
   const std::int32_t root = output.node();
   if (root >= 0) {
-    tape.arrive(root, std::move(seed));
+    tape.arrive(root, grad);
     tape.sweep(root, base);
   }
   output.reset();
@@ -566,16 +555,14 @@ inline void Tape::reentrant_backward(Tape& tape, const Node& node, const Tensor&
   tape.leaves_.pop_back();
 }
 
-template <class Layer>
-Tensor Tape::checkpoint_reentrant(Layer&& layer, const Tensor& input, const std::vector<const Tensor*>& context,
-                                  std::int32_t index) {
+inline Tensor Tape::checkpoint_reentrant(Layers& layers, std::int32_t layer, const std::vector<Tensor>& arguments) {
+  layers_ = &layers;
   mode_ = Mode::silent;
-  Tensor output = layer(*this, input);
+  Tensor output = layers.run(*this, layer, arguments);
   mode_ = Mode::record;
-  Recording recording = record(reentrant_backward, {&input});
-  recording.save(input).sizes(index);
-  for (const Tensor* tensor : context) recording.save(*tensor);
-  return recording.result(std::move(output));
+  Recording recording = record(reentrant_backward, {&arguments.front()});
+  for (const Tensor& argument : arguments) recording.save(argument);
+  return recording.sizes(layer).result(std::move(output));
 }
 
 }  // namespace qwenplan::emulate
