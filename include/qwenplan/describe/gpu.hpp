@@ -36,6 +36,7 @@ struct Gpu {
   std::string launch_date;
   bool has_bf16 = false;
   bool has_flash_attention = false;
+  int multiprocessors = 0;  ///< streaming multiprocessors; 0: not known
 
   bool is_cuda() const { return vendor == "nvidia"; }
 };

@@ -6,10 +6,10 @@
 #include <cstdint>
 #include <optional>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "qwenplan/base/evidence.hpp"
-#include "qwenplan/base/literals.hpp"
 #include "qwenplan/base/quantity.hpp"
 #include "qwenplan/base/range.hpp"
 #include "qwenplan/describe/gpu.hpp"
@@ -45,11 +45,10 @@ inline Footprint footprint(const Trace& trace) {
     std::int64_t bytes = 0;
     Term term = Term::temporary;
   };
-  // Counts are kept raw: with at most 2^40 storages of a saturated trace cut at 2^62, see `rounded`.
   constexpr auto workspace = static_cast<std::size_t>(Term::workspace);
+  // Cut at a size that no device has, so that no sum of a trace's storages overflows.
   const auto rounded = [](std::int64_t bytes) {
-    if (bytes <= 0) return std::int64_t{0};
-    return bytes > kUnlimited.count() ? Saturating::kMax : (bytes + 511) / 512 * 512;
+    return (std::clamp(bytes, std::int64_t{0}, kUnlimited.count()) + 511) / 512 * 512;
   };
   Footprint result;
   std::vector<Storage> storages(trace.events.size() + 1);
@@ -110,6 +109,154 @@ inline Footprint footprint(const Trace& trace) {
       result.peak = result.timeline.size();
     }
     result.timeline.push_back(use);
+  }
+  return result;
+}
+
+/// Memory of a process on the device that PyTorch's allocator knows nothing of: the CUDA context
+/// with the code of its libraries.
+struct CudaContext {
+  Range<Bytes> bytes{};
+  Evidence evidence = Evidence::assumed;
+  std::string_view source;  ///< key of data/sources.json; empty where assumed
+};
+
+/// Measured on a Tesla T4 with torch 2.14 and CUDA 13.0: 140.875 MiB in each of 59 runs.
+inline constexpr std::int64_t kContextT4 = 147'718'144;
+
+/// A context is a fixed part, and local memory for every thread that can be resident on the card.
+/// Fitted to sixteen reports of twelve cards of 20 to 170 multiprocessors, most of them messages
+/// of out-of-memory errors, which name the memory of the process and PyTorch's share of it: they
+/// lie between 0.87 and 1.17 of this (tests/unit/estimate/memory_test.cpp lists them).
+inline constexpr Bytes kContextFixed = Bytes(60 * 1024 * 1024);
+inline constexpr Bytes kContextPerThread = Bytes(2 * 1024);
+inline constexpr std::int64_t kContextLow = 870'000;    ///< parts per million of the fit
+inline constexpr std::int64_t kContextHigh = 1'175'000;
+
+/// Where the card is not known: the smallest, middle and largest of those reports.
+inline constexpr Range<Bytes> kContextUnknown{Bytes(115 * 1024 * 1024), Bytes(340 * 1024 * 1024),
+                                              Bytes(620 * 1024 * 1024)};
+
+/// Threads that can be resident on one multiprocessor (CUDA C++ Programming Guide, table of
+/// technical specifications per compute capability); 0 if not known.
+constexpr int resident_threads(int compute_capability) {
+  switch (compute_capability) {
+    case 75: return 1024;
+    case 86:
+    case 87:
+    case 89:
+    case 120: return 1536;
+    case 60:
+    case 70:
+    case 80:
+    case 90:
+    case 100:
+    case 103: return 2048;
+    default: return 0;
+  }
+}
+
+/// A share of a size in parts per million, rounded down; saturates.
+constexpr Bytes scaled(Bytes bytes, std::int64_t per_million) {
+  const std::int64_t whole = bytes.count() / 1'000'000;
+  const std::int64_t rest = bytes.count() % 1'000'000;
+  return Bytes(whole) * per_million + Bytes(rest * per_million / 1'000'000);
+}
+
+inline CudaContext cuda_context(const Gpu& gpu) {
+  if (gpu.id == "t4")
+    return {{Bytes(kContextT4), Bytes(kContextT4), Bytes(kContextT4)}, Evidence::measured, "fitcheck"};
+  const int threads = resident_threads(gpu.compute_capability) * gpu.multiprocessors;
+  if (threads == 0) return {kContextUnknown, Evidence::assumed, {}};
+  const Bytes likely = kContextFixed + kContextPerThread * threads;
+  return {{scaled(likely, kContextLow), likely, scaled(likely, kContextHigh)},
+          Evidence::fitted,
+          "cuda-context-reports"};
+}
+
+/// What the driver keeps of the total that nvidia-smi reports: CUDA's own total
+/// (`cudaMemGetInfo`, "total capacity" in PyTorch's errors) is smaller by 0 (V100) to 880 MiB.
+/// The upper bound covers sixteen reports, of which the newest drivers keep most.
+inline constexpr Bytes kDriverKeepsFixed = Bytes(365 * 1024 * 1024);
+inline constexpr std::int64_t kDriverKeepsShare = 8'000;  ///< parts per million of the total
+
+/// GeForce and workstation cards report up to 0.5 % less than their nominal size: this is a little
+/// more, and assumed for cards whose total nobody has read.
+inline constexpr std::int64_t kUnreportedMargin = 128;  ///< one part of this many
+
+/// The card that a run shares with its driver and other programs, as far as memory goes. By
+/// default an unknown one without a limit.
+struct Device {
+  CudaContext context{kContextUnknown, Evidence::assumed, {}};
+  Bytes driver_keeps{};                   ///< at most
+  std::optional<Sourced<Bytes>> usable;  ///< the total that the driver reports less what is in use
+};
+
+/// `in_use` is what other programs hold already, a desktop for instance.
+inline Device device(const Gpu& gpu, Bytes in_use = {}) {
+  Sourced<Bytes> total = gpu.memory;
+  if (gpu.driver_total) {
+    total = *gpu.driver_total;
+  } else {
+    total.value -= Bytes(total.value.count() / kUnreportedMargin);
+    total.evidence = Evidence::assumed;
+    total.source.clear();
+  }
+  Device result;
+  result.context = cuda_context(gpu);
+  result.driver_keeps = kDriverKeepsFixed + scaled(total.value, kDriverKeepsShare);
+  total.value = std::max(Bytes(), total.value - in_use);
+  result.usable = std::move(total);
+  return result;
+}
+
+/// How far measurements lie from the replay of the recorded modelling code, in parts per million
+/// of the replay: the sdpa rows of the Tesla T4 runs (source `fitcheck`). What stays unexplained
+/// there are workspaces and remainders of blocks for the allocated bytes, the order of
+/// allocations and the driver's choice of addresses for the reserved ones.
+inline constexpr std::int64_t kAllocatedHigh = 1'009'100;
+inline constexpr std::int64_t kReservedLow = 989'100;
+inline constexpr std::int64_t kReservedHigh = 1'017'300;
+
+/// What a run needs on the device, and what happens there.
+struct MemoryEstimate {
+  Footprint footprint;
+  Reserved unlimited;                   ///< the allocator on a card without limit
+  std::optional<Reserved> at_capacity;  ///< on this card, beside the context
+
+  /// `max_memory_allocated()`. Likely is the footprint's peak; blocks that are larger than their
+  /// request, and the residual, lie above.
+  Range<Bytes> allocated{};
+  Range<Bytes> reserved{};  ///< `max_memory_reserved()` without limit
+  /// Reserved and the context: what nvidia-smi shows for the process. The upper bound includes
+  /// what the driver keeps of the card, because that is missing in the end.
+  Range<Bytes> device{};
+  Device on;
+};
+
+inline MemoryEstimate estimate(const Trace& trace, const Device& device,
+                               const AllocatorSettings& settings = {}) {
+  MemoryEstimate result;
+  result.footprint = footprint(trace);
+  result.unlimited = reserve(trace, settings);
+  result.on = device;
+
+  const Bytes allocated = result.footprint.allocated;
+  // A run beyond any card has no meaningful reserve, only one that fits nowhere.
+  const Bytes reserved =
+      result.unlimited.completes() ? result.unlimited.peak_reserved : Bytes(Saturating::kMax);
+  result.allocated = {allocated, allocated,
+                      std::max(result.unlimited.peak_allocated, scaled(allocated, kAllocatedHigh))};
+  result.reserved = {std::max(allocated, scaled(reserved, kReservedLow)), reserved,
+                     std::max(result.allocated.high, scaled(reserved, kReservedHigh))};
+  result.device = result.reserved + device.context.bytes;
+  result.device.high += device.driver_keeps;
+
+  if (device.usable) {
+    const Bytes capacity = std::max(Bytes(), device.usable->value - device.context.bytes.likely);
+    result.at_capacity = reserved <= capacity && settings.garbage_collection_threshold == 0.0
+                             ? result.unlimited
+                             : reserve(trace, settings, capacity);
   }
   return result;
 }
