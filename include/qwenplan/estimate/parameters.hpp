@@ -1,0 +1,93 @@
+#pragma once
+
+#include <cstdint>
+
+#include "qwenplan/base/quantity.hpp"
+#include "qwenplan/describe/model.hpp"
+
+namespace qwenplan {
+
+/// Parameters of decoder layers, by part. Exact: each is a weight of transformers' modelling code.
+struct LayerParameters {
+  Params attention;  ///< q, k, v, o with their biases
+  Params mlp;        ///< gate, up, down of a dense layer
+  Params experts;    ///< gate, up, down of every expert of a sparse layer
+  Params router;     ///< the sparse layer's gate
+  Params norms;      ///< over the hidden size
+  Params qk_norms;   ///< over a head
+
+  Params total() const { return attention + mlp + experts + router + norms + qk_norms; }
+  friend bool operator==(const LayerParameters&, const LayerParameters&) = default;
+};
+
+/// Parameters of a model, by part; a tied head counts once, as the embedding.
+struct ModelParameters {
+  Params embedding;
+  LayerParameters layers;  ///< of all layers together
+  Params final_norm;
+  Params head;  ///< 0 when it is the embedding
+
+  Params total() const { return embedding + layers.total() + final_norm + head; }
+  friend bool operator==(const ModelParameters&, const ModelParameters&) = default;
+};
+
+/// Weight and bias of a linear layer.
+constexpr Params linear_parameters(std::int64_t in, std::int64_t out, bool has_bias) {
+  return Params(in) * out + Params(has_bias ? out : 0);
+}
+
+/// Gate, up and down projections between the hidden size and `ffn`.
+constexpr Params mlp_parameters(std::int64_t hidden, std::int64_t ffn, bool has_bias) {
+  return linear_parameters(hidden, ffn, has_bias) * 2 + linear_parameters(ffn, hidden, has_bias);
+}
+
+/// Parameters of one decoder layer. A model of Architecture::other is counted as if its layers were
+/// Llama's, which they are not: ask the table for its total instead.
+inline LayerParameters layer_parameters(const Model& model, std::int64_t layer) {
+  LayerParameters parts;
+  parts.attention = linear_parameters(model.hidden, model.query_size(), model.has_qkv_bias) +
+                    linear_parameters(model.hidden, model.kv_size(), model.has_qkv_bias) * 2 +
+                    linear_parameters(model.query_size(), model.hidden, model.has_o_bias);
+  if (model.layer_is_sparse(layer)) {
+    parts.experts = mlp_parameters(model.hidden, model.experts->ffn, false) * model.experts->count;
+    parts.router = linear_parameters(model.hidden, model.experts->count, false);
+  } else {
+    parts.mlp = mlp_parameters(model.hidden, model.ffn, model.has_mlp_bias);
+  }
+  parts.norms = Params(model.hidden) * model.norms_per_layer();
+  parts.qk_norms = Params(model.has_qk_norm ? 2 * model.head_dim : 0);
+  return parts;
+}
+
+/// How many parameters a model has, by part.
+///
+///   embedding + sum over layers + final norm + head (0 when tied)
+inline ModelParameters model_parameters(const Model& model) {
+  ModelParameters parts;
+  parts.embedding = Params(model.vocabulary) * model.hidden;
+  for (std::int64_t layer = 0; layer < model.layers; ++layer) {
+    const LayerParameters one = layer_parameters(model, layer);
+    parts.layers.attention += one.attention;
+    parts.layers.mlp += one.mlp;
+    parts.layers.experts += one.experts;
+    parts.layers.router += one.router;
+    parts.layers.norms += one.norms;
+    parts.layers.qk_norms += one.qk_norms;
+  }
+  parts.final_norm = Params(model.hidden);
+  parts.head = model.ties_embeddings ? Params(0) : parts.embedding;
+  return parts;
+}
+
+/// Parameters that one token passes: all, less the experts that it does not visit.
+inline Params active_parameters(const Model& model) {
+  Params active = model_parameters(model).total();
+  if (!model.experts) return active;
+  const Params expert = mlp_parameters(model.hidden, model.experts->ffn, false);
+  for (std::int64_t layer = 0; layer < model.layers; ++layer)
+    if (model.layer_is_sparse(layer))
+      active -= expert * (model.experts->count - model.experts->per_token);
+  return active;
+}
+
+}  // namespace qwenplan
