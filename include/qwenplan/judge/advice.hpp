@@ -1,0 +1,264 @@
+#pragma once
+
+#include <algorithm>
+#include <cstddef>
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include "qwenplan/base/quantity.hpp"
+#include "qwenplan/describe/run.hpp"
+#include "qwenplan/describe/run_draft.hpp"
+#include "qwenplan/emulate/caching_allocator.hpp"
+#include "qwenplan/estimate/memory.hpp"
+#include "qwenplan/judge/fit.hpp"
+
+namespace qwenplan {
+
+/// What a change takes from the result, least first.
+enum class Sacrifice : std::uint8_t {
+  nothing,    ///< the same result up to rounding, at most more slowly
+  precision,  ///< numbers in fewer bits where it is known to matter little
+  capacity,   ///< less that can be learnt, or a coarser base
+  data        ///< less of each example, or another method altogether
+};
+
+/// A question to ask again: what the user gave, with a change in it.
+struct Question {
+  RunDraft draft;
+  AllocatorSettings allocator;
+};
+
+/// One way to need less, and what it really saves.
+struct Advice {
+  std::string change;     ///< as one writes it: "--batch 1 --grad-accum 4"
+  std::string_view cost;  ///< what it takes: "the same result; the forward runs twice"
+  Sacrifice sacrifice = Sacrifice::nothing;
+  Bytes saves{};          ///< of the likely bytes on the device
+  Fit fit = Fit::exceeds;  ///< with the change
+};
+
+namespace advice {
+
+/// Changes of one kind, from the mildest to the strongest.
+struct Family {
+  Sacrifice sacrifice;
+  std::string_view cost;
+  struct Step {
+    std::string change;
+    void (*apply)(Question&, std::int64_t);
+    std::int64_t value = 0;
+  };
+  std::vector<Step> steps;
+};
+
+/// A setting that the advice gives in the user's name, as if typed.
+template <class T>
+void give(std::optional<Given<T>>& setting, T value) {
+  setting = Given<T>{std::move(value), From::flag};
+}
+
+inline void set_optimizer(Question& q, std::int64_t kind) {
+  give(q.draft.optimizer, std::string(name(static_cast<OptimizerKind>(kind))));
+}
+
+/// What could be changed in this run, in order of what it takes from the result.
+inline std::vector<Family> families(const Run& run, const AllocatorSettings& allocator) {
+  std::vector<Family> all;
+  const auto add = [&](Sacrifice sacrifice, std::string_view cost, std::vector<Family::Step> steps) {
+    if (!steps.empty()) all.push_back({sacrifice, cost, std::move(steps)});
+  };
+  const auto optimizer = [](OptimizerKind kind) {
+    return Family::Step{"--optimizer " + std::string(name(kind)), set_optimizer,
+                        static_cast<std::int64_t>(kind)};
+  };
+  const bool is_adam = run.optimizer != OptimizerKind::sgd && run.optimizer != OptimizerKind::sgd_momentum;
+  const bool is_8bit = run.optimizer == OptimizerKind::adamw_8bit ||
+                       run.optimizer == OptimizerKind::paged_adamw_8bit;
+  const bool is_paged = run.optimizer == OptimizerKind::paged_adamw ||
+                        run.optimizer == OptimizerKind::paged_adamw_8bit;
+
+  if (run.attention == Attention::eager || run.attention == Attention::math)
+    add(Sacrifice::nothing, "the same result", {{"--attention sdpa", [](Question& q, std::int64_t) {
+          give(q.draft.attention, std::string("sdpa"));
+        }}});
+  if (run.keeps_outputs)
+    add(Sacrifice::nothing, "the same result; the loop must let go of the model's output",
+        {{"--no-keep-outputs", [](Question& q, std::int64_t) { give(q.draft.keeps_outputs, false); }}});
+  if (run.optimizer == OptimizerKind::adamw_foreach)
+    add(Sacrifice::nothing, "the same result", {optimizer(OptimizerKind::adamw_fused)});
+  if (!allocator.expandable_segments)
+    add(Sacrifice::nothing, "the same result",
+        {{"PYTORCH_CUDA_ALLOC_CONF=expandable_segments:True",
+          [](Question& q, std::int64_t) { q.allocator.expandable_segments = true; }}});
+  if (!run.checkpoints)
+    add(Sacrifice::nothing, "the same result; the forward of each layer runs twice",
+        {{"--checkpointing", [](Question& q, std::int64_t) { give(q.draft.checkpoints, true); }}});
+  std::vector<Family::Step> batches;
+  for (std::int64_t parts = 2; parts <= run.micro_batch && parts <= 4096; ++parts) {
+    // Powers of two, and all of it: enough to choose from, and each one is a run to emulate.
+    const bool is_power = (parts & (parts - 1)) == 0;
+    if (run.micro_batch % parts != 0 || (!is_power && parts != run.micro_batch)) continue;
+    batches.push_back({"--batch " + std::to_string(run.micro_batch / parts) + " --grad-accum " +
+                           std::to_string(run.accumulation * parts),
+                       [](Question& q, std::int64_t by) {
+                         const std::int64_t batch = q.draft.micro_batch ? q.draft.micro_batch->value : 1;
+                         const std::int64_t times = q.draft.accumulation ? q.draft.accumulation->value : 1;
+                         give(q.draft.micro_batch, batch / by);
+                         give(q.draft.accumulation, times * by);
+                       },
+                       parts});
+  }
+  add(Sacrifice::nothing, "the same gradient from smaller parts, more slowly", std::move(batches));
+  if (is_adam && !is_paged)
+    add(Sacrifice::nothing, "the same result; the optimizer's states move to RAM where memory is short",
+        {optimizer(is_8bit ? OptimizerKind::paged_adamw_8bit : OptimizerKind::paged_adamw)});
+
+  if (run.quantization == Quantization::nf4 || run.quantization == Quantization::fp4) {
+    if (!run.double_quantizes)
+      add(Sacrifice::precision, "the scales of the quantized weights in 8 bits",
+          {{"--double-quant", [](Question& q, std::int64_t) { give(q.draft.double_quantizes, true); }}});
+  }
+  if (run.upcasts_for_kbit)
+    add(Sacrifice::precision, "norms, embeddings and head stay in 16 bits, as several trainers leave them",
+        {{"--no-kbit-upcast", [](Question& q, std::int64_t) { give(q.draft.upcasts_for_kbit, false); }}});
+  if (is_adam && !is_8bit)
+    add(Sacrifice::precision, "the optimizer's states in 8 bits",
+        {optimizer(OptimizerKind::adamw_8bit), optimizer(OptimizerKind::paged_adamw_8bit)});
+
+  if (run.method == Method::full && run.precision == Precision::bf16_mixed)
+    add(Sacrifice::capacity, "weights, gradients and states in bf16: small updates are rounded away",
+        {{"--precision bf16-true",
+          [](Question& q, std::int64_t) { give(q.draft.precision, Precision::bf16_true); }}});
+  if (run.has_adapters()) {
+    std::vector<Family::Step> ranks;
+    for (std::int64_t rank = run.lora_rank / 2; rank >= 4; rank /= 2)
+      ranks.push_back({"--lora-r " + std::to_string(rank),
+                       [](Question& q, std::int64_t r) { give(q.draft.lora_rank, r); }, rank});
+    add(Sacrifice::capacity, "adapters that can learn less", std::move(ranks));
+  }
+  if (run.method == Method::lora)
+    add(Sacrifice::capacity, "the base in 4 bits",
+        {{"--method qlora", [](Question& q, std::int64_t) { give(q.draft.method, Method::qlora); }}});
+  if (run.quantization == Quantization::int8)
+    add(Sacrifice::capacity, "the base in 4 bits instead of 8",
+        {{"--quant nf4", [](Question& q, std::int64_t) { give(q.draft.quantization, Quantization::nf4); }}});
+
+  std::vector<Family::Step> lengths;
+  for (const std::int64_t eighths : {6, 4, 3, 2, 1}) {
+    const std::int64_t length = run.length * eighths / 8 / 64 * 64;
+    if (length >= 128 && length < run.length)
+      lengths.push_back({"--seq-len " + std::to_string(length),
+                         [](Question& q, std::int64_t tokens) { give(q.draft.length, tokens); }, length});
+  }
+  add(Sacrifice::data, "longer examples are cut, or must be split", std::move(lengths));
+  if (run.method == Method::full)
+    add(Sacrifice::data, "trains adapters instead of all weights",
+        {{"--method lora", [](Question& q, std::int64_t) { give(q.draft.method, Method::lora); }},
+         {"--method qlora", [](Question& q, std::int64_t) { give(q.draft.method, Method::qlora); }}});
+  return all;
+}
+
+/// A change that saves less than one part of this many is not worth a line.
+inline constexpr std::int64_t kWorthwhile = 100;
+
+}  // namespace advice
+
+/// At most three ways to make a run fit the card that it does not fit yet, each asked again with
+/// the change in it; first those that take least from the result, then those that save most. Where
+/// no single change is enough, one combination comes first. Empty where the run fits, or where
+/// there is no card.
+///
+/// `again` answers a Question with an optional<MemoryEstimate>: none where the change is impossible
+/// for this model or card. It is asked as seldom as possible: each answer is a step to emulate.
+template <class Again>
+std::vector<Advice> advise(const MemoryEstimate& now, const Run& run, const Question& asked,
+                           Again&& again) {
+  using advice::Family;
+  constexpr std::size_t kMost = 3;
+  std::vector<Advice> found;
+  const std::optional<Fit> fit_now = judge(now);
+  if (!fit_now || *fit_now == Fit::fits) return found;
+
+  Question whole = asked;  // with the batch spelt out, which the changes divide
+  advice::give(whole.draft.micro_batch, run.micro_batch);
+  advice::give(whole.draft.accumulation, run.accumulation);
+
+  const auto saving = [&](const MemoryEstimate& then) { return now.device.likely - then.device.likely; };
+  const Bytes worthwhile(now.device.likely.count() / advice::kWorthwhile);
+
+  struct Useful {
+    const Family* family;
+    const Family::Step* step;  // the mildest that fits, else the strongest
+  };
+  const std::vector<Family> families = advice::families(run, asked.allocator);
+  std::vector<Useful> useful;
+  std::size_t enough = 0;
+  for (const Family& family : families) {
+    if (enough == kMost) break;
+    const auto with = [&](const Family::Step& step) {
+      Question question = whole;
+      step.apply(question, step.value);
+      return again(question);
+    };
+    // The strongest step first: where that is not enough, no milder one is.
+    const Family::Step* step = &family.steps.back();
+    std::optional<MemoryEstimate> then = with(*step);
+    if (then && judge(*then) == Fit::fits) {
+      for (const Family::Step& milder : family.steps) {
+        if (&milder == &family.steps.back()) break;
+        std::optional<MemoryEstimate> tried = with(milder);
+        if (!tried || judge(*tried) != Fit::fits) continue;
+        step = &milder;
+        then = std::move(tried);
+        break;
+      }
+    }
+    if (!then) continue;
+    const Fit fit = judge(*then).value_or(Fit::exceeds);
+    if (fit >= *fit_now && saving(*then) < worthwhile) continue;
+    enough += fit == Fit::fits;
+    useful.push_back({&family, step});
+    found.push_back({step->change, family.cost, family.sacrifice, saving(*then), fit});
+  }
+
+  if (enough == 0 && useful.size() > 1) {
+    const auto with_all = [&](const std::vector<Useful>& changes) {
+      Question question = whole;
+      for (const Useful& change : changes) change.step->apply(question, change.step->value);
+      return again(question);
+    };
+    // All of them, then without each that is not needed, the greatest sacrifice first.
+    std::vector<Useful> together = useful;
+    std::optional<MemoryEstimate> then = with_all(together);
+    if (then && judge(*then) == Fit::fits) {
+      for (std::size_t i = together.size(); i-- > 0;) {
+        std::vector<Useful> fewer = together;
+        fewer.erase(fewer.begin() + static_cast<std::ptrdiff_t>(i));
+        std::optional<MemoryEstimate> tried = with_all(fewer);
+        if (!tried || judge(*tried) != Fit::fits) continue;
+        together = std::move(fewer);
+        then = std::move(tried);
+      }
+      Advice combined{{}, "all of these together", Sacrifice::nothing, saving(*then), Fit::fits};
+      for (const Useful& change : together) {
+        combined.change += (combined.change.empty() ? "" : " ") + change.step->change;
+        combined.sacrifice = std::max(combined.sacrifice, change.family->sacrifice);
+      }
+      found.push_back(std::move(combined));
+    }
+  }
+
+  std::stable_sort(found.begin(), found.end(), [](const Advice& a, const Advice& b) {
+    if (a.fit != b.fit) return a.fit < b.fit;
+    if (a.sacrifice != b.sacrifice) return a.sacrifice < b.sacrifice;
+    return a.saves > b.saves;
+  });
+  if (found.size() > kMost) found.resize(kMost);
+  return found;
+}
+
+}  // namespace qwenplan

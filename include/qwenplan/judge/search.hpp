@@ -1,0 +1,59 @@
+#pragma once
+
+#include <algorithm>
+#include <cstdint>
+#include <optional>
+
+namespace qwenplan {
+
+/// The outcome of a search for the largest value that holds.
+struct Largest {
+  std::optional<std::int64_t> value;  ///< none: not even the smallest holds
+  bool is_bounded = false;            ///< the largest value allowed holds: there may be more
+  /// False if a value beyond one that failed was found to hold. Reserved memory can do that: a
+  /// request just above 10 MiB takes a smaller segment than one just below.
+  bool is_monotone = true;
+};
+
+/// The largest of first, first + step, ... up to last for which `holds` says yes, found by doubling
+/// and halving: about 2 log2(n) questions. That needs values that hold up to a limit and fail
+/// beyond; the two after the limit are asked as well, and the search goes on from one that holds.
+template <class Holds>
+Largest largest(std::int64_t first, std::int64_t last, std::int64_t step, Holds&& holds) {
+  Largest result;
+  if (step < 1 || last < first) return result;
+  const std::int64_t end = (last - first) / step;  // in steps from here on
+  const auto asks = [&](std::int64_t n) { return static_cast<bool>(holds(first + n * step)); };
+
+  if (!asks(0)) return result;
+  std::int64_t good = 0;
+  std::int64_t stride = 1;
+  while (good < end) {
+    std::int64_t bad = end + 1;
+    while (bad > end && good < end) {
+      const std::int64_t next = std::min(end, good + stride);
+      stride = std::min(stride * 2, end);
+      if (asks(next))
+        good = next;
+      else
+        bad = next;
+    }
+    if (bad > end) break;
+    while (bad - good > 1) {
+      const std::int64_t middle = good + (bad - good) / 2;
+      (asks(middle) ? good : bad) = middle;
+    }
+    std::int64_t beyond = good;
+    for (const std::int64_t next : {good + 2, good + 3})
+      if (next <= end && asks(next)) beyond = next;
+    if (beyond == good) break;
+    result.is_monotone = false;
+    good = beyond;
+    stride = 1;
+  }
+  result.value = first + good * step;
+  result.is_bounded = good == end;
+  return result;
+}
+
+}  // namespace qwenplan
