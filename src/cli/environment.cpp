@@ -54,6 +54,9 @@ bool names_utf8(std::string_view locale) {
 Environment read_environment() {
   Environment environment;
   environment.data_directory = variable("QWENPLAN_DATA");
+  environment.allocator_options = variable("PYTORCH_ALLOC_CONF");
+  if (environment.allocator_options.empty())
+    environment.allocator_options = variable("PYTORCH_CUDA_ALLOC_CONF");
 
   constexpr std::int64_t kLastSecondOf9999 = 253'402'300'799;
   std::int64_t seconds = 0;

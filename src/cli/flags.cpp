@@ -150,6 +150,8 @@ constexpr Flag kRun[] = {
 
     {.name = "stack", .value = "STACK", .group = "Libraries",
      .help = "latest, 2025-02, or versions: torch=2.6,transformers=4.49"},
+    {.name = "alloc-conf", .value = "OPTIONS", .group = "Libraries",
+     .help = "PYTORCH_CUDA_ALLOC_CONF of the run; by default this shell's"},
     {.name = "trainer", .value = "NAME", .group = "Libraries", .help = "whose defaults and upcasts",
      .choices = kTrainers},
 

@@ -215,6 +215,33 @@ Result<Stack> parse_stack(std::string_view text) {
   return stack;
 }
 
+Result<AllocatorSettings> parse_allocator(std::string_view text, std::string_view where) {
+  AllocatorSettings settings;
+  for (const std::string& item : listed(text)) {
+    const std::size_t colon = item.find(':');
+    const std::string key = item.substr(0, colon);
+    const std::string value = colon == std::string::npos ? "" : item.substr(colon + 1);
+    if (key == "expandable_segments" && (value == "True" || value == "False")) {
+      settings.expandable_segments = value == "True";
+    } else if (key == "max_split_size_mb") {
+      const auto size = parse_whole(value, where, 21, 1 << 20);
+      if (!size) return size.error();
+      settings.max_split_size = Bytes(1024 * 1024) * *size;
+    } else if (key == "garbage_collection_threshold") {
+      const auto threshold = parse_number(value, where, 0.0, 1.0);
+      if (!threshold) return threshold.error();
+      settings.garbage_collection_threshold = *threshold;
+    } else if (key == "roundup_power2_divisions" || (key == "backend" && value == "cudaMallocAsync")) {
+      return Error{Error::Kind::unknown, "the allocator's option '" + item + "' is not modelled", std::string(where),
+                   "modelled: expandable_segments, max_split_size_mb, garbage_collection_threshold"};
+    } else if (key != "backend" && !key.starts_with("pinned_") && key != "release_lock_on_cudamalloc") {
+      return wrong("unknown option '" + item + "'", std::string(where),
+                   "write it as PyTorch reads it, such as expandable_segments:True");
+    }
+  }
+  return settings;
+}
+
 Result<std::optional<Bytes>> read_size(const Invocation& invocation, std::string_view flag, Zero zero) {
   const auto text = invocation.value(flag);
   if (!text) return std::optional<Bytes>{};

@@ -8,6 +8,7 @@
 #include "qwenplan/base/result.hpp"
 #include "qwenplan/describe/run_draft.hpp"
 #include "qwenplan/describe/stack.hpp"
+#include "qwenplan/emulate/caching_allocator.hpp"
 
 namespace qwenplan {
 
@@ -18,6 +19,10 @@ Result<RunDraft> read_run(const Invocation& invocation);
 /// The libraries of --stack: "latest", "2025-02", or versions that replace those of the latest:
 /// "torch=2.6,transformers=4.49". Older ones than those of 2025-02 are an error of kind unknown.
 Result<Stack> parse_stack(std::string_view text);
+
+/// The options of PyTorch's allocator, as PYTORCH_CUDA_ALLOC_CONF has them. Options that do not change
+/// which memory is reserved are passed over; others that are not modelled are an error of kind unknown.
+Result<AllocatorSettings> parse_allocator(std::string_view text, std::string_view where);
 
 /// The size given for a flag such as --vram, or nothing. Zero is refused unless `zero` is allowed.
 enum class Zero : unsigned char { refused, allowed };

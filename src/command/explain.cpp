@@ -59,7 +59,7 @@ Result<Answer> explain(const Invocation& in) {
     names.emplace_back(entry.name);
     if (entry.name != wanted) continue;
     answer.inputs.push_back({"term", Value(entry.name), "flag"});
-    for (const Value::Member& member : *as_json(entry).as_object()) answer.json.set(member.first, member.second);
+    answer.json = as_json(entry);
     answer.add(Headline{std::string(entry.name) + ": " + std::string(entry.meaning)});
     answer.add(Paragraph{"how: " + std::string(entry.mechanism)});
     answer.add(Paragraph{"from: " + std::string(entry.inputs)});

@@ -10,6 +10,12 @@
 
 namespace qwenplan {
 namespace command {
+Result<Answer> data_check(const Invocation&);
+Result<Answer> data_list(const Invocation&);
+Result<Answer> data_show(const Invocation&);
+Result<Answer> doctor(const Invocation&);
+Result<Answer> explain(const Invocation&);
+Result<Answer> vram(const Invocation&);
 }  // namespace command
 
 namespace {
@@ -17,7 +23,7 @@ namespace {
 constexpr Words kNoWords{};
 
 const std::array kCommands = {
-    Command{"vram", "does this run fit this GPU, and where its memory goes", nullptr,
+    Command{"vram", "does this run fit this GPU, and where its memory goes", command::vram,
             {subject_flags(), run_flags(), parallel_flags(), vram_flags()}, kNoWords,
             "qwenplan vram --model 7b --gpu rtx3060"},
     Command{"ram", "host memory of the same run", nullptr,
@@ -55,12 +61,12 @@ const std::array kCommands = {
             {subject_flags(), run_flags(), parallel_flags(), time_flags()}, kNoWords},
     Command{"emit", "a ready launch for an engine", nullptr,
             {subject_flags(), run_flags(), parallel_flags()}, {"ENGINE", 1, 1}},
-    Command{"explain", "a term: its mechanism, inputs and source", nullptr, {no_flags()}, {"[TERM]", 0, 1},
+    Command{"explain", "a term: its mechanism, inputs and source", command::explain, {no_flags()}, {"[TERM]", 0, 1},
             "qwenplan explain logits"},
-    Command{"doctor", "what this machine is, and what is missing", nullptr, {no_flags()}, kNoWords},
-    Command{"data list", "the tables and their age", nullptr, {no_flags()}, {"[TABLE]", 0, 1}, "qwenplan data list gpus"},
-    Command{"data show", "one row, with its sources", nullptr, {no_flags()}, {"ID", 1, 1}, "qwenplan data show rtx3060"},
-    Command{"data check", "check the tables and an overlay", nullptr, {no_flags()}, kNoWords},
+    Command{"doctor", "what this machine is, and what is missing", command::doctor, {no_flags()}, kNoWords},
+    Command{"data list", "the tables and their age", command::data_list, {no_flags()}, {"[TABLE]", 0, 1}, "qwenplan data list gpus"},
+    Command{"data show", "one row, with its sources", command::data_show, {no_flags()}, {"ID", 1, 1}, "qwenplan data show rtx3060"},
+    Command{"data check", "check the tables and an overlay", command::data_check, {no_flags()}, kNoWords},
     Command{"validate", "estimates against measurements", nullptr, {no_flags()}, kNoWords},
     Command{"calibrate", "coefficients from your own measurements", nullptr, {no_flags()}, {"FILE...", 1, -1}},
 };

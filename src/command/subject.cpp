@@ -84,6 +84,15 @@ Result<Subject> read_subject(const Invocation& in, const Tables& tables) {
   subject.stack = *stack;
   subject.inputs.push_back(
       {"stack", Value(in.value("stack").value_or("latest")), in.has("stack") ? "flag" : "default"});
+
+  const auto options = in.value("alloc-conf");
+  const std::string& text = options ? *options : in.environment.allocator_options;
+  if (!text.empty()) {
+    const auto allocator = parse_allocator(text, options ? "--alloc-conf" : "PYTORCH_CUDA_ALLOC_CONF");
+    if (!allocator) return allocator.error();
+    subject.allocator = *allocator;
+    subject.inputs.push_back({"alloc-conf", Value(text), options ? "flag" : "env"});
+  }
   return subject;
 }
 

@@ -82,7 +82,8 @@ int main(int argc, char** argv) {
   setenv("PATH", path.c_str(), 1);
   setenv("SOURCE_DATE_EPOCH", "1798761600", 1);
   setenv("LC_ALL", "C.UTF-8", 1);
-  for (const char* name : {"QWENPLAN_DATA", "NO_COLOR", "COLUMNS", "TERM"}) unsetenv(name);
+  for (const char* name : {"QWENPLAN_DATA", "NO_COLOR", "COLUMNS", "TERM", "PYTORCH_ALLOC_CONF",
+                           "PYTORCH_CUDA_ALLOC_CONF"}) unsetenv(name);
 
   std::string name = (fs::temp_directory_path() / "qwenplan-golden-XXXXXX").string();
   if (!mkdtemp(name.data())) return 2;

@@ -4,6 +4,7 @@
 
 #include "qwenplan/base/quantity.hpp"
 #include "qwenplan/describe/model.hpp"
+#include "qwenplan/describe/run.hpp"
 
 namespace qwenplan {
 
@@ -88,6 +89,32 @@ inline Params active_parameters(const Model& model) {
     if (model.layer_is_sparse(layer))
       active -= expert * (model.experts->count - model.experts->per_token);
   return active;
+}
+
+/// Parameters that a run trains: all of them, or its adapters and the modules trained beside them.
+///
+///   rank * (inputs + outputs) of each adapted linear layer; experts and routers have no adapter
+inline Params trained_parameters(const Model& model, const Run& run) {
+  if (!run.has_adapters()) return model_parameters(model).total();
+  const auto width = [&](Module module) -> std::int64_t {
+    switch (module) {
+      case q_proj:
+      case o_proj: return model.hidden + model.query_size();
+      case k_proj:
+      case v_proj: return model.hidden + model.kv_size();
+      default: return model.hidden + model.ffn;
+    }
+  };
+  Params trained;
+  for (const Module module : {q_proj, k_proj, v_proj, o_proj, gate_proj, up_proj, down_proj}) {
+    if ((run.lora_targets & module) == 0) continue;
+    const bool is_attention = (kAttentionModules & module) != 0;
+    for (std::int64_t layer = 0; layer < model.layers; ++layer)
+      if (is_attention || !model.layer_is_sparse(layer)) trained += Params(run.lora_rank) * width(module);
+  }
+  for (const Module module : {lm_head, embed_tokens})
+    if ((run.modules_to_save & module) != 0) trained += Params(model.vocabulary) * model.hidden;
+  return trained;
 }
 
 }  // namespace qwenplan

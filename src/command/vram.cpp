@@ -1,0 +1,461 @@
+#include <algorithm>
+#include <optional>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "cli/run_flags.hpp"
+#include "command/command.hpp"
+#include "command/subject.hpp"
+#include "command/terms.hpp"
+#include "qwenplan/describe/run_draft.hpp"
+#include "qwenplan/emulate/step.hpp"
+#include "qwenplan/estimate/memory.hpp"
+#include "qwenplan/estimate/parameters.hpp"
+#include "qwenplan/judge/advice.hpp"
+#include "qwenplan/judge/fit.hpp"
+#include "render/quantity.hpp"
+
+namespace qwenplan::command {
+namespace {
+
+/// A run with what it needs, and whether that is there.
+struct Plan {
+  RunDraft draft;
+  ValidRun valid;
+  MemoryEstimate estimate;
+  std::optional<Fit> fit;
+};
+
+/// Everything that stays the same while settings are tried.
+struct Setup {
+  const Subject& subject;
+  std::optional<Gpu> card;  ///< with the memory that --vram gives it
+  Device device;
+
+  const Gpu* gpu() const { return card ? &*card : nullptr; }
+  const Model& model() const { return subject.model.model; }
+};
+
+Setup setup_of(const Subject& subject) {
+  Setup setup{subject, std::nullopt, {}};
+  if (subject.gpu) setup.card = subject.gpu->gpu;
+  if (subject.vram) {
+    if (!setup.card) {
+      setup.card.emplace();
+      setup.card->name = "GPU";
+      setup.card->vendor = "nvidia";
+      setup.card->compute_capability = 80;
+      setup.card->has_bf16 = setup.card->has_flash_attention = true;
+    }
+    setup.card->memory = {*subject.vram, Evidence::exact, {}};
+    setup.card->driver_total = setup.card->memory;
+  }
+  if (setup.card) setup.device = device(*setup.card, subject.in_use);
+  return setup;
+}
+
+Trace trace_of(const Setup& setup, const Run& run) {
+  return trace(setup.model(), run, setup.subject.stack, setup.subject.compute_capability());
+}
+
+Result<Plan> planned(const Setup& setup, RunDraft draft, const AllocatorSettings& allocator) {
+  auto valid = validated(draft, setup.model(), setup.subject.stack, setup.gpu());
+  if (!valid) return valid.error();
+  Plan plan{std::move(draft), std::move(*valid), {}, {}};
+  plan.estimate = estimate(trace_of(setup, plan.valid.run), setup.device, allocator);
+  plan.fit = judge(plan.estimate);
+  return plan;
+}
+
+/// Bytes alive at the peak: a lower bound of what a run needs, without the allocator's replay.
+std::optional<Bytes> allocated(const Setup& setup, const RunDraft& draft) {
+  const auto valid = validated(draft, setup.model(), setup.subject.stack, setup.gpu());
+  if (!valid) return std::nullopt;
+  return footprint(trace_of(setup, valid->run)).allocated;
+}
+
+bool cannot_fit(const Setup& setup, Bytes allocated) {
+  return setup.device.usable && allocated > setup.device.usable->value;
+}
+
+template <class T>
+void set(RunDraft::Maybe<T>& setting, T value) {
+  setting = Given<T>{std::move(value), From::flag};
+}
+
+// ---- every method, where none is given
+
+/// One way to run a method: the defaults, or a known step down from them.
+struct Rung {
+  std::string name;
+  RunDraft draft;
+};
+
+std::vector<Rung> rungs(const Setup& setup, const RunDraft& draft) {
+  std::vector<Rung> list{{"", draft}};
+  if (!setup.device.usable) return list;
+  const bool has_bf16 = !setup.card || setup.card->has_bf16;
+  RunDraft down = draft;
+  std::string name;
+  if (!draft.precision) {
+    set(down.precision, has_bf16 ? Precision::bf16_true : Precision::fp16_true);
+    name = "--precision " + std::string(qwenplan::name(down.precision->value));
+    list.push_back({name, down});
+  }
+  if (!draft.optimizer) {
+    set(down.optimizer, std::string("paged-adamw-8bit"));
+    list.push_back({name + (name.empty() ? "" : " ") + "--optimizer paged-adamw-8bit", down});
+  }
+  return list;
+}
+
+/// The draft for a method, without what another method alone can have; nothing if a flag excludes it.
+std::optional<RunDraft> draft_for(Method method, const RunDraft& given) {
+  RunDraft draft = given;
+  draft.method = Given<Method>{method, From::by_default};
+  if (given.quantization) {
+    const bool is_quantized = given.quantization->value != Quantization::none;
+    if (is_quantized != (method == Method::qlora)) return std::nullopt;
+  }
+  if (method == Method::full) {
+    const bool asks_for_adapters = draft.lora_rank || draft.lora_targets || draft.modules_to_save ||
+                                   draft.adapter || draft.lora_dropout || draft.lora_alpha;
+    if (asks_for_adapters) return std::nullopt;
+    draft.upcasts_for_kbit.reset();
+  }
+  if (method != Method::qlora) draft.double_quantizes.reset();
+  return draft;
+}
+
+struct MethodPlan {
+  Method method;
+  std::string rung;
+  Plan plan;
+};
+
+/// The first rung that fits, else the first that is tight, else the one that needs least.
+Result<MethodPlan> best_rung(const Setup& setup, Method method, const RunDraft& draft) {
+  std::optional<MethodPlan> tight;
+  std::optional<std::pair<Bytes, Rung>> least;
+  for (Rung& rung : rungs(setup, draft)) {
+    if (const auto needed = allocated(setup, rung.draft); needed && cannot_fit(setup, *needed)) {
+      if (!least || *needed < least->first) least = {*needed, std::move(rung)};
+      continue;
+    }
+    auto plan = planned(setup, rung.draft, setup.subject.allocator);
+    if (!plan) return plan.error();
+    if (!plan->fit || *plan->fit == Fit::fits) return MethodPlan{method, rung.name, std::move(*plan)};
+    if (*plan->fit == Fit::tight) {
+      if (!tight) tight = MethodPlan{method, rung.name, std::move(*plan)};
+    } else if (!least || plan->estimate.footprint.allocated < least->first) {
+      least = {plan->estimate.footprint.allocated, std::move(rung)};
+    }
+  }
+  if (tight) return std::move(*tight);
+  auto plan = planned(setup, least->second.draft, setup.subject.allocator);
+  if (!plan) return plan.error();
+  return MethodPlan{method, least->second.name, std::move(*plan)};
+}
+
+/// The first that fits; else the first that is tight; else the one that needs least.
+std::size_t best_of(const std::vector<MethodPlan>& methods) {
+  std::size_t best = 0;
+  const auto rank = [](const Plan& plan) { return plan.fit ? static_cast<int>(*plan.fit) : 0; };
+  for (std::size_t i = 1; i < methods.size(); ++i) {
+    const Plan& plan = methods[i].plan;
+    const Plan& other = methods[best].plan;
+    const bool needs_less = plan.estimate.device.likely < other.estimate.device.likely;
+    if (rank(plan) < rank(other) || (rank(plan) == rank(other) && plan.fit == Fit::exceeds && needs_less))
+      best = i;
+  }
+  return best;
+}
+
+/// Up to three changes that would make it fit, each run again.
+std::vector<Advice> advised(const Setup& setup, const Plan& plan) {
+  return advise(plan.estimate, plan.valid.run, Question{plan.draft, setup.subject.allocator},
+                [&](const Question& question) -> std::optional<MemoryEstimate> {
+                  auto other = planned(setup, question.draft, question.allocator);
+                  if (!other) return std::nullopt;
+                  return std::move(other->estimate);
+                });
+}
+
+// ---- the answer
+
+std::string_view evidence_of(std::string_view term) {
+  for (const TermEntry& entry : terms())
+    if (entry.name == term) return entry.evidence;
+  return name(Evidence::emulated);
+}
+
+Value as_json(const PhaseUse& use) {
+  Value phase = Value::object({{"phase", name(use.phase)},
+                               {"step", use.step > 0 ? Value(use.step) : Value()},
+                               {"micro_step", use.micro_step > 0 ? Value(use.micro_step) : Value()},
+                               {"allocated_bytes", use.allocated},
+                               {"allocated_without_workspace_bytes", use.allocated_without_workspace}});
+  Value& list = phase.set("terms", Value::list());
+  for (int t = 0; t < kTerms; ++t) {
+    const Bytes bytes = use.terms[static_cast<std::size_t>(t)];
+    const std::string_view term = name(static_cast<Term>(t));
+    if (bytes > Bytes())
+      list.push(Value::object({{"term", term}, {"bytes", bytes}, {"evidence", evidence_of(term)}}));
+  }
+  return phase;
+}
+
+/// The term that takes most at the peak.
+std::string largest_term(const MemoryEstimate& estimate) {
+  const Terms& terms = estimate.footprint.timeline[estimate.footprint.peak].terms;
+  const auto most = std::max_element(terms.begin(), terms.end()) - terms.begin();
+  return std::string(name(static_cast<Term>(most)));
+}
+
+/// The largest terms of a phase: "logits 6.9 GiB, weights 4.1 GiB".
+std::string largest_terms(const PhaseUse& use, std::size_t count) {
+  std::vector<std::pair<Bytes, std::string_view>> terms;
+  for (int t = 0; t < kTerms; ++t)
+    terms.emplace_back(use.terms[static_cast<std::size_t>(t)], name(static_cast<Term>(t)));
+  std::stable_sort(terms.begin(), terms.end(), [](const auto& a, const auto& b) { return a.first > b.first; });
+  std::string out;
+  for (std::size_t i = 0; i < count && terms[i].first > Bytes(); ++i)
+    out += (i > 0 ? ", " : "") + std::string(terms[i].second) + " " + text(terms[i].first);
+  return out;
+}
+
+Bars timeline(const MemoryEstimate& estimate) {
+  Bars bars;
+  const auto& uses = estimate.footprint.timeline;
+  const PhaseUse& peak = uses[estimate.footprint.peak];
+  int last_micro = 0;
+  for (const PhaseUse& use : uses) last_micro = std::max(last_micro, use.micro_step);
+  // Of the two steps the one with the peak is shown: they differ by the optimizer's states. Of an
+  // accumulation, the last micro-step, which finds gradients.
+  const int shown_step = peak.step > 0 ? peak.step : 2;
+  for (const PhaseUse& use : uses) {
+    const bool is_peak = &use == &peak;
+    const bool is_shown = use.step == 0 || (use.step == shown_step && use.phase != Phase::save &&
+                                            (use.micro_step == 0 || use.micro_step == last_micro));
+    if (!is_shown && !is_peak) continue;
+    bars.bars.push_back({std::string(name(use.phase)), static_cast<double>(use.allocated.count()),
+                         text(use.allocated),
+                         is_peak ? "<- peak: " + largest_terms(use, 3) : "", is_peak ? Tone::warning : Tone::plain});
+  }
+  return bars;
+}
+
+std::string card_name(const Setup& setup) {
+  return setup.card->name + " has " + text(setup.device.usable->value);
+}
+
+Headline headline(const Setup& setup, const Plan& plan) {
+  const MemoryEstimate& e = plan.estimate;
+  const std::string_view peak = name(e.footprint.timeline[e.footprint.peak].phase);
+  const std::string need = "needs " + text(e.device) + " at " + std::string(peak);
+  if (!plan.fit) return {need, Tone::plain};
+  const std::string line = need + ", " + card_name(setup);
+  switch (*plan.fit) {
+    case Fit::fits: return {"fits: " + line, Tone::good};
+    case Fit::tight: return {"tight: " + line, Tone::warning};
+    case Fit::exceeds: break;
+  }
+  return {"does not fit: " + line, Tone::bad};
+}
+
+/// What the allocator does at the size of the card, where that is worth saying.
+std::optional<std::string> at_capacity_words(const Plan& plan) {
+  const auto& capacity = plan.estimate.at_capacity;
+  if (!capacity) return std::nullopt;
+  if (!capacity->completes()) {
+    const OutOfMemory& out = *capacity->out_of_memory;
+    return "out of memory in " + std::string(name(out.phase)) +
+           (out.step > 0 ? " of step " + std::to_string(out.step) : "") + ", at a request of " + text(out.request);
+  }
+  if (capacity->flushes > 0)
+    return "a step completes only by giving cached memory back to the driver, " +
+           std::to_string(capacity->flushes_per_step) + " times a step";
+  if (plan.fit == Fit::tight) return "the likely need fits, its upper bound does not";
+  return std::nullopt;
+}
+
+Value verdict_json(const Plan& plan) {
+  const MemoryEstimate& e = plan.estimate;
+  Value capacity;
+  if (e.at_capacity) {
+    capacity = Value::object({{"completes", e.at_capacity->completes()},
+                              {"flushes_per_step", e.at_capacity->flushes_per_step},
+                              {"reserved_bytes", e.at_capacity->peak_reserved}});
+    if (const auto& out = e.at_capacity->out_of_memory)
+      capacity.set("out_of_memory", Value::object({{"phase", name(out->phase)},
+                                                   {"step", out->step},
+                                                   {"request_bytes", out->request}}));
+  }
+  return Value::object(
+      {{"fit", plan.fit ? Value(name(*plan.fit)) : Value()},
+       {"peak_phase", name(e.footprint.timeline[e.footprint.peak].phase)},
+       {"allocated_bytes", e.allocated},
+       {"reserved_bytes", e.reserved},
+       {"context_bytes", e.on.context.bytes},
+       {"device_bytes", e.device},
+       {"at_capacity", std::move(capacity)},
+       {"usable_bytes", e.on.usable ? Value(e.on.usable->value) : Value()},
+       {"usable_evidence", e.on.usable ? Value(name(e.on.usable->evidence)) : Value()},
+       {"headroom_bytes", headroom(e)}});
+}
+
+/// Where another card of the same name would answer otherwise, that is said.
+void note_variants(const Setup& setup, const Tables& tables, const Plan& plan, Answer& answer) {
+  if (!setup.subject.gpu || setup.subject.vram || !plan.fit) return;
+  for (const std::string& id : setup.subject.gpu->also) {
+    const auto other = tables.gpu(id);
+    if (!other || other->gpu.memory.value == setup.card->memory.value) continue;
+    const Device there = device(other->gpu, setup.subject.in_use);
+    const Fit fit = judge(plan.estimate.reserved + there.context.bytes, there.usable->value, false);
+    if (fit != *plan.fit)
+      answer.notes.push_back("on " + id + ", with " + text(there.usable->value) + ", the answer would be: " +
+                             std::string(name(fit)));
+  }
+}
+
+/// Facts alone, where the decoder or the card cannot be emulated.
+Answer facts_alone(Answer answer, const Subject& subject, Error error) {
+  const Model& m = subject.model.model;
+  answer.json.set("parameters", Value::object({{"total", subject.model.parameters}, {"trainable", Value()}}));
+  answer.json.set("verdict", Value());
+  Table table{{{""}, {""}}, {}};
+  const auto row = [&](const char* what, std::string value) { table.rows.push_back({what, std::move(value)}); };
+  row("model", m.hub_id.empty() ? m.id : m.hub_id);
+  row("class", m.architecture_name);
+  if (subject.model.parameters) row("parameters", short_count(subject.model.parameters->count()));
+  for (const auto& [what, count] : {std::pair{"layers", m.layers}, {"hidden", m.hidden}, {"vocabulary", m.vocabulary}})
+    if (count > 0) row(what, grouped(count));
+  if (subject.gpu) {
+    row("GPU", subject.gpu->gpu.name);
+    row("memory", text(subject.gpu->gpu.memory.value));
+  }
+  answer.add(Headline{"cannot be told: " + error.what, Tone::warning});
+  answer.add(std::move(table));
+  answer.error = std::move(error);
+  return answer;
+}
+
+std::string fit_words(const std::optional<Fit>& fit) { return fit ? std::string(name(*fit)) : "-"; }
+
+}  // namespace
+
+Result<Answer> vram(const Invocation& in) {
+  if (in.uses_guide)
+    return Error{Error::Kind::unknown, "the guide's arithmetic is not built yet", "--estimator", "leave it out"};
+  const auto tables = Tables::open(in.data_directory);
+  if (!tables) return tables.error();
+  auto read = read_subject(in, *tables);
+  if (!read) return read.error();
+  const Subject& subject = *read;
+  auto given = read_run(in);
+  if (!given) return given.error();
+  if (subject.gpu && subject.gpu->count > 1 && !given->gpus) set(given->gpus, subject.gpu->count);
+
+  Answer answer;
+  answer.schema = "qwenplan.vram/1";
+  answer.data_as_of = tables->as_of();
+  answer.inputs = subject.inputs;
+  answer.notes = subject.notes;
+  if (subject.model.model.architecture == Architecture::other)
+    return facts_alone(std::move(answer), subject,
+                       {Error::Kind::unknown, "the class " + subject.model.model.architecture_name + " is not emulated",
+                        "--model", "emulated: Qwen2, Qwen3, Qwen3-MoE, Llama, Mistral and Gemma-2 classes"});
+  if (subject.gpu && !subject.gpu->gpu.is_cuda())
+    return facts_alone(std::move(answer), subject,
+                       {Error::Kind::unknown, "only CUDA cards are emulated, not " + subject.gpu->gpu.name, "--gpu",
+                        "qwenplan data show " + subject.gpu->gpu.id + " tells its facts"});
+
+  const Setup setup = setup_of(subject);
+  std::vector<MethodPlan> methods;
+  const bool tries_methods = !given->method && !(given->quantization && given->quantization->value != Quantization::none);
+  if (tries_methods) {
+    for (const Method method : {Method::full, Method::lora, Method::qlora})
+      if (const auto draft = draft_for(method, *given)) {
+        auto best = best_rung(setup, method, *draft);
+        if (!best) return best.error();
+        methods.push_back(std::move(*best));
+      }
+  } else {
+    auto plan = planned(setup, *given, subject.allocator);
+    if (!plan) return plan.error();
+    const Method method = plan->valid.run.method;
+    methods.push_back({method, "", std::move(*plan)});
+  }
+  // Without a card there is nothing to fit, and the method that needs least is shown in detail.
+  const std::size_t best = setup.device.usable ? best_of(methods) : methods.size() - 1;
+  const Plan& plan = methods[best].plan;
+  const MemoryEstimate& e = plan.estimate;
+
+  for (const RunSetting& setting : plan.valid.settings) answer.inputs.push_back(as_input(setting));
+  answer.notes.insert(answer.notes.end(), plan.valid.notes.begin(), plan.valid.notes.end());
+  note_variants(setup, *tables, plan, answer);
+  if (plan.fit == Fit::exceeds || (plan.fit == Fit::tight && in.is_strict)) answer.status = kNo;
+
+  const Params total = model_parameters(setup.model()).total();
+  const Params trained = trained_parameters(setup.model(), plan.valid.run);
+  answer.json.set("parameters", Value::object({{"total", total}, {"trainable", trained}}));
+  answer.json.set("verdict", verdict_json(plan));
+  Value& phases = answer.json.set("timeline", Value::list());
+  for (const PhaseUse& use : e.footprint.timeline) phases.push(as_json(use));
+  Value& method_rows = answer.json.set("methods", Value::list());
+  for (const MethodPlan& each : methods)
+    method_rows.push(Value::object({{"method", name(each.method)},
+                                    {"fit", each.plan.fit ? Value(name(*each.plan.fit)) : Value()},
+                                    {"rung", each.rung.empty() ? "defaults" : each.rung},
+                                    {"device_bytes", each.plan.estimate.device}}));
+  const std::vector<Advice> advice = advised(setup, plan);
+  Value& advice_rows = answer.json.set("advice", Value::list());
+  for (const Advice& each : advice)
+    advice_rows.push(Value::object({{"change", each.change}, {"saves_bytes", each.saves}, {"fit", name(each.fit)}, {"cost", each.cost}}));
+  Value& assumed = answer.json.set("assumed", Value::list());
+  std::string assumed_words;
+  for (const RunSetting& setting : plan.valid.settings)
+    if (setting.from == From::by_default) {
+      assumed.push(as_words(setting));
+      assumed_words += (assumed_words.empty() ? "" : " ") + as_words(setting);
+    }
+  if (!in.has("stack")) assumed_words += " --stack latest";
+  if (!subject.gpu) assumed_words += ", and the kernels of an A100";
+
+  Value rows = Value::list();
+  for (const PhaseUse& use : e.footprint.timeline) {
+    Value& row = rows.push(Value::object({{"phase", name(use.phase)}, {"step", use.step}, {"micro_step", use.micro_step},
+                                          {"allocated_bytes", use.allocated}}));
+    for (int t = 0; t < kTerms; ++t)
+      row.set(std::string(name(static_cast<Term>(t))) + "_bytes", use.terms[static_cast<std::size_t>(t)]);
+  }
+  answer.rows = std::move(rows);
+
+  answer.add(headline(setup, plan));
+  std::string run_words = std::string(name(plan.valid.run.method)) + " of " + setup.model().id + ", " +
+                          short_count(total.count()) + " parameters, " + short_count(trained.count()) + " trained";
+  if (!methods[best].rung.empty()) run_words += ", with " + methods[best].rung;
+  answer.add(Paragraph{run_words + "; tensors " + text(e.allocated.likely) + ", PyTorch holds " +
+                       text(e.reserved.likely) + ", CUDA context " + text(e.on.context.bytes.likely)});
+  answer.add(timeline(e));
+  if (const auto words = at_capacity_words(plan)) answer.add(Paragraph{*words, Tone::warning});
+  if (tries_methods) {
+    Table table{{{"method"}, {"verdict"}, {"needs"}, {"with"}}, {}};
+    for (const MethodPlan& each : methods)
+      table.rows.push_back({std::string(name(each.method)), fit_words(each.plan.fit),
+                            text(each.plan.estimate.device), each.rung.empty() ? "the defaults" : each.rung});
+    answer.add(std::move(table));
+  }
+  if (!advice.empty()) {
+    Table table{{{"change"}, {"saves", Column::Align::right}, {"then"}, {"cost"}}, {}};
+    for (const Advice& each : advice)
+      table.rows.push_back({each.change, text(each.saves), std::string(name(each.fit)), std::string(each.cost)});
+    answer.add(std::move(table));
+  }
+  if (!assumed_words.empty()) answer.add(Paragraph{"assumed: " + assumed_words, Tone::faint});
+  answer.add(Paragraph{"qwenplan explain " + largest_term(e) + " tells how a term is found", Tone::faint});
+  return answer;
+}
+
+}  // namespace qwenplan::command
