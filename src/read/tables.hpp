@@ -3,6 +3,7 @@
 #include <cstdint>
 #include <memory>
 #include <optional>
+#include <span>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -12,6 +13,7 @@
 #include "qwenplan/base/result.hpp"
 #include "qwenplan/describe/gpu.hpp"
 #include "qwenplan/describe/model.hpp"
+#include "read/embedded.hpp"
 
 namespace qwenplan {
 
@@ -48,7 +50,8 @@ class Tables {
   Result<FoundModel> model(std::string_view name) const;
 
   /// By id, unique prefix, alias or the driver's name ("NVIDIA GeForce RTX 3060"), after an optional
-  /// "2x". `reported` is the memory that the driver states: it decides between variants of one name.
+  /// "2x". `reported` is the memory that the driver states: it decides between variants of one name,
+  /// and a card whose variants are all of another size is unknown.
   Result<FoundGpu> gpu(std::string_view name, std::optional<Bytes> reported = {}) const;
 
   /// Ids in the order of the table, new ones of the overlay last.
@@ -65,6 +68,8 @@ class Tables {
 
  private:
   struct Overlay;
+  std::span<const embedded::Row> rows(Kind kind) const;
+
   std::shared_ptr<const Overlay> overlay_;  ///< null without one
 };
 

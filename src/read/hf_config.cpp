@@ -1,0 +1,215 @@
+#include "read/hf_config.hpp"
+
+#include <algorithm>
+#include <filesystem>
+#include <iterator>
+#include <system_error>
+
+#include "read/json_text.hpp"
+#include "read/text_file.hpp"
+
+namespace qwenplan {
+namespace {
+
+constexpr std::uintmax_t kLargestFile = 4 * 1024 * 1024;
+constexpr std::int64_t kMostLayers = 1024;
+constexpr std::int64_t kWidest = 1 << 20;
+constexpr std::int64_t kMostWords = 1 << 22;
+constexpr std::int64_t kMostHeads = 4096;
+constexpr std::int64_t kWidestHead = 8192;
+constexpr std::int64_t kMostExperts = 4096;
+constexpr std::int64_t kLongest = std::int64_t{1} << 31;
+
+/// What a configuration class of transformers 5.23 takes for a key that is not in the file.
+struct Defaults {
+  Architecture architecture;
+  std::string_view model_type;
+  std::int64_t vocabulary, hidden, ffn, layers, heads;
+  std::int64_t kv_heads;  ///< 0: as many as heads
+  std::int64_t head_dim;  ///< 0: hidden size over heads
+  std::int64_t max_positions;
+  std::int64_t sliding_window;  ///< 0: none
+  bool ties_embeddings;
+};
+
+constexpr Defaults kDefaults[] = {
+    {Architecture::qwen2, "qwen2", 151936, 4096, 22016, 32, 32, 32, 0, 32768, 4096, false},
+    {Architecture::qwen3, "qwen3", 151936, 4096, 22016, 32, 32, 32, 128, 32768, 4096, false},
+    {Architecture::qwen3_moe, "qwen3_moe", 151936, 2048, 6144, 24, 32, 4, 0, 32768, 4096, false},
+    {Architecture::llama, "llama", 32000, 4096, 11008, 32, 32, 0, 0, 2048, 0, false},
+    {Architecture::mistral, "mistral", 32000, 4096, 14336, 32, 32, 8, 0, 131072, 4096, false},
+    {Architecture::gemma2, "gemma2", 256000, 2304, 9216, 26, 8, 4, 256, 8192, 4096, true},
+};
+
+bool is_qwen(Architecture architecture) {
+  return architecture == Architecture::qwen2 || architecture == Architecture::qwen3 ||
+         architecture == Architecture::qwen3_moe;
+}
+
+/// Whether some layer attends within a window: Qwen's classes keep the window for the layers from
+/// max_window_layers on, and only where use_sliding_window is set.
+bool slides(const Json& config, Fields& fields, Architecture architecture, std::int64_t layers) {
+  if (!is_qwen(architecture)) return architecture != Architecture::llama;
+  if (!fields.boolean("use_sliding_window").value_or(false)) return false;
+  if (architecture == Architecture::qwen3_moe) return true;
+  const auto types = config.find("layer_types");
+  if (types != config.end() && types->is_array())
+    return std::find(types->begin(), types->end(), Json("sliding_attention")) != types->end();
+  return fields.whole("max_window_layers", 0, kMostLayers).value_or(28) < layers;
+}
+
+void read_experts(const Json& config, Fields& fields, Model& model) {
+  const char* count_key = fields.has("num_experts") ? "num_experts" : "num_local_experts";
+  Experts experts;
+  experts.count = fields.whole(count_key, 0, kMostExperts).value_or(128);
+  experts.per_token = fields.whole("num_experts_per_tok", 1, kMostExperts).value_or(8);
+  experts.ffn = fields.whole("moe_intermediate_size", 1, kMostWords).value_or(768);
+  experts.sparse_step = fields.whole("decoder_sparse_step", 1, kMostLayers).value_or(1);
+  if (experts.count == 0) return;
+  if (experts.per_token > experts.count)
+    fields.fail(Error::Kind::wrong, "/num_experts_per_tok: a token visits " + std::to_string(experts.per_token) + " of " +
+                 std::to_string(experts.count) + " experts");
+  model.experts = experts;
+  const auto dense = config.find("mlp_only_layers");
+  if (dense != config.end() && !dense->is_null() && !dense->empty())
+    fields.fail(Error::Kind::unknown, "/mlp_only_layers: layers without experts among sparse ones are not modelled");
+}
+
+void read_stored(Fields& fields, Model& model) {
+  const char* key = fields.has("dtype") ? "dtype" : "torch_dtype";
+  std::string stored = fields.text(key).value_or("auto");
+  if (stored.starts_with("torch.")) stored.erase(0, 6);
+  if (stored == "float32") model.stored = DType::fp32;
+  else if (stored == "float16") model.stored = DType::fp16;
+  else if (stored != "bfloat16" && stored != "auto")
+    fields.fail(Error::Kind::unknown, "/" + std::string(key) + ": weights stored as '" + stored.substr(0, 40) +
+                                          "' are not modelled");
+}
+
+Result<Model> read_emulated(const Json& config, const Defaults& defaults, Model model, const std::string& where) {
+  Fields fields(config, where);
+  const Architecture architecture = defaults.architecture;
+  model.architecture = architecture;
+  model.layers = fields.whole("num_hidden_layers", 1, kMostLayers).value_or(defaults.layers);
+  model.hidden = fields.whole("hidden_size", 1, kWidest).value_or(defaults.hidden);
+  model.ffn = fields.whole("intermediate_size", 1, kMostWords).value_or(defaults.ffn);
+  model.heads = fields.whole("num_attention_heads", 1, kMostHeads).value_or(defaults.heads);
+  // The classes read null as "one for each head", and only a missing key as their own default.
+  const bool null_kv_heads = config.contains("num_key_value_heads") && !fields.has("num_key_value_heads");
+  model.kv_heads = fields.whole("num_key_value_heads", 1, kMostHeads)
+                       .value_or(null_kv_heads || defaults.kv_heads == 0 ? model.heads : defaults.kv_heads);
+  const bool null_head_dim = config.contains("head_dim") && !fields.has("head_dim");
+  model.head_dim = fields.whole("head_dim", 1, kWidestHead)
+                       .value_or(null_head_dim || defaults.head_dim == 0 ? model.hidden / model.heads
+                                                                         : defaults.head_dim);
+  model.vocabulary = fields.whole("vocab_size", 1, kMostWords).value_or(defaults.vocabulary);
+  model.max_positions = fields.whole("max_position_embeddings", 1, kLongest).value_or(defaults.max_positions);
+  model.ties_embeddings = fields.boolean("tie_word_embeddings").value_or(defaults.ties_embeddings);
+
+  const bool null_window = config.contains("sliding_window") && !fields.has("sliding_window");
+  const std::int64_t window = fields.whole("sliding_window", 1, kLongest)
+                                  .value_or(null_window ? 0 : defaults.sliding_window);
+  if (slides(config, fields, architecture, model.layers)) model.sliding_window = window;
+
+  const bool attention_bias = fields.boolean("attention_bias").value_or(false);
+  model.has_qkv_bias = architecture == Architecture::qwen2 ||
+                       (architecture != Architecture::mistral && attention_bias);
+  model.has_o_bias = architecture != Architecture::qwen2 && architecture != Architecture::mistral && attention_bias;
+  model.has_mlp_bias = architecture == Architecture::llama && fields.boolean("mlp_bias").value_or(false);
+  model.has_qk_norm = architecture == Architecture::qwen3 || architecture == Architecture::qwen3_moe;
+  if (architecture == Architecture::qwen3_moe) read_experts(config, fields, model);
+  read_stored(fields, model);
+
+  if (model.heads % model.kv_heads != 0)
+    fields.fail(Error::Kind::wrong, "/num_key_value_heads: " + std::to_string(model.kv_heads) + " does not divide the " +
+                 std::to_string(model.heads) + " attention heads");
+  if (model.head_dim == 0)
+    fields.fail(Error::Kind::wrong, "/num_attention_heads: more heads than the hidden size has elements");
+  if ((architecture == Architecture::llama || architecture == Architecture::gemma2) && model.hidden % model.heads != 0)
+    fields.fail(Error::Kind::wrong, "/num_attention_heads: " + std::to_string(model.heads) + " does not divide the hidden size " +
+                 std::to_string(model.hidden));
+  if (fields.error()) {
+    Error error = *fields.error();
+    error.hint = error.kind == Error::Kind::wrong
+                     ? "is this the config.json of a " + std::string(name(architecture)) + "?"
+                     : "choose a model of one of the classes that are emulated";
+    return error;
+  }
+  return model;
+}
+
+/// A count under the first of its names that is there and makes sense; 0 if none.
+std::int64_t fact(const Json& config, std::initializer_list<const char*> keys, std::int64_t most) {
+  for (const char* key : keys)
+    if (const auto found = Fields(config, {}).whole(key, 1, most)) return *found;
+  return 0;
+}
+
+/// The facts of a class that is not emulated. Its keys may mean anything, so that only those that
+/// look right are taken, and none is an error.
+Model read_other(const Json& config, Model model) {
+  model.layers = fact(config, {"num_hidden_layers", "n_layer", "num_layers"}, kMostLayers);
+  model.hidden = fact(config, {"hidden_size", "n_embd", "d_model"}, kWidest);
+  model.ffn = fact(config, {"intermediate_size", "n_inner", "ffn_dim"}, kMostWords);
+  model.heads = fact(config, {"num_attention_heads", "n_head"}, kMostHeads);
+  model.kv_heads = fact(config, {"num_key_value_heads"}, kMostHeads);
+  model.head_dim = fact(config, {"head_dim"}, kWidestHead);
+  model.vocabulary = fact(config, {"vocab_size"}, kMostWords);
+  model.max_positions = fact(config, {"max_position_embeddings", "n_positions"}, kLongest);
+  model.ties_embeddings = Fields(config, {}).boolean("tie_word_embeddings").value_or(false);
+  return model;
+}
+
+}  // namespace
+
+Result<Model> parse_hf_config(std::string_view text, const std::string& where) {
+  const auto parsed = parse_json(text, where);
+  if (!parsed) return parsed.error();
+  const Json& config = *parsed;
+  const auto not_a_config = [&](std::string what) {
+    return Error{Error::Kind::wrong, std::move(what), where, "is this the config.json of a language model?"};
+  };
+  if (!config.is_object()) return not_a_config("expected an object");
+
+  Model model;
+  model.id = where;
+  Fields fields(config, where);
+  const std::string model_type = fields.text("model_type").value_or("");
+  if (const auto list = config.find("architectures"); list != config.end() && !list->is_null()) {
+    if (!list->is_array() || (!list->empty() && !list->front().is_string()))
+      fields.expected("architectures", "a list of class names");
+    else if (!list->empty())
+      model.architecture_name = list->front().get<std::string>();
+  }
+  if (fields.error()) return *fields.error();
+  if (model.architecture_name.empty() && model_type.empty())
+    return not_a_config("neither \"architectures\" nor \"model_type\" is there");
+
+  const auto known = std::find_if(std::begin(kDefaults), std::end(kDefaults), [&](const Defaults& defaults) {
+    return model.architecture_name.empty() ? defaults.model_type == model_type
+                                           : name(defaults.architecture) == model.architecture_name;
+  });
+  if (known != std::end(kDefaults)) {
+    if (model.architecture_name.empty()) model.architecture_name = name(known->architecture);
+    return read_emulated(config, *known, std::move(model), where);
+  }
+  if (model.architecture_name.empty()) model.architecture_name = model_type;
+  const auto inner = config.find("text_config");
+  const bool is_nested = inner != config.end() && inner->is_object() && !config.contains("hidden_size");
+  return read_other(is_nested ? *inner : config, std::move(model));
+}
+
+Result<Model> read_hf_config(const std::string& path) {
+  std::error_code ignored;
+  std::string file = path;
+  if (std::filesystem::is_directory(path, ignored)) {
+    file = (std::filesystem::path(path) / "config.json").string();
+    if (!std::filesystem::exists(file, ignored))
+      return Error{Error::Kind::wrong, "no config.json in this folder", path, "give the folder of a Hugging Face model"};
+  }
+  const auto text = read_text_file(file, kLargestFile);
+  if (!text) return text.error();
+  return parse_hf_config(*text, file);
+}
+
+}  // namespace qwenplan
