@@ -1,7 +1,6 @@
 #include "cli/run_flags.hpp"
 
 #include <cstdint>
-#include <limits>
 #include <string>
 #include <utility>
 #include <vector>
@@ -55,14 +54,20 @@ void give(std::optional<Given<T>>& setting, const std::optional<T>& value) {
 }
 
 std::optional<Error> read_numbers(const Invocation& in, RunDraft& d) {
-  constexpr std::int64_t kAny = std::numeric_limits<std::int64_t>::max();
-  const std::pair<const char*, RunDraft::Maybe<std::int64_t>*> kWhole[] = {
-      {"seq-len", &d.length},    {"batch", &d.micro_batch}, {"grad-accum", &d.accumulation},
-      {"lora-r", &d.lora_rank}, {"gpus", &d.gpus}};
-  for (const auto& [flag, setting] : kWhole) {
-    const auto number = in.whole(flag, 1, kAny);
+  struct Whole {
+    const char* flag;
+    RunDraft::Maybe<std::int64_t>& setting;
+    std::int64_t most;
+  };
+  const Whole wholes[] = {{"seq-len", d.length, kMostLength},
+                          {"batch", d.micro_batch, kMostBatch},
+                          {"grad-accum", d.accumulation, kMostAccumulation},
+                          {"lora-r", d.lora_rank, kMostRank},
+                          {"gpus", d.gpus, 1 << 20}};
+  for (const auto& [flag, setting, most] : wholes) {
+    const auto number = in.whole(flag, 1, most);
     if (!number) return number.error();
-    give(*setting, *number);
+    give(setting, *number);
   }
   const auto dropout = in.number("lora-dropout", 0.0, 1.0);
   if (!dropout) return dropout.error();

@@ -159,6 +159,12 @@ bool looks_like_option(std::string_view token) {
   return token.size() > 1 && token[0] == '-' && !(token[1] >= '0' && token[1] <= '9') && token[1] != '.';
 }
 
+/// "2x" of `--gpu 2x rtx4090`, which people write without quotes.
+bool is_count(std::string_view text) {
+  return text.size() > 1 && (text.back() == 'x' || text.back() == 'X') &&
+         text.find_first_not_of("0123456789") == text.size() - 1;
+}
+
 /// Goes over the arguments and sorts them into flags and words.
 class Reader {
  public:
@@ -215,6 +221,8 @@ class Reader {
     if (flag.kind == Kind::value || flag.kind == Kind::values) {
       if (!value && at_ + 1 < arguments_.size() && !is_option_here(arguments_[at_ + 1]))
         value = arguments_[++at_];
+      if (value && flag.name == "gpu" && is_count(*value) && at_ + 1 < arguments_.size())
+        *value += " " + arguments_[++at_];
       if (!value || value->empty())
         return wrong(where + " needs a value", where,
                      "write " + where + " " + std::string(flag.value) + ": " + std::string(flag.help));

@@ -79,9 +79,10 @@ bool cannot_fit(const Setup& setup, Bytes allocated) {
   return setup.device.usable && allocated > setup.device.usable->value;
 }
 
+/// A setting that is tried, not asked for.
 template <class T>
 void set(RunDraft::Maybe<T>& setting, T value) {
-  setting = Given<T>{std::move(value), From::flag};
+  setting = Given<T>{std::move(value), From::by_default};
 }
 
 // ---- every method, where none is given
@@ -227,6 +228,7 @@ std::string largest_terms(const PhaseUse& use, std::size_t count) {
 
 Bars timeline(const MemoryEstimate& estimate) {
   Bars bars;
+  if (estimate.on.usable) bars.limit = static_cast<double>(estimate.on.usable->value.count());
   const auto& uses = estimate.footprint.timeline;
   const PhaseUse& peak = uses[estimate.footprint.peak];
   int last_micro = 0;
@@ -241,7 +243,7 @@ Bars timeline(const MemoryEstimate& estimate) {
     if (!is_shown && !is_peak) continue;
     bars.bars.push_back({std::string(name(use.phase)), static_cast<double>(use.allocated.count()),
                          text(use.allocated),
-                         is_peak ? "<- peak: " + largest_terms(use, 3) : "", is_peak ? Tone::warning : Tone::plain});
+                         is_peak ? "<- peak" : "", is_peak ? Tone::warning : Tone::plain});
   }
   return bars;
 }
@@ -355,7 +357,8 @@ Result<Answer> vram(const Invocation& in) {
   const Subject& subject = *read;
   auto given = read_run(in);
   if (!given) return given.error();
-  if (subject.gpu && subject.gpu->count > 1 && !given->gpus) set(given->gpus, subject.gpu->count);
+  if (subject.gpu && subject.gpu->count > 1 && !given->gpus)
+    given->gpus = Given<std::int64_t>{subject.gpu->count, From::flag};
 
   Answer answer;
   answer.schema = "qwenplan.vram/1";
@@ -416,7 +419,7 @@ Result<Answer> vram(const Invocation& in) {
   Value& assumed = answer.json.set("assumed", Value::list());
   std::string assumed_words;
   for (const RunSetting& setting : plan.valid.settings)
-    if (setting.from == From::by_default) {
+    if (setting.from == From::by_default && setting.flag != "method") {
       assumed.push(as_words(setting));
       assumed_words += (assumed_words.empty() ? "" : " ") + as_words(setting);
     }
@@ -439,6 +442,7 @@ Result<Answer> vram(const Invocation& in) {
   answer.add(Paragraph{run_words + "; tensors " + text(e.allocated.likely) + ", PyTorch holds " +
                        text(e.reserved.likely) + ", CUDA context " + text(e.on.context.bytes.likely)});
   answer.add(timeline(e));
+  answer.add(Paragraph{"at the peak: " + largest_terms(e.footprint.timeline[e.footprint.peak], 4)});
   if (const auto words = at_capacity_words(plan)) answer.add(Paragraph{*words, Tone::warning});
   if (tries_methods) {
     Table table{{{"method"}, {"verdict"}, {"needs"}, {"with"}}, {}};

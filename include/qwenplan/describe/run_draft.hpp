@@ -31,6 +31,13 @@ struct Given {
   From from = From::flag;
 };
 
+/// The largest values that are asked about: they keep every count of the emulation far from overflow.
+inline constexpr std::int64_t kMostTokens = std::int64_t{1} << 28;  ///< of one micro-step
+inline constexpr std::int64_t kMostLength = std::int64_t{1} << 24;
+inline constexpr std::int64_t kMostBatch = std::int64_t{1} << 16;
+inline constexpr std::int64_t kMostAccumulation = std::int64_t{1} << 20;
+inline constexpr std::int64_t kMostRank = std::int64_t{1} << 16;
+
 /// What is known of a run before the defaults: from flags, or from a trainer's file. It may be
 /// nonsense; `validated` is the only place that says so.
 struct RunDraft {
@@ -172,7 +179,7 @@ inline Result<ModuleSet> saved_modules(const std::vector<std::string>& names) {
   return set;
 }
 
-/// A whole number within bounds that keep every count of the emulation far from overflow.
+/// An error for a whole number below one or beyond its bound.
 inline std::optional<Error> outside(const RunDraft::Maybe<std::int64_t>& given, std::string_view flag,
                                     std::int64_t high) {
   if (!given || (given->value >= 1 && given->value <= high)) return std::nullopt;
@@ -228,10 +235,10 @@ inline Result<ValidRun> validated(const RunDraft& d, const Model& model, const S
   using draft::wrong;
   if (const auto error = draft::not_modelled(d)) return *error;
   for (const auto& error :
-       {draft::outside(d.length, "seq-len", std::int64_t{1} << 24),
-        draft::outside(d.micro_batch, "batch", std::int64_t{1} << 16),
-        draft::outside(d.accumulation, "grad-accum", std::int64_t{1} << 20),
-        draft::outside(d.lora_rank, "lora-r", std::int64_t{1} << 16)})
+       {draft::outside(d.length, "seq-len", kMostLength),
+        draft::outside(d.micro_batch, "batch", kMostBatch),
+        draft::outside(d.accumulation, "grad-accum", kMostAccumulation),
+        draft::outside(d.lora_rank, "lora-r", kMostRank)})
     if (error) return *error;
 
   ValidRun out;
@@ -283,9 +290,9 @@ inline Result<ValidRun> validated(const RunDraft& d, const Model& model, const S
   run.length = settle("seq-len", d.length, std::int64_t{2048});
   run.micro_batch = settle("batch", d.micro_batch, std::int64_t{1});
   run.accumulation = settle("grad-accum", d.accumulation, std::int64_t{1});
-  if (run.length * run.micro_batch > std::int64_t{1} << 28)
-    return wrong("a micro-step of " + std::to_string(run.length * run.micro_batch) + " tokens is out of range",
-                 "--seq-len, --batch", "their product may be 2^28 at most");
+  if (run.tokens() > kMostTokens)
+    return wrong("a micro-step of " + std::to_string(run.tokens()) + " tokens is out of range",
+                 "--seq-len, --batch", "their product may be " + std::to_string(kMostTokens) + " at most");
   run.checkpoints = settle("checkpointing", d.checkpoints, true);
   // transformers' gradient_checkpointing_enable: reentrant by default up to 4.x.
   run.checkpoints_reentrant =
