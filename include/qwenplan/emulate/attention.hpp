@@ -44,9 +44,9 @@ namespace gradient {
 
 /// Gradients of query, key and value at once. size: workspace bytes.
 inline void attended(Tape& t, const Node& n, const Tensor& grad, Tensor* out) {
-  t.use_workspace(n.size[0]);
   for (int i = 0; i < Node::kInputs; ++i)
     if (n.input[i] != Tensor::kNone) out[i] = t.allocate(n.input_elements[i], grad.dtype());
+  t.use_workspace(n.size[0]);
 }
 
 }  // namespace gradient
@@ -68,6 +68,14 @@ inline Tensor additive_mask(Tape& t, const Tensor& mask, DType dtype) {
   const Tensor lowest = t.allocate(1, dtype);
   const Tensor zero = t.allocate(1, dtype);
   return t.allocate(mask.elements(), dtype);
+}
+
+/// The efficient kernel reads its mask in rows of eights: other lengths are padded (pad_bias).
+inline Tensor padded_mask(Tape& t, const Setting& s, const Tensor& mask) {
+  constexpr std::int64_t kRow = 8;
+  const std::int64_t length = s.run.length;
+  if (!mask || length % kRow == 0) return mask;
+  return t.allocate(mask.elements() / length * ((length + kRow - 1) / kRow * kRow), mask.dtype());
 }
 
 /// A fused kernel: out, the log-sum-exp of its rows, and the state of the random generator.
@@ -113,7 +121,7 @@ inline Tensor math_attention(Tape& t, const Setting& s, const Tensor& q_half, co
   }
   weights = add(t, weights, causal);
   {
-    auto op = t.record(gradient::elementwise, {&weights});
+    auto op = t.record(gradient::normalized, {&weights});
     Tensor out = t.allocate(scores, DType::fp32);
     {
       const Tensor hidden = t.allocate(scores, DType::boolean);
@@ -147,7 +155,8 @@ inline Tensor sdpa_attention(Tape& t, Setting& s, const Tensor& query, const Ten
   const Tensor k_half = autocast(t, s, k);
   const Tensor q_half = autocast(t, s, q);
   const AttentionKernel kernel = attention_kernel(s, q_half.dtype(), static_cast<bool>(mask));
-  const Tensor additive = additive_mask(t, mask, q_half.dtype());
+  Tensor additive = additive_mask(t, mask, q_half.dtype());
+  if (kernel == AttentionKernel::efficient) additive = padded_mask(t, s, additive);
   if (kernel == AttentionKernel::math) {
     const Tensor out = math_attention(t, s, q_half, k_half, v_half, additive);
     return clone(t, out);
@@ -169,9 +178,9 @@ inline Tensor eager_attention(Tape& t, Setting& s, const Tensor& q, const Tensor
   {
     const Tensor k_half = autocast(t, s, k);
     const Tensor q_half = autocast(t, s, q);
-    const Tensor product = batched_matmul(t, q_half, k_half, scores);
-    weights = scale(t, product);
+    weights = batched_matmul(t, q_half, k_half, scores);
   }
+  weights = scale(t, weights);
   if (s.model.architecture == Architecture::gemma2) {
     weights = scale(t, weights);  // divided by the cap
     weights = tanh(t, weights);
@@ -179,9 +188,12 @@ inline Tensor eager_attention(Tape& t, Setting& s, const Tensor& q, const Tensor
   }
   if (mask) weights = add(t, weights, mask);
   weights = cast(t, softmax(t, weights, DType::fp32), q.dtype());
-  const Tensor v_half = autocast(t, s, v);
-  const Tensor w_half = autocast(t, s, weights);
-  Tensor out = batched_matmul(t, w_half, v_half, q.elements());
+  Tensor out;
+  {
+    const Tensor v_half = autocast(t, s, v);
+    const Tensor w_half = autocast(t, s, weights);
+    out = batched_matmul(t, w_half, v_half, q.elements());
+  }
   return clone(t, out);  // transpose(1, 2).contiguous()
 }
 

@@ -1,5 +1,7 @@
 #pragma once
 
+#include <cstdint>
+
 #include "qwenplan/describe/run.hpp"
 #include "qwenplan/describe/stack.hpp"
 
@@ -21,6 +23,13 @@ struct Behavior {
   bool math_for_grouped_heads = false;  ///< only flash knows enable_gqa; others fall to math (2.5 to 2.8)
   bool prefers_cudnn_attention = true;  ///< on compute capability 9.0 (>= 2.9)
 };
+
+/// PyTorch's default cuBLAS workspace of a handle (getChosenWorkspaceSize in CUDABlas.cpp):
+/// ":4096:2:16:8", and 32 MiB on Hopper.
+constexpr std::int64_t cublas_workspace(int compute_capability) {
+  constexpr std::int64_t kKiB = 1024;
+  return compute_capability / 10 == 9 ? 32 * 1024 * kKiB : (2 * 4096 + 8 * 16) * kKiB;
+}
 
 inline Behavior behavior_of(const Stack& stack) {
   Behavior b;

@@ -132,10 +132,15 @@ class CachingAllocator {
     bool is_split() const { return previous != kNone || next != kNone; }
   };
 
-  struct FreeBlock {
-    Size size;
-    Index block;
-  };
+  /// A free block as its pool sorts it: its size in units of 512 bytes above its index. One word,
+  /// because such lists are searched and shifted at every event.
+  using FreeBlock = std::uint64_t;
+  static constexpr int kIndexBits = 23;
+  static FreeBlock packed(Size size, Index block) { return size / kMinBlock << kIndexBits | block; }
+  static Index block_in(FreeBlock free) {
+    return static_cast<Index>(free & ((FreeBlock{1} << kIndexBits) - 1));
+  }
+  static Size size_in(FreeBlock free) { return (free >> kIndexBits) * kMinBlock; }
 
   /// Its free blocks are sorted by size, then by address: a flat vector, because a training step
   /// keeps some tens of them, which moves faster than any tree of nodes.
@@ -180,40 +185,37 @@ class CachingAllocator {
     spare_.push_back(after);
   }
 
-  /// The first free block of [from, to) that is at least so large. Without branches: which half
-  /// holds it cannot be predicted, and half of the steps would cost a misprediction.
-  static std::size_t lower_bound(const Pool& pool, std::size_t from, std::size_t to, Size size) {
-    std::size_t length = to - from;
-    const FreeBlock* first = pool.free.data() + from;
-    while (length > 0) {
+  /// Where the free blocks of at least this size begin. Without branches: which half holds the
+  /// place cannot be predicted, and every second step would cost a misprediction.
+  static std::size_t lower_bound(const Pool& pool, Size size) {
+    const FreeBlock wanted = packed(size, 0);
+    const FreeBlock* const begin = pool.free.data();
+    const FreeBlock* first = begin;
+    for (std::size_t length = pool.free.size(); length > 0;) {
       const std::size_t half = (length + 1) / 2;
-      first += first[half - 1].size < size ? half : 0;
+      first += half & (std::size_t{0} - std::size_t{first[half - 1] < wanted});
       length -= half;
     }
-    return static_cast<std::size_t>(first - pool.free.data());
+    return static_cast<std::size_t>(first - begin);
   }
 
-  /// Where in [from, to) a block belongs.
-  std::size_t place(const Pool& pool, std::size_t from, std::size_t to, Index block) const {
-    const Block& placed = blocks_[block];
-    std::size_t at = lower_bound(pool, from, to, placed.size);
-    while (at < to && pool.free[at].size == placed.size &&
-           blocks_[pool.free[at].block].address < placed.address)
-      ++at;
-    return at;
+  /// Whether a block comes before another in the order of the free blocks: by size, then address.
+  bool precedes(FreeBlock a, FreeBlock b) const {
+    if ((a ^ b) >> kIndexBits != 0) return a < b;
+    return blocks_[block_in(a)].address < blocks_[block_in(b)].address;
   }
 
   /// Where a free block is.
   std::size_t find(const Pool& pool, Index block) const {
-    std::size_t at = lower_bound(pool, 0, pool.free.size(), blocks_[block].size);
-    while (pool.free[at].block != block) ++at;
+    std::size_t at = lower_bound(pool, blocks_[block].size);
+    while (block_in(pool.free[at]) != block) ++at;
     return at;
   }
 
-  void set(Pool& pool, std::size_t at, Index block) {
+  FreeBlock freed(const Pool& pool, Index block) {
     blocks_[block].state = State::free;
     blocks_[block].born = pool.searches;
-    pool.free[at] = {blocks_[block].size, block};
+    return packed(blocks_[block].size, block);
   }
 
   void erase(Pool& pool, std::size_t at) {
@@ -221,25 +223,25 @@ class CachingAllocator {
   }
 
   void insert(Pool& pool, Index block) {
-    const std::size_t at = place(pool, 0, pool.free.size(), block);
-    pool.free.insert(pool.free.begin() + static_cast<std::ptrdiff_t>(at), FreeBlock{});
-    set(pool, at, block);
+    const FreeBlock entry = freed(pool, block);
+    std::size_t at = lower_bound(pool, blocks_[block].size);
+    while (at < pool.free.size() && precedes(pool.free[at], entry)) ++at;
+    pool.free.insert(pool.free.begin() + static_cast<std::ptrdiff_t>(at), entry);
   }
 
-  /// Puts a block in the place of a smaller one, and moves it to where it belongs.
+  /// Puts a block in the place of a smaller one, and moves it to where it belongs: a few places.
   void replace_by_larger(Pool& pool, std::size_t at, Index block) {
-    const std::size_t to = place(pool, at + 1, pool.free.size(), block) - 1;
-    FreeBlock* free = pool.free.data();
-    std::copy(free + at + 1, free + to + 1, free + at);
-    set(pool, to, block);
+    const FreeBlock entry = freed(pool, block);
+    for (; at + 1 < pool.free.size() && precedes(pool.free[at + 1], entry); ++at)
+      pool.free[at] = pool.free[at + 1];
+    pool.free[at] = entry;
   }
 
-  /// Puts a block in the place of a larger one, and moves it to where it belongs.
+  /// Puts a block in the place of a larger one, and moves it to where it belongs: a few places.
   void replace_by_smaller(Pool& pool, std::size_t at, Index block) {
-    const std::size_t to = place(pool, 0, at, block);
-    FreeBlock* free = pool.free.data();
-    std::copy_backward(free + to, free + at, free + at + 1);
-    set(pool, to, block);
+    const FreeBlock entry = freed(pool, block);
+    for (; at > 0 && precedes(entry, pool.free[at - 1]); --at) pool.free[at] = pool.free[at - 1];
+    pool.free[at] = entry;
   }
 
   /// Returns a block to its pool, joined with the free neighbours of its segment; gives the whole.
@@ -269,7 +271,7 @@ class CachingAllocator {
 
   /// Takes `size` bytes from the front of a free block, or all of it if the rest is too small.
   Index take(Pool& pool, std::size_t at, Size size) {
-    const Index block = pool.free[at].block;
+    const Index block = block_in(pool.free[at]);
     const Size rest = blocks_[block].size - size;
     const bool splits = pool.is_small || expands_ ? rest >= kMinBlock
                                                   : size < max_split_ && rest > kSmallSize;
@@ -289,20 +291,20 @@ class CachingAllocator {
   /// The best fit among the free blocks.
   Index cached_block(Pool& pool, Size size) {
     if (collects_) ++pool.searches;
-    std::size_t best = lower_bound(pool, 0, pool.free.size(), size);
+    std::size_t best = lower_bound(pool, size);
     if (best == pool.free.size()) return kNone;
     if (expands_) {
       // A block that can grow counts as large as it could become, so that a gap is filled first.
       const auto reach = [&](std::size_t at) {
-        const Block& next = blocks_[blocks_[pool.free[at].block].next];
-        return pool.free[at].size + (next.state == State::unmapped ? next.size : 0);
+        const Block& next = blocks_[blocks_[block_in(pool.free[at])].next];
+        return size_in(pool.free[at]) + (next.state == State::unmapped ? next.size : 0);
       };
       for (std::size_t next = best + 1; next < pool.free.size() && reach(next) < reach(best); ++next)
         best = next;
     }
     if (max_split_ != kNoLimit) {
       // A block that is too large to split serves only a request of nearly its own size.
-      const Size found = pool.free[best].size;
+      const Size found = size_in(pool.free[best]);
       if (size < max_split_ ? found >= max_split_ : found >= size + kLargeSegment) return kNone;
     }
     return take(pool, best, size);
@@ -339,7 +341,7 @@ class CachingAllocator {
   }
 
   void release(Pool& pool, std::size_t at) {
-    const Index block = pool.free[at].block;
+    const Index block = block_in(pool.free[at]);
     reserved_ -= blocks_[block].size;
     erase(pool, at);
     blocks_[block].state = State::in_use;
@@ -354,9 +356,9 @@ class CachingAllocator {
     const Size target = reserved_ - collects_above_;
     Size total_age = 0;
     Size count = 0;
-    for (const FreeBlock& free : pool.free) {
-      if (blocks_[free.block].is_split()) continue;
-      total_age += age(free.block);
+    for (const FreeBlock free : pool.free) {
+      if (blocks_[block_in(free)].is_split()) continue;
+      total_age += age(block_in(free));
       ++count;
     }
     Size reclaimed = 0;
@@ -365,7 +367,7 @@ class CachingAllocator {
       const double mean_age = static_cast<double>(total_age) / static_cast<double>(count);
       has_released = false;
       for (std::size_t at = 0; at < pool.free.size();) {
-        const Index block = pool.free[at].block;
+        const Index block = block_in(pool.free[at]);
         if (blocks_[block].is_split() || static_cast<double>(age(block)) < mean_age) {
           ++at;
           continue;
@@ -385,13 +387,13 @@ class CachingAllocator {
     if (max_split_ == kNoLimit || expands_) return false;
     const Size wanted = std::max(size, max_split_);
     Size released = 0;
-    const std::size_t fit = lower_bound(pool, 0, pool.free.size(), wanted);
+    const std::size_t fit = lower_bound(pool, wanted);
     if (fit < pool.free.size()) {
-      released = pool.free[fit].size;
+      released = size_in(pool.free[fit]);
       release(pool, fit);
     } else {
-      while (released < wanted && !pool.free.empty() && pool.free.back().size >= max_split_) {
-        released += pool.free.back().size;
+      while (released < wanted && !pool.free.empty() && size_in(pool.free.back()) >= max_split_) {
+        released += size_in(pool.free.back());
         release(pool, pool.free.size() - 1);
       }
     }
@@ -406,10 +408,10 @@ class CachingAllocator {
     for (Pool* pool : {&pools_[1], &pools_[0]}) {
       if (expands_) {
         const std::vector<FreeBlock> before = pool->free;
-        for (const FreeBlock& free : before) unmap(*pool, free.block);
+        for (const FreeBlock free : before) unmap(*pool, block_in(free));
       } else {
         for (std::size_t at = pool->free.size(); at-- > 0;)
-          if (!blocks_[pool->free[at].block].is_split()) release(*pool, at);
+          if (!blocks_[block_in(pool->free[at])].is_split()) release(*pool, at);
       }
     }
   }

@@ -21,10 +21,15 @@ inline void picked(Tape& t, const Node& n, const Tensor& grad, Tensor* out) {
   const Tensor zeros = t.allocate(n.input_elements[0], grad.dtype());
   out[0] = t.allocate(n.input_elements[0], grad.dtype());
 }
-/// grouped_mm(x, w): the input's gradient, then the weight's.
+/// grouped_mm(x, w): the weight's gradient, then the input's.
 inline void grouped(Tape& t, const Node& n, const Tensor& grad, Tensor* out) {
-  for (int i = 0; i < 2; ++i)
+  for (int i = 1; i >= 0; --i)
     if (n.input[i] != Tensor::kNone) out[i] = t.allocate(n.input_elements[i], grad.dtype());
+}
+
+/// A sum's gradient, spread over its terms and copied into their format.
+inline void spread(Tape& t, const Node& n, const Tensor&, Tensor* out) {
+  out[0] = t.allocate(n.input_elements[0], n.input_dtype[0]);
 }
 
 }  // namespace gradient
@@ -46,6 +51,7 @@ inline Tensor grouped_matmul(Tape& t, const Tensor& x, const Tensor& weight, con
 
 /// The sparse MLP of Qwen3-MoE with transformers' grouped matrix products: every token is copied
 /// once for each expert that it visits, sorted by expert. Which expert it is does not matter.
+/// Autocast does not know grouped products; it takes sums in fp32.
 inline Tensor run_experts(Tape& t, Setting& s, const ExpertWeights& w, const Tensor& x) {
   const Experts& e = *s.model.experts;
   const std::int64_t tokens = s.tokens();
@@ -75,12 +81,7 @@ inline Tensor run_experts(Tape& t, Setting& s, const ExpertWeights& w, const Ten
   const Tensor counts = t.allocate(e.count, DType::int32);
   const Tensor offsets = t.allocate(e.count, DType::int32);
 
-  Tensor product;
-  {
-    const Tensor in = autocast(t, s, selected);
-    const Tensor gate_up_weight = autocast(t, s, w.gate_up);
-    product = grouped_matmul(t, in, gate_up_weight, offsets, visits * 2 * e.ffn);
-  }
+  Tensor product = grouped_matmul(t, selected, w.gate_up, offsets, visits * 2 * e.ffn);
   {
     auto split = t.record(gradient::passed, {&product});
     split.joins_parts();
@@ -88,16 +89,15 @@ inline Tensor run_experts(Tape& t, Setting& s, const ExpertWeights& w, const Ten
     const Tensor activated = silu(t, part);
     product = mul(t, activated, part);
   }
-  {
-    const Tensor down_weight = autocast(t, s, w.down);
-    product = grouped_matmul(t, product, down_weight, offsets, visits * hidden);
-  }
+  product = grouped_matmul(t, product, w.down, offsets, visits * hidden);
   Tensor weighted = mul(t, product, weights);
   const Tensor inverse = t.allocate(visits, DType::int64);
   { const Tensor range = t.allocate(visits, DType::int64); }
   weighted = pick(t, weighted, inverse, visits * hidden);
-  auto sum = t.record(gradient::widened, {&weighted});
-  return sum.result(t.allocate(tokens * hidden, weighted.dtype()));
+  auto sum = t.record(gradient::spread, {&weighted});
+  const Tensor total =
+      sum.result(t.allocate(tokens * hidden, s.run.autocasts ? DType::fp32 : weighted.dtype()));
+  return cast(t, total, x.dtype());
 }
 
 }  // namespace qwenplan::emulate

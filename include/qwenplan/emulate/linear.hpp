@@ -37,6 +37,7 @@ inline void through_quantized(Tape& t, const Node& n, const Tensor& grad, Tensor
     const Tensor absmax = n.size[1] > 0 ? t.allocate(n.size[1], DType::fp32) : Tensor();
     weight = t.allocate(n.size[0], grad.dtype());
   }
+  t.use_matmul();
   out[0] = t.allocate(n.input_elements[0], grad.dtype());
 }
 
@@ -68,6 +69,7 @@ inline Tensor quantized_linear(Tape& t, Setting& s, Linear& layer, const Tensor&
     }
     Tensor weight = t.allocate(elements, compute);
     if (s.behavior.adds_offset_in_place) absmax.reset();
+    t.use_matmul();
     product = t.allocate(s.tokens() * layer.outputs, compute);
   }
   return cast(t, op.result(std::move(product)), x.dtype());

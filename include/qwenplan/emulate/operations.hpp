@@ -53,13 +53,21 @@ inline void multiplied(Tape& t, const Node& n, const Tensor& grad, Tensor* out) 
 inline void elementwise(Tape& t, const Node&, const Tensor& grad, Tensor* out) {
   out[0] = t.allocate(grad.elements(), grad.dtype());
 }
+/// Softmax: the kernel multiplies gradient and result into a buffer of its own first
+/// (softmax_backward_cuda_out), and answers in the input's format.
+inline void normalized(Tape& t, const Node& n, const Tensor& grad, Tensor* out) {
+  out[0] = t.allocate(grad.elements(), n.input_dtype[0]);
+  t.use_workspace(grad.elements() * element_size(grad.dtype()));
+}
 /// x @ w^T: the weight's gradient first. sizes: rows, inputs, outputs.
 inline void matrix(Tape& t, const Node& n, const Tensor& grad, Tensor* out) {
+  t.use_matmul();
   if (n.input[1] != Tensor::kNone) out[1] = t.allocate(n.input_elements[1], grad.dtype());
   if (n.input[0] != Tensor::kNone) out[0] = t.allocate(n.input_elements[0], grad.dtype());
 }
 /// x @ w^T + b: the input's, the weight's, the bias' gradient; the last needs nothing saved.
 inline void matrix_with_bias(Tape& t, const Node& n, const Tensor& grad, Tensor* out) {
+  t.use_matmul();
   for (int i = 0; i < Node::kInputs; ++i) {
     if (n.input[i] == Tensor::kNone) continue;
     if (i == 2) t.release_unpacked(n);
@@ -73,6 +81,7 @@ inline void joined(Tape&, const Node&, const Tensor& grad, Tensor* out) {
 }
 /// a @ b in batches: the second input's gradient first.
 inline void batched(Tape& t, const Node& n, const Tensor& grad, Tensor* out) {
+  t.use_matmul();
   if (n.input[1] != Tensor::kNone) out[1] = t.allocate(n.input_elements[1], grad.dtype());
   if (n.input[0] != Tensor::kNone) out[0] = t.allocate(n.input_elements[0], grad.dtype());
 }
@@ -156,10 +165,10 @@ inline Tensor tanh(Tape& t, const Tensor& x) {
   return op.result(std::move(out));
 }
 
-/// Softmax into `dtype`; a half-precision input of another format than fp16 is copied first.
+/// Softmax into `dtype`. From fp16 to fp32 it is one kernel; other formats are copied first.
 inline Tensor softmax(Tape& t, const Tensor& x, DType dtype) {
   Tensor in = x.dtype() == DType::fp16 && dtype == DType::fp32 ? x : cast(t, x, dtype);
-  auto op = t.record(gradient::elementwise, {&in});
+  auto op = t.record(gradient::normalized, {&in});
   Tensor out = t.allocate(x.elements(), dtype);
   op.save(out);
   return op.result(std::move(out));
@@ -168,6 +177,7 @@ inline Tensor softmax(Tape& t, const Tensor& x, DType dtype) {
 /// x[rows, inputs] @ w[outputs, inputs]^T without autocast, and a bias where there is one.
 inline Tensor linear(Tape& t, const Tensor& x, const Tensor& weight, const Tensor& bias, std::int64_t rows,
                      std::int64_t outputs) {
+  t.use_matmul();
   if (bias) {
     auto op = t.record(gradient::matrix_with_bias, {&x, &weight, &bias});
     if (weight.requires_grad()) op.save(x);
@@ -175,6 +185,7 @@ inline Tensor linear(Tape& t, const Tensor& x, const Tensor& weight, const Tenso
     return op.result(t.allocate(rows * outputs, x.dtype()));
   }
   auto op = t.record(gradient::matrix, {&x, &weight});
+  op.reaches_leaves_last();
   if (x.requires_grad()) op.save(weight);
   if (weight.requires_grad()) op.save(x);
   return op.result(t.allocate(rows * outputs, x.dtype()));
@@ -216,6 +227,7 @@ inline Tensor repeat_heads(Tape& t, const Tensor& x, std::int64_t times) {
 }
 
 inline Tensor batched_matmul(Tape& t, const Tensor& a, const Tensor& b, std::int64_t elements) {
+  t.use_matmul();
   auto op = t.record(gradient::batched, {&a, &b});
   if (b.requires_grad()) op.save(a);
   if (a.requires_grad()) op.save(b);

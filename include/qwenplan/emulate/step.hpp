@@ -69,7 +69,7 @@ class Training : public Tape::Layers {
  private:
   Tensor head(const Tensor& hidden) {
     const Model& m = s_.model;
-    Tensor logits = linear(t_, s_, hidden, weights_.head, {}, m.vocabulary);
+    Tensor logits = run_linear(t_, s_, weights_.head, hidden);
     if (m.architecture == Architecture::gemma2) {
       logits = scale(t_, logits);
       logits = tanh(t_, logits);
@@ -82,7 +82,10 @@ class Training : public Tape::Layers {
   Tensor body() {
     const Model& m = s_.model;
     Tensor embedded = embedding(t_, weights_.embedding, ids_, m.hidden);
-    if (m.architecture == Architecture::gemma2) embedded = mul(t_, embedded, weights_.normalizer);
+    if (m.architecture == Architecture::gemma2) {
+      const Tensor factor = cast(t_, weights_.normalizer, embedded.dtype());
+      embedded = mul(t_, embedded, factor);
+    }
     if (asks_inputs_for_gradients()) embedded = t_.require_grad(std::move(embedded));
     surround(embedded.dtype());
     Tensor hidden = embedded;
@@ -208,6 +211,7 @@ inline Trace trace(const Model& model, const Run& run, const Stack& stack, int c
   using namespace emulate;
   Tape tape(static_cast<std::size_t>(model.layers) * 2400 + 4000);
   Setting setting{model, run, behavior_of(stack), compute_capability, {}};
+  tape.set_matmul_workspace(cublas_workspace(compute_capability));
   Training training(tape, setting);
   tape.enter(Phase::load, 0, 0);
   training.load();

@@ -79,6 +79,7 @@ struct Node {
   std::uint32_t first_saved = 0;
   std::uint16_t saved = 0;
   Term term = Term::temporary;  ///< of what its backward allocates
+  bool leaves_last = false;     ///< its weight is reached through a view made before the input's
   bool joins = false;           ///< gradients of its parts are concatenated, not added
   std::int32_t frame = -1;      ///< checkpoint that saved nothing and must run again first
   // The gradient of its output, as a share of a storage while `has_grad`.
@@ -116,6 +117,14 @@ class Tape {
   Tensor allocate(std::int64_t elements, DType dtype, Term term);
   /// Bytes that a kernel takes and gives back within one call.
   void use_workspace(std::int64_t bytes);
+  /// cuBLAS keeps a workspace for each of its handles, and a handle is a thread's: the forward's
+  /// first product takes one, and the first of backward, which has its own thread, another.
+  void use_matmul() {
+    Tensor& workspace = matmul_workspace_[in_backward_ ? 1 : 0];
+    if (!workspace && matmul_workspace_bytes_ > 0)
+      workspace = allocate(matmul_workspace_bytes_, DType::uint8, Term::workspace);
+  }
+  void set_matmul_workspace(std::int64_t bytes) { matmul_workspace_bytes_ = bytes; }
   void retag(const Tensor& tensor, Term term);
 
   /// Makes a trainable weight: a leaf whose gradient stays until it is cleared.
@@ -197,7 +206,7 @@ class Tape {
   static void reentrant_backward(Tape& tape, const Node& node, const Tensor& grad, Tensor* out);
 
   Trace trace_;
-  std::vector<Storage> storages_;
+  std::vector<Storage> storages_;  // before every handle: their shares go back to it
   std::vector<Node> nodes_;
   std::vector<Saved> saved_;
   std::vector<Leaf> leaves_;
@@ -208,6 +217,9 @@ class Tape {
   Mode mode_ = Mode::record;
   Term term_ = Term::temporary;
   bool stopped_ = false;
+  bool in_backward_ = false;
+  std::int64_t matmul_workspace_bytes_ = 0;
+  Tensor matmul_workspace_[2];
 
   /// A handle in a recomputation that requires a gradient but has no node of its own.
   static constexpr std::int32_t kTracked = INT32_MIN;
@@ -229,6 +241,10 @@ class Tape::Recording {
       Node& node = tape_->nodes_[static_cast<std::size_t>(index_)];
       node.size[0] = a, node.size[1] = b, node.size[2] = c;
     }
+    return *this;
+  }
+  Recording& reaches_leaves_last() {
+    if (index_ >= 0) tape_->nodes_[static_cast<std::size_t>(index_)].leaves_last = true;
     return *this;
   }
   Recording& joins_parts() {
@@ -471,7 +487,11 @@ inline void Tape::execute(std::size_t index) {
   grad.reset();
   if (!from_frame) let_go(done);
   std::int32_t to[Node::kInputs] = {done.input[0], done.input[1], done.input[2]};
-  for (int i = 0; i < Node::kInputs; ++i) arrive(to[i], std::move(out[i]));
+  // A leaf's gradient is accumulated as soon as it is complete, before any other node runs.
+  const bool leaves_first = !done.leaves_last;
+  for (const bool leaves : {leaves_first, !leaves_first})
+    for (int i = 0; i < Node::kInputs; ++i)
+      if ((to[i] < Tensor::kNone) == leaves) arrive(to[i], std::move(out[i]));
 }
 
 inline void Tape::sweep(std::int32_t from, std::size_t base) {
@@ -482,7 +502,9 @@ inline void Tape::backward(const Tensor& loss) {
   if (loss.node() < 0) return;
   const Tensor ones = allocate(1, DType::fp32, Term::temporary);  // the caller keeps it to the end
   arrive(loss.node(), ones);
+  in_backward_ = true;
   sweep(loss.node(), 0);
+  in_backward_ = false;
 }
 
 inline void Tape::forget_from(std::size_t base) {
@@ -538,8 +560,8 @@ inline void Tape::reentrant_backward(Tape& tape, const Node& node, const Tensor&
   const std::size_t base = tape.nodes_.size();
   const Term before = std::exchange(tape.term_, Term::activations);
   const auto layer = static_cast<std::int32_t>(node.size[0]);
-  std::vector<Tensor> arguments;
-  for (int i = 0; i < node.saved; ++i) arguments.push_back(tape.saved(node, i));
+  std::vector<Tensor> arguments = tape.frames_[static_cast<std::size_t>(node.size[1])].arguments;
+  arguments.insert(arguments.begin(), tape.saved(node, 0));
   arguments.front().node_ = leaf_code(tape.leaves_.size());
   tape.leaves_.push_back({{}, {}, {}, 0, false});
   Tensor output = tape.layers_->run_again(tape, layer, arguments);
@@ -561,8 +583,11 @@ inline Tensor Tape::checkpoint_reentrant(Layers& layers, std::int32_t layer, con
   Tensor output = layers.run(*this, layer, arguments);
   mode_ = Mode::record;
   Recording recording = record(reentrant_backward, {&arguments.front()});
-  for (const Tensor& argument : arguments) recording.save(argument);
-  return recording.sizes(layer).result(std::move(output));
+  recording.save(arguments.front());
+  // The other arguments hang on the function that is to run again, which the graph holds to its end.
+  const auto frame = static_cast<std::int64_t>(frames_.size());
+  frames_.push_back({0, 0, 0, layer, true, {arguments.begin() + 1, arguments.end()}});
+  return recording.sizes(layer, frame).result(std::move(output));
 }
 
 }  // namespace qwenplan::emulate

@@ -13,9 +13,10 @@ struct Weights {
   Tensor embedding;
   std::vector<DecoderLayer> layers;
   Tensor final_norm;
-  Tensor head;
+  Linear head;
   Tensor frequencies, original_frequencies;  ///< of the rotary embedding
   Tensor normalizer;                         ///< Gemma scales its embeddings by a buffer
+  std::vector<Tensor> originals;             ///< of modules that are trained as copies
   Tensor quantization_map;                   ///< bitsandbytes' dynamic map, once a process
 };
 
@@ -102,7 +103,9 @@ inline Weights load_weights(Tape& t, Setting& s) {
   w.final_norm = detail::weight(t, s, m.hidden);
   w.frequencies = t.allocate(m.head_dim / 2, DType::fp32, Term::buffers);
   if (s.behavior.keeps_original_frequencies) w.original_frequencies = t.allocate(m.head_dim / 2, DType::fp32, Term::buffers);
-  w.head = m.ties_embeddings ? w.embedding : detail::weight(t, s, m.vocabulary * m.hidden);
+  w.head.inputs = m.hidden;
+  w.head.outputs = m.vocabulary;
+  w.head.weight = m.ties_embeddings ? w.embedding : detail::weight(t, s, m.vocabulary * m.hidden);
   return w;
 }
 
@@ -116,7 +119,7 @@ inline void prepare_weights(Tape& t, Setting& s, Weights& w) {
       if (tensor && is_half(tensor.dtype())) tensor = t.allocate(tensor.elements(), DType::fp32, Term::weights);
     };
     const bool head_is_tied = m.ties_embeddings;
-    if (head_is_tied) w.head.reset();
+    if (head_is_tied) w.head.weight.reset();
     upcast(w.embedding);
     for (DecoderLayer& layer : w.layers) {
       for (Linear* linear : {&layer.q, &layer.k, &layer.v, &layer.o, &layer.gate, &layer.up, &layer.down})
@@ -129,8 +132,8 @@ inline void prepare_weights(Tape& t, Setting& s, Weights& w) {
       for (Tensor& norm : layer.norm) upcast(norm);
     }
     upcast(w.final_norm);
-    if (head_is_tied) w.head = w.embedding;
-    else upcast(w.head);
+    if (head_is_tied) w.head.weight = w.embedding;
+    else upcast(w.head.weight);
   }
   if (!run.has_adapters()) return;
   const auto adapt = [&](Linear& linear, Module module) {
@@ -138,6 +141,14 @@ inline void prepare_weights(Tape& t, Setting& s, Weights& w) {
     linear.lora_a = t.parameter(t.allocate(run.lora_rank * linear.inputs, run.adapter, Term::adapters));
     linear.lora_b = t.parameter(t.allocate(linear.outputs * run.lora_rank, run.adapter, Term::adapters));
   };
+  // PEFT's ModulesToSaveWrapper keeps the original beside a trainable copy.
+  const auto copy = [&](Tensor& tensor) {
+    w.originals.push_back(tensor);
+    Tensor clone = t.allocate(tensor.elements(), tensor.dtype(), Term::adapters);
+    if (clone.dtype() != run.adapter) clone = t.allocate(tensor.elements(), run.adapter, Term::adapters);
+    tensor = t.parameter(std::move(clone));
+  };
+  if (run.modules_to_save & embed_tokens) copy(w.embedding);
   for (DecoderLayer& layer : w.layers) {
     adapt(layer.q, q_proj);
     adapt(layer.k, k_proj);
@@ -147,6 +158,8 @@ inline void prepare_weights(Tape& t, Setting& s, Weights& w) {
     adapt(layer.up, up_proj);
     adapt(layer.down, down_proj);
   }
+  if (run.modules_to_save & lm_head) copy(w.head.weight);
+  else adapt(w.head, lm_head);
 }
 
 }  // namespace qwenplan::emulate
