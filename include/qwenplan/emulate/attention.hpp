@@ -121,20 +121,16 @@ inline Tensor math_attention(Tape& t, const Setting& s, const Tensor& q_half, co
   }
   weights = add(t, weights, causal);
   {
+    // _safe_softmax looks for rows that are masked out: a second result and a mask of bytes.
     auto op = t.record(gradient::normalized, {&weights});
     Tensor out = t.allocate(scores, DType::fp32);
-    {
-      const Tensor hidden = t.allocate(scores, DType::boolean);
-      const Tensor rows = t.allocate(scores / s.run.length, DType::boolean);
-      out = t.allocate(scores, DType::fp32);
-    }
+    t.use_workspace(scores * (element_size(DType::fp32) + element_size(DType::boolean)));
     op.save(out);
     weights = op.result(std::move(out));
   }
-  const Tensor wide = batched_matmul(t, weights, v, q.elements());
-  Tensor out = cast(t, wide, q_half.dtype());
   const Tensor returned = cast(t, weights, q_half.dtype());
-  return out;
+  const Tensor wide = batched_matmul(t, weights, v, q.elements());
+  return cast(t, wide, q_half.dtype());
 }
 
 /// scaled_dot_product_attention as transformers calls it: K and V are expanded to all heads where

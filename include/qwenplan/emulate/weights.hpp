@@ -126,9 +126,11 @@ inline void prepare_weights(Tape& t, Setting& s, Weights& w) {
         if (run.is_quantized()) upcast(linear->bias);
       upcast(layer.q_norm);
       upcast(layer.k_norm);
-      upcast(layer.experts.gate_up);
-      upcast(layer.experts.down);
-      upcast(layer.experts.router);
+      if (run.is_quantized()) {  // prepare_model_for_kbit_training takes whatever is in 16 bits
+        upcast(layer.experts.gate_up);
+        upcast(layer.experts.down);
+        upcast(layer.experts.router);
+      }
       for (Tensor& norm : layer.norm) upcast(norm);
     }
     upcast(w.final_norm);
@@ -141,12 +143,11 @@ inline void prepare_weights(Tape& t, Setting& s, Weights& w) {
     linear.lora_a = t.parameter(t.allocate(run.lora_rank * linear.inputs, run.adapter, Term::adapters));
     linear.lora_b = t.parameter(t.allocate(linear.outputs * run.lora_rank, run.adapter, Term::adapters));
   };
-  // PEFT's ModulesToSaveWrapper keeps the original beside a trainable copy.
+  // PEFT's ModulesToSaveWrapper keeps the original beside a trainable copy of the same format:
+  // autocast_adapter_dtype looks at adapters only.
   const auto copy = [&](Tensor& tensor) {
     w.originals.push_back(tensor);
-    Tensor clone = t.allocate(tensor.elements(), tensor.dtype(), Term::adapters);
-    if (clone.dtype() != run.adapter) clone = t.allocate(tensor.elements(), run.adapter, Term::adapters);
-    tensor = t.parameter(std::move(clone));
+    tensor = t.parameter(t.allocate(tensor.elements(), tensor.dtype(), Term::adapters));
   };
   if (run.modules_to_save & embed_tokens) copy(w.embedding);
   for (DecoderLayer& layer : w.layers) {
