@@ -14,7 +14,9 @@ struct Behavior {
   bool makes_attention_inputs_contiguous = false;  ///< query/key/value.contiguous() before sdpa (4.48 to 4.53)
   bool masks_are_boolean = true;         ///< masking_utils: bool mask, turned into the dtype in each layer (>= 4.53)
   bool keeps_original_frequencies = true;  ///< rotary embedding keeps a second copy of inv_freq (>= 5.0)
-  bool slices_logits_in_head = true;
+  bool warms_up_allocator = true;  ///< with a device map, one block of the model's size first (caching_allocator_warmup, >= 4.51)
+  // PEFT
+  bool empties_cache_after_upcast = true;  ///< prepare_model_for_kbit_training (>= 0.21)
   // bitsandbytes
   bool casts_quantized_bias_for_good = true;  ///< Linear4bit casts its input before it compares the bias' dtype (>= 0.48)
   bool copies_second_code = true;             ///< each doubly quantized layer has its own 1 KiB code table (>= 0.46)
@@ -38,6 +40,8 @@ inline Behavior behavior_of(const Stack& stack) {
       stack.transformers >= Version{4, 48, 0} && stack.transformers < Version{4, 54, 0};
   b.masks_are_boolean = stack.transformers >= Version{4, 53, 0};
   b.keeps_original_frequencies = stack.transformers >= Version{5, 0, 0};
+  b.warms_up_allocator = stack.transformers >= Version{4, 51, 0};
+  b.empties_cache_after_upcast = stack.peft >= Version{0, 21, 0};
   b.casts_quantized_bias_for_good = stack.bitsandbytes >= Version{0, 48, 0};
   b.copies_second_code = stack.bitsandbytes >= Version{0, 46, 0};
   b.adds_offset_in_place = stack.bitsandbytes < Version{0, 50, 0};

@@ -92,6 +92,9 @@ class CachingAllocator {
     put(pools_[blocks_[block].is_small ? 0 : 1], block);
   }
 
+  /// torch.cuda.empty_cache(): asked for by the program, not forced by a lack of memory.
+  void empty_cache() { give_back(); }
+
   Bytes allocated() const { return bytes_of(allocated_); }
   Bytes reserved() const { return bytes_of(reserved_); }
   Bytes peak_allocated() const { return bytes_of(peak_allocated_); }
@@ -324,7 +327,8 @@ class CachingAllocator {
   Index driver_block(Pool& pool, Size size) {
     if (collects_) collect_garbage();
     if (!extend(pool, size) && !(release_oversize(pool, size) && extend(pool, size))) {
-      flush();
+      ++flushes_;
+      give_back();
       if (!extend(pool, size)) return kNone;
     }
     return take(pool, find(pool, extended_), size);
@@ -413,8 +417,7 @@ class CachingAllocator {
   }
 
   /// Gives every wholly unused segment, or page of an expandable one, back to the driver.
-  void flush() {
-    ++flushes_;
+  void give_back() {
     for (Pool* pool : {&pools_[1], &pools_[0]}) {
       if (expands_) {
         const std::vector<FreeBlock> before = pool->free;
@@ -568,6 +571,8 @@ inline Reserved reserve(const Trace& trace, const AllocatorSettings& settings = 
       const Event& event = trace.events[i];
       if (event.kind == Event::Kind::free) {
         allocator.free(event.storage);
+      } else if (event.kind == Event::Kind::empty_cache) {
+        allocator.empty_cache();
       } else if (event.kind == Event::Kind::allocate &&
                  !allocator.allocate(event.storage, event.bytes)) {
         result.out_of_memory = OutOfMemory{mark.phase, mark.step, mark.micro_step, Bytes(event.bytes),

@@ -41,11 +41,48 @@ inline void through_quantized(Tape& t, const Node& n, const Tensor& grad, Tensor
   out[0] = t.allocate(n.input_elements[0], grad.dtype());
 }
 
+/// LLM.int8's backward: the weight in the input's format, scaled in place, for one product.
+inline void through_8bit(Tape& t, const Node& n, const Tensor& grad, Tensor* out) {
+  const Tensor weight = t.allocate(n.size[0], n.input_dtype[0]);
+  { const Tensor scales = t.allocate(n.size[1], DType::fp32); }
+  t.use_matmul();
+  out[0] = t.allocate(n.input_elements[0], grad.dtype());
+}
+
 }  // namespace gradient
+
+/// bitsandbytes' Linear8bitLt with outliers handled apart, where none are found: how many there are
+/// is up to the data. Its node holds the input as an attribute, which checkpointing cannot drop.
+inline Tensor linear_8bit(Tape& t, Setting& s, Linear& layer, const Tensor& x) {
+  if (layer.bias && layer.bias.dtype() != x.dtype()) layer.bias = t.allocate(layer.outputs, x.dtype(), Term::weights);
+  auto op = t.record(gradient::through_8bit, {&x});
+  op.sizes(layer.inputs * layer.outputs, layer.outputs).hold(x);
+  const std::int64_t tokens = s.tokens();
+  Tensor rows, scales;
+  {
+    const Tensor half = x.dtype() == DType::fp16 ? x : t.allocate(x.elements(), DType::fp16);
+    scales = t.allocate(tokens, DType::fp32);
+    rows = t.allocate(x.elements(), DType::uint8);
+    Tensor outliers;
+    {
+      const Tensor magnitude = t.allocate(x.elements(), DType::fp16);
+      outliers = t.allocate(x.elements(), DType::boolean);
+    }
+  }
+  Tensor product;
+  {
+    const Tensor whole = t.allocate(tokens * layer.outputs, DType::int32);
+    product = t.allocate(tokens * layer.outputs, DType::fp16);
+    if (layer.bias && layer.bias.dtype() != DType::fp16)  // the kernel adds biases in fp16 only
+      { const Tensor added = t.allocate(layer.outputs, DType::fp16); }
+    if (x.dtype() != DType::fp16) product = t.allocate(tokens * layer.outputs, x.dtype());
+  }
+  return op.result(std::move(product));
+}
 
 /// bitsandbytes' Linear4bit: the input goes to the compute type, the weight is dequantized for this
 /// one product, and the output returns to the input's type.
-inline Tensor quantized_linear(Tape& t, Setting& s, Linear& layer, const Tensor& x) {
+inline Tensor linear_4bit(Tape& t, Setting& s, Linear& layer, const Tensor& x) {
   const DType compute = s.run.half;
   Tensor in, bias;
   if (s.behavior.casts_quantized_bias_for_good) {
@@ -77,11 +114,13 @@ inline Tensor quantized_linear(Tape& t, Setting& s, Linear& layer, const Tensor&
 
 /// The layer and its adapter (PEFT's lora.Linear and lora.Linear4bit).
 inline Tensor run_linear(Tape& t, Setting& s, Linear& layer, const Tensor& x) {
-  Tensor result = layer.is_quantized ? quantized_linear(t, s, layer, x)
-                                     : linear(t, s, x, layer.weight, layer.bias, layer.outputs);
+  const bool is_8bit = layer.is_quantized && s.run.quantization == Quantization::int8;
+  Tensor result = is_8bit               ? linear_8bit(t, s, layer, x)
+                  : layer.is_quantized ? linear_4bit(t, s, layer, x)
+                                       : linear(t, s, x, layer.weight, layer.bias, layer.outputs);
   if (!layer.lora_a) return result;
   const DType result_dtype = result.dtype();
-  if (layer.is_quantized) result = clone(t, result);
+  if (layer.is_quantized && !is_8bit) result = clone(t, result);
   // A quantized layer leaves the cast of its input to autocast; a dense one always casts.
   const bool casts = !layer.is_quantized || !s.run.autocasts;
   const Tensor in = casts ? cast(t, x, layer.lora_a.dtype()) : x;

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstdint>
+#include <utility>
 #include <vector>
 
 #include "qwenplan/emulate/setting.hpp"
@@ -36,34 +37,31 @@ inline void clip_gradients(Tape& t) {
 /// The optimizer's states and what its step allocates for a while.
 class Optimizer {
  public:
-  explicit Optimizer(OptimizerKind kind) : kind_(kind) {}
+  /// `embedding` is the leaf whose states transformers' Trainer keeps in 32 bits with 8-bit AdamW.
+  Optimizer(OptimizerKind kind, const Tensor& embedding) : kind_(kind), embedding_(embedding.node()) {}
 
   void step(Tape& t) {
     t.set_term(Term::optimizer);
-    if (!has_states_) make_states(t);
-    has_states_ = true;
+    if (!std::exchange(has_states_, true)) make_states(t);
     t.set_term(Term::temporary);
-    switch (kind_) {
-      case OptimizerKind::adamw_foreach:
-      case OptimizerKind::paged_adamw: break;
-      default: break;
-    }
-    if (kind_ == OptimizerKind::adamw_foreach) {
-      std::vector<Tensor> roots;
-      for (const Leaf& leaf : t.leaves())
-        if (leaf.trainable && leaf.grad) roots.push_back(t.allocate(leaf.value.elements(), leaf.value.dtype()));
-    } else if (kind_ == OptimizerKind::adamw_loop) {
-      Tensor denominator;
-      for (const Leaf& leaf : t.leaves()) {
-        if (!leaf.trainable || !leaf.grad) continue;
-        const Tensor root = t.allocate(leaf.value.elements(), leaf.value.dtype());
-        denominator = t.allocate(leaf.value.elements(), leaf.value.dtype());
+    std::vector<Tensor> roots;
+    Tensor denominator;
+    for (const Leaf& leaf : t.leaves()) {
+      if (!leaf.trainable || !leaf.grad) continue;
+      const std::int64_t n = leaf.value.elements();
+      if (kind_ == OptimizerKind::adamw_foreach) {
+        roots.push_back(t.allocate(n, leaf.value.dtype()));  // _foreach_sqrt, of all at once
+      } else if (kind_ == OptimizerKind::adamw_loop) {
+        const Tensor root = t.allocate(n, leaf.value.dtype());
+        denominator = t.allocate(n, leaf.value.dtype());
       }
     }
   }
 
  private:
   void make_states(Tape& t) {
+    if (kind_ == OptimizerKind::adamw_8bit || kind_ == OptimizerKind::paged_adamw_8bit)
+      for (int i = 0; i < 2; ++i) states_.push_back(t.allocate(256, DType::fp32));  // the two 8-bit codes
     for (const Leaf& leaf : t.leaves()) {
       if (!leaf.trainable || !leaf.grad) continue;
       const std::int64_t n = leaf.value.elements();
@@ -73,32 +71,34 @@ class Optimizer {
           [[fallthrough]];
         case OptimizerKind::adamw_foreach:
         case OptimizerKind::adamw_loop:
-          states_.push_back(t.allocate(n, leaf.value.dtype()));
-          states_.push_back(t.allocate(n, leaf.value.dtype()));
+          for (int i = 0; i < 2; ++i) states_.push_back(t.allocate(n, leaf.value.dtype()));
           break;
-        case OptimizerKind::adamw_8bit: make_8bit_states(t, n); break;
-        case OptimizerKind::sgd_momentum: states_.push_back(t.allocate(n, leaf.value.dtype())); break;
+        case OptimizerKind::adamw_8bit:
         case OptimizerKind::paged_adamw:
-        case OptimizerKind::paged_adamw_8bit:
+        case OptimizerKind::paged_adamw_8bit: make_bitsandbytes_states(t, leaf); break;
+        case OptimizerKind::sgd_momentum: states_.push_back(t.allocate(n, leaf.value.dtype())); break;
         case OptimizerKind::sgd: break;
       }
     }
   }
 
-  /// bitsandbytes: 8 bits an element and one fp32 scale per 256; small tensors stay in fp32.
-  void make_8bit_states(Tape& t, std::int64_t n) {
-    constexpr std::int64_t kSmallest = 4096, kBlock = 256;
+  /// Optimizer2State.init_state: 8 bits an element and an fp32 scale per 256, or fp32 for small
+  /// tensors and embeddings. Paged states of 100,000 elements and more are in unified memory,
+  /// outside PyTorch's allocator.
+  void make_bitsandbytes_states(Tape& t, const Leaf& leaf) {
+    constexpr std::int64_t kSmallest8bit = 4096, kBlock = 256, kSmallestPaged = 100'000;
+    const std::int64_t n = leaf.value.elements();
+    const bool is_paged = kind_ != OptimizerKind::adamw_8bit && n >= kSmallestPaged;
+    const bool is_8bit = kind_ != OptimizerKind::paged_adamw && n >= kSmallest8bit &&
+                         (embedding_ == Tensor::kNone || leaf.value.node() != embedding_);
     for (int i = 0; i < 2; ++i) {
-      if (n < kSmallest) {
-        states_.push_back(t.allocate(n, DType::fp32));
-        continue;
-      }
-      states_.push_back(t.allocate(n, DType::uint8));
-      states_.push_back(t.allocate((n + kBlock - 1) / kBlock, DType::fp32));
+      if (!is_paged) states_.push_back(t.allocate(n, is_8bit ? DType::uint8 : DType::fp32));
+      if (is_8bit) states_.push_back(t.allocate((n + kBlock - 1) / kBlock, DType::fp32));
     }
   }
 
   OptimizerKind kind_;
+  std::int32_t embedding_;
   bool has_states_ = false;
   std::vector<Tensor> states_;
 };

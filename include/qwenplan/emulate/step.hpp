@@ -1,7 +1,7 @@
 #pragma once
 
 #include <cstdint>
-#include <memory>
+#include <optional>
 #include <utility>
 #include <vector>
 
@@ -19,10 +19,13 @@ namespace emulate {
 /// A causal language model in training: its weights, and the forward of transformers' *ForCausalLM.
 class Training : public Tape::Layers {
  public:
-  Training(Tape& tape, Setting& setting) : t_(tape), s_(setting), optimizer_(setting.run.optimizer) {}
+  Training(Tape& tape, Setting& setting) : t_(tape), s_(setting) {}
 
   void load() { weights_ = load_weights(t_, s_); }
-  void prepare() { prepare_weights(t_, s_, weights_); }
+  void prepare() {
+    prepare_weights(t_, s_, weights_);
+    optimizer_.emplace(s_.run.optimizer, weights_.embedding);
+  }
 
   void make_inputs() {
     t_.set_term(Term::inputs);
@@ -51,7 +54,7 @@ class Training : public Tape::Layers {
   void optimizer_step(int step) {
     t_.enter(Phase::step, step, 0);
     clip_gradients(t_);
-    optimizer_.step(t_);
+    optimizer_->step(t_);
     for (Leaf& leaf : t_.leaves()) leaf.grad.reset();
   }
 
@@ -194,7 +197,7 @@ class Training : public Tape::Layers {
   Tape& t_;
   Setting& s_;
   Weights weights_;
-  Optimizer optimizer_;
+  std::optional<Optimizer> optimizer_;
   Surroundings around_;
   Tensor sliding_mask_;
   Tensor ids_, labels_, padding_;

@@ -126,6 +126,7 @@ class Tape {
   }
   void set_matmul_workspace(std::int64_t bytes) { matmul_workspace_bytes_ = bytes; }
   void retag(const Tensor& tensor, Term term);
+  void empty_cache() { trace_.events.push_back({0, 0, Event::Kind::empty_cache, Term::temporary}); }
 
   /// Makes a trainable weight: a leaf whose gradient stays until it is cleared.
   Tensor parameter(Tensor value);
@@ -210,6 +211,7 @@ class Tape {
   std::vector<Node> nodes_;
   std::vector<Saved> saved_;
   std::vector<Leaf> leaves_;
+  std::vector<std::pair<std::int32_t, Tensor>> held_;  ///< by rising number of the node
   std::vector<Frame> frames_;
   Layers* layers_ = nullptr;
   std::size_t cursor_ = 0, cursor_end_ = 0;  ///< where a recomputation puts what it saves
@@ -234,6 +236,12 @@ class Tape::Recording {
   /// Keeps a tensor for backward, as the operation's own code does, in its order.
   Recording& save(const Tensor& tensor) {
     if (tape_ != nullptr) tape_->keep(tensor), ++saved_;
+    return *this;
+  }
+  /// Holds a tensor as an attribute of the node, out of sight of checkpointing's hooks: it lives
+  /// until the node is gone.
+  Recording& hold(const Tensor& tensor) {
+    if (index_ >= 0) tape_->held_.push_back({index_, tensor.detached()});
     return *this;
   }
   Recording& sizes(std::int64_t a, std::int64_t b = 0, std::int64_t c = 0) {
@@ -508,6 +516,7 @@ inline void Tape::backward(const Tensor& loss) {
 }
 
 inline void Tape::forget_from(std::size_t base) {
+  while (!held_.empty() && held_.back().first >= static_cast<std::int32_t>(base)) held_.pop_back();
   for (std::size_t i = nodes_.size(); i-- > base;) {
     Node& node = nodes_[i];
     if (node.has_grad) node.has_grad = false, release(node.grad_storage);

@@ -30,11 +30,13 @@ constexpr std::string_view name(Term term) {
 
 /// One thing that happens to device memory, in the order in which PyTorch would do it.
 struct Event {
-  enum class Kind : std::uint8_t { allocate, free, retag };
+  enum class Kind : std::uint8_t { allocate, free, retag, empty_cache };
   std::int64_t bytes = 0;    ///< as asked for; the machines round
   std::uint32_t storage = 0; ///< names the storage; never used twice in a trace
   Kind kind = Kind::allocate;
-  Term term = Term::temporary;  ///< of the storage; `retag` gives a living storage a new one
+  /// Of the storage. `retag` gives a living storage a new one; `empty_cache` has no storage: the
+  /// program gives unused segments back, as torch.cuda.empty_cache() does.
+  Term term = Term::temporary;
 };
 
 /// A stretch of events: [first, next mark's first).

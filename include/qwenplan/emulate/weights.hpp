@@ -38,7 +38,7 @@ inline Linear dense(Tape& t, const Setting& s, std::int64_t inputs, std::int64_t
 
 /// bitsandbytes' 4-bit format: blocks of 64 weights, a statistic for each. Double quantization
 /// stores the statistics in 8 bits, blocks of 256 of them with a statistic of their own.
-inline void quantize(Tape& t, const Setting& s, Linear& linear, const Tensor& shared_code) {
+inline void quantize_4bit(Tape& t, const Setting& s, Linear& linear, const Tensor& shared_code) {
   constexpr std::int64_t kBlock = 64, kSecondBlock = 256;
   const std::int64_t elements = linear.inputs * linear.outputs;
   const std::int64_t blocks = (elements + kBlock - 1) / kBlock;
@@ -59,6 +59,33 @@ inline void quantize(Tape& t, const Setting& s, Linear& linear, const Tensor& sh
   linear.is_quantized = true;
 }
 
+/// LLM.int8: a byte for each weight and a scale for each output.
+inline void quantize_8bit(Tape& t, Linear& linear) {
+  Tensor rows = t.allocate(linear.inputs * linear.outputs, DType::uint8, Term::weights);
+  linear.state.absmax = t.allocate(linear.outputs, DType::fp32, Term::quantization);
+  linear.weight = std::move(rows);
+  linear.is_quantized = true;
+}
+
+/// The size that transformers reckons a quantized model with before it loads it: tied weights once,
+/// half a byte or one for each weight of a quantized layer.
+inline std::int64_t bytes_before_loading(const Setting& s) {
+  const Model& m = s.model;
+  const std::int64_t half_bytes = s.run.quantization == Quantization::int8 ? 2 : 1;
+  const std::int64_t wide = element_size(s.run.weights);
+  std::int64_t bytes = m.vocabulary * m.hidden * wide * (m.ties_embeddings ? 1 : 2) + m.hidden * wide;
+  for (std::int64_t i = 0; i < m.layers; ++i) {
+    std::int64_t linear = m.hidden * (m.query_size() + 2 * m.kv_size()) + m.query_size() * m.hidden;
+    if (m.layer_is_sparse(i))
+      bytes += (3 * m.experts->ffn + 1) * m.experts->count * m.hidden * wide;
+    else
+      linear += 3 * m.hidden * m.ffn;
+    bytes += linear * half_bytes / 2 + m.norms_per_layer() * m.hidden * wide;
+    if (m.has_qkv_bias) bytes += (m.query_size() + 2 * m.kv_size()) * wide;
+  }
+  return bytes;
+}
+
 }  // namespace detail
 
 /// The weights as the checkpoint and the run's formats make them, in the order of the modules.
@@ -66,6 +93,9 @@ inline void quantize(Tape& t, const Setting& s, Linear& linear, const Tensor& sh
 inline Weights load_weights(Tape& t, Setting& s) {
   const Model& m = s.model;
   Weights w;
+  // A quantized model is always loaded with a device map.
+  if (s.run.is_quantized() && s.behavior.warms_up_allocator)
+    t.allocate(detail::bytes_before_loading(s), DType::uint8, Term::temporary);
   w.embedding = detail::weight(t, s, m.vocabulary * m.hidden);
   const bool is_gemma = m.architecture == Architecture::gemma2;
   if (is_gemma) w.normalizer = t.allocate(1, s.run.weights, Term::buffers);
@@ -73,7 +103,8 @@ inline Weights load_weights(Tape& t, Setting& s) {
     w.quantization_map = t.allocate(256, DType::fp32, Term::quantization);
   const auto project = [&](std::int64_t inputs, std::int64_t outputs, bool has_bias) {
     Linear linear = detail::dense(t, s, inputs, outputs, has_bias);
-    if (s.run.is_quantized()) detail::quantize(t, s, linear, w.quantization_map);
+    if (s.run.quantization == Quantization::int8) detail::quantize_8bit(t, linear);
+    else if (s.run.is_quantized()) detail::quantize_4bit(t, s, linear, w.quantization_map);
     return linear;
   };
   w.layers.resize(static_cast<std::size_t>(m.layers));
@@ -137,6 +168,7 @@ inline void prepare_weights(Tape& t, Setting& s, Weights& w) {
     if (head_is_tied) w.head.weight = w.embedding;
     else upcast(w.head.weight);
   }
+  if (run.upcasts_for_kbit && run.is_quantized() && s.behavior.empties_cache_after_upcast) t.empty_cache();
   if (!run.has_adapters()) return;
   const auto adapt = [&](Linear& linear, Module module) {
     if ((run.lora_targets & module) == 0 || !linear.weight) return;

@@ -66,6 +66,7 @@ inline Footprint footprint(const Trace& trace) {
     bool is_at_peak = false;  // the terms are copied only when the count leaves a new peak
     for (std::size_t i = mark.first; i < end; ++i) {
       const Event& event = trace.events[i];
+      if (event.kind == Event::Kind::empty_cache) continue;
       if (event.storage >= storages.size()) storages.resize(event.storage * std::size_t{2});
       Storage& storage = storages[event.storage];
       if (event.kind == Event::Kind::allocate) {
