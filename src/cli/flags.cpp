@@ -225,7 +225,9 @@ constexpr Flag kCpu[] = {
 constexpr Flag kMonitor[] = {
     {.name = "once", .kind = marker, .group = "Watch", .help = "one reading, then end"},
     {.name = "interval", .value = "SECONDS", .group = "Watch", .help = "between two readings"},
-    {.name = "record", .value = "FILE", .group = "Watch", .help = "write the readings too"},
+    {.name = "plan", .value = "FILE", .group = "Watch", .help = "answer of 'vram --json' to compare with"},
+    {.name = "record", .value = "FILE", .group = "Watch", .help = "write a measurement that calibrate can read"},
+    {.name = "force", .kind = marker, .group = "Watch", .help = "let --record replace a file"},
     {.name = "hook", .kind = marker, .group = "Watch", .help = "print a TrainerCallback"},
 };
 constexpr Flag kRoi[] = {

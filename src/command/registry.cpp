@@ -16,6 +16,7 @@ Result<Answer> data_show(const Invocation&);
 Result<Answer> doctor(const Invocation&);
 Result<Answer> explain(const Invocation&);
 Result<Answer> vram(const Invocation&);
+Result<Answer> monitor(const Invocation&);
 }  // namespace command
 
 namespace {
@@ -49,8 +50,9 @@ const std::array kCommands = {
     Command{"storage env", "cache variables for a folder", nullptr, {storage_flags()}, {"DIR", 1, 1}},
     Command{"storage clean", "find old temporary files", nullptr, {storage_flags()}, {"DIR", 1, 1}},
     Command{"cpu", "threads, workers and environment", nullptr, {cpu_flags()}, kNoWords},
-    Command{"monitor", "live memory beside the prediction", nullptr,
-            {subject_flags(), run_flags(), monitor_flags()}, kNoWords},
+    Command{"monitor", "live memory beside the prediction", command::monitor,
+            {subject_flags(), run_flags(), monitor_flags()}, {"[-- CMD...]"},
+            "qwenplan monitor --plan plan.json -- python train.py"},
     Command{"build", "parts lists", nullptr, {subject_flags(), run_flags()}, {"[NAME]", 0, 1}},
     Command{"roi", "buy or rent", nullptr, {subject_flags(), run_flags(), roi_flags()}, kNoWords},
     Command{"cloud compare", "offers and their prices", nullptr, {subject_flags(), run_flags(), cloud_flags()}, kNoWords},

@@ -1,6 +1,8 @@
 #pragma once
 
+#include <memory>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "qwenplan/base/quantity.hpp"
@@ -10,8 +12,8 @@ namespace qwenplan {
 
 /// A program that holds memory of a GPU.
 struct GpuProcess {
-  unsigned id = 0;
-  Bytes used{};  ///< 0 where the driver does not tell, as under WSL
+  unsigned id = 0;  ///< as the driver counts them: in a container these are the host's numbers
+  Bytes used{};     ///< 0 where the driver does not tell, as under WSL
 };
 
 /// What the driver says of one GPU now.
@@ -28,8 +30,26 @@ struct Driver {
   std::vector<LiveGpu> gpus;
 };
 
-/// Asks NVIDIA's management library, which the driver installs; it is opened at run time, so that
-/// qwenplan needs no driver. Errors are of kind unknown: no library, no driver, no device.
+/// NVIDIA's management library, which the driver installs. It is opened at run time, so that qwenplan
+/// needs no driver, and stays open for as many readings as one likes.
+class Nvml {
+ public:
+  /// Errors are of kind unknown: no library, no driver, no device.
+  static Result<Nvml> open();
+
+  const std::string& version() const;  ///< of the driver; empty: not known
+  unsigned count() const;              ///< of GPUs, when it was opened
+
+  /// One GPU now; an error of kind unknown where it does not answer (any more).
+  Result<LiveGpu> read(unsigned index) const;
+
+ private:
+  struct Session;
+  explicit Nvml(std::shared_ptr<const Session> session) : session_(std::move(session)) {}
+  std::shared_ptr<const Session> session_;
+};
+
+/// All GPUs that answer, once.
 Result<Driver> probe_driver();
 
 }  // namespace qwenplan

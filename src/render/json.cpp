@@ -130,6 +130,12 @@ std::string to_json(const Value& value) {
   return out;
 }
 
+std::string to_json_line(const Value& value) {
+  std::string out;
+  Writer{out}.flat(value);
+  return out;
+}
+
 std::string to_json(const Answer& answer) {
   Value whole = Value::object();
   whole.set("schema", answer.schema);

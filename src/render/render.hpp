@@ -25,6 +25,8 @@ std::string to_csv(const Answer& answer);
 std::string to_json(const Answer& answer);
 /// JSON of a tree, indented; small leaves share a line. Not finite numbers become null.
 std::string to_json(const Value& value);
+/// The same on one line, for streams of JSON lines.
+std::string to_json_line(const Value& value);
 
 /// The three lines of an error, or one JSON object.
 std::string render_error(const Error& error, Format format, const Style& style);
