@@ -147,10 +147,14 @@ inline Tensor sdpa_attention(Tape& t, Setting& s, const Tensor& query, const Ten
     if (!grouped) k = clone(t, k), v = clone(t, v);
   }
   // Autocast casts the arguments from the last to the first.
-  const Tensor v_half = autocast(t, s, v);
-  const Tensor k_half = autocast(t, s, k);
+  Tensor v_half = autocast(t, s, v);
+  Tensor k_half = autocast(t, s, k);
   const Tensor q_half = autocast(t, s, q);
   const AttentionKernel kernel = attention_kernel(s, q_half.dtype(), static_cast<bool>(mask));
+  if (kernel == AttentionKernel::efficient && s.behavior.expands_heads_for_efficient && grouped && times == 1) {
+    k_half = repeat_heads(t, k_half, s.model.heads / s.model.kv_heads);
+    v_half = repeat_heads(t, v_half, s.model.heads / s.model.kv_heads);
+  }
   Tensor additive = additive_mask(t, mask, q_half.dtype());
   if (kernel == AttentionKernel::efficient) additive = padded_mask(t, s, additive);
   if (kernel == AttentionKernel::math) {

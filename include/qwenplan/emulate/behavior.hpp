@@ -16,13 +16,14 @@ struct Behavior {
   bool keeps_original_frequencies = true;  ///< rotary embedding keeps a second copy of inv_freq (>= 5.0)
   bool warms_up_allocator = true;  ///< with a device map, one block of the model's size first (caching_allocator_warmup, >= 4.51)
   // PEFT
-  bool empties_cache_after_upcast = true;  ///< prepare_model_for_kbit_training (>= 0.21)
+  bool empties_cache_after_upcast = true;  ///< prepare_model_for_kbit_training (>= 0.20)
   // bitsandbytes
   bool casts_quantized_bias_for_good = true;  ///< Linear4bit casts its input before it compares the bias' dtype (>= 0.48)
   bool copies_second_code = true;             ///< each doubly quantized layer has its own 1 KiB code table (>= 0.46)
   bool adds_offset_in_place = false;          ///< forward dequantization of the statistics (< 0.50: in place)
   // torch
   bool math_for_grouped_heads = false;  ///< only flash knows enable_gqa; others fall to math (2.5 to 2.8)
+  bool expands_heads_for_efficient = false;  ///< efficient attention expands and saves K and V (measured with 2.10 and 2.14)
   bool prefers_cudnn_attention = true;  ///< on compute capability 9.0 (>= 2.9)
 };
 
@@ -41,11 +42,12 @@ inline Behavior behavior_of(const Stack& stack) {
   b.masks_are_boolean = stack.transformers >= Version{4, 53, 0};
   b.keeps_original_frequencies = stack.transformers >= Version{5, 0, 0};
   b.warms_up_allocator = stack.transformers >= Version{4, 51, 0};
-  b.empties_cache_after_upcast = stack.peft >= Version{0, 21, 0};
+  b.empties_cache_after_upcast = stack.peft >= Version{0, 20, 0};
   b.casts_quantized_bias_for_good = stack.bitsandbytes >= Version{0, 48, 0};
   b.copies_second_code = stack.bitsandbytes >= Version{0, 46, 0};
   b.adds_offset_in_place = stack.bitsandbytes < Version{0, 50, 0};
   b.math_for_grouped_heads = stack.torch < Version{2, 9, 0};
+  b.expands_heads_for_efficient = stack.torch >= Version{2, 9, 0} && stack.torch < Version{2, 15, 0};
   b.prefers_cudnn_attention = stack.torch >= Version{2, 9, 0};
   return b;
 }
