@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cstdint>
 #include <optional>
+#include <vector>
 
 namespace qwenplan {
 
@@ -23,7 +24,13 @@ Largest largest(std::int64_t first, std::int64_t last, std::int64_t step, Holds&
   Largest result;
   if (step < 1 || last < first) return result;
   const std::int64_t end = (last - first) / step;  // in steps from here on
-  const auto asks = [&](std::int64_t n) { return static_cast<bool>(holds(first + n * step)); };
+  std::vector<std::int64_t> failed;
+  const auto asks = [&](std::int64_t n) {
+    if (std::find(failed.begin(), failed.end(), n) != failed.end()) return false;
+    if (holds(first + n * step)) return true;
+    failed.push_back(n);
+    return false;
+  };
 
   if (!asks(0)) return result;
   std::int64_t good = 0;

@@ -1,0 +1,183 @@
+// The advice against a card and a step that are made up: what a run needs is a sum that the test can
+// do in its head, so that what each change saves is known beforehand.
+
+#include "qwenplan/judge/advice.hpp"
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "qwenplan/base/literals.hpp"
+#include "support/catch.hpp"
+
+using namespace qwenplan;
+using namespace qwenplan::literals;
+
+namespace {
+
+Model model() {
+  Model model;
+  model.architecture = Architecture::qwen2;
+  model.layers = 2;
+  return model;
+}
+
+/// A card of so many GiB, and what the made-up step needs on it.
+struct World {
+  Bytes usable;
+  int asked = 0;
+
+  /// GiB: the base 8 (4 in 4 bits, 16 in fp32), 1 for each 1,024 tokens of a micro-step, twice
+  /// that without checkpointing, the states of the optimizer 2 (half in 8 bits, none when paged).
+  static Bytes need(const Run& run, const AllocatorSettings& allocator) {
+    const Bytes base = run.is_quantized()                   ? 4_GiB
+                       : run.weights == DType::fp32         ? 16_GiB
+                                                            : 8_GiB;
+    const bool is_paged = run.optimizer == OptimizerKind::paged_adamw ||
+                          run.optimizer == OptimizerKind::paged_adamw_8bit;
+    const Bytes states = is_paged                                        ? 0_GiB
+                         : run.optimizer == OptimizerKind::adamw_8bit    ? 1_GiB
+                                                                         : 2_GiB;
+    const Bytes activations = 1_MiB * run.tokens() * (run.checkpoints ? 1 : 2);
+    const Bytes fragments = allocator.expandable_segments ? 0_MiB : 8_MiB;
+    return base + states + activations + fragments;
+  }
+
+  MemoryEstimate estimate(const Run& run, const AllocatorSettings& allocator) const {
+    MemoryEstimate result;
+    result.device = Range<Bytes>::exactly(need(run, allocator));
+    result.on.usable = Sourced<Bytes>{usable, Evidence::vendor, "test"};
+    result.at_capacity = Reserved{};
+    if (result.device.likely > usable) result.at_capacity->out_of_memory = OutOfMemory{};
+    return result;
+  }
+
+  std::vector<Advice> advise(const RunDraft& asked_for) {
+    asked = 0;
+    const Question question{asked_for, {}};
+    const auto run = validated(asked_for, model(), kLatest, nullptr);
+    REQUIRE(run.ok());
+    return qwenplan::advise(estimate(run->run, {}), run->run, question,
+                            [&](const Question& q) -> std::optional<MemoryEstimate> {
+                              ++asked;
+                              const auto again = validated(q.draft, model(), kLatest, nullptr);
+                              if (!again) return std::nullopt;
+                              return estimate(again->run, q.allocator);
+                            });
+  }
+};
+
+RunDraft asking(Method method, std::int64_t length, std::int64_t batch) {
+  RunDraft result;
+  result.method = Given<Method>{method, From::flag};
+  result.length = Given<std::int64_t>{length, From::flag};
+  result.micro_batch = Given<std::int64_t>{batch, From::flag};
+  return result;
+}
+
+const Advice* find(const std::vector<Advice>& advice, const std::string& change) {
+  for (const Advice& each : advice)
+    if (each.change == change) return &each;
+  return nullptr;
+}
+
+}  // namespace
+
+TEST_CASE("a run that fits needs no advice, and costs no question") {
+  World world{100_GiB};
+  CHECK(world.advise(asking(Method::lora, 1024, 1)).empty());
+  CHECK(world.asked == 0);
+}
+
+TEST_CASE("the mildest batch that fits is advised, at the same effective batch") {
+  // 8 + 2 + 8 x 1 GiB; on 14 GiB a micro-batch of 4 needs 14 and 8 MiB, one of 2 fits.
+  World world{14_GiB};
+  RunDraft asked = asking(Method::lora, 1024, 8);
+  asked.accumulation = Given<std::int64_t>{3, From::flag};
+  const auto advice = world.advise(asked);
+  REQUIRE(!advice.empty());
+  CHECK(advice[0].change == "--batch 2 --grad-accum 12");
+  CHECK(advice[0].saves == 6_GiB);
+  CHECK(advice[0].fit == Fit::fits);
+  CHECK(advice[0].sacrifice == Sacrifice::nothing);
+}
+
+TEST_CASE("what costs nothing comes before what costs quality") {
+  // 8 + 2 + 2 x 4 = 18 GiB without checkpointing, on 15. Checkpointing saves 4, half the batch 4,
+  // the base in 4 bits 4; paged states would save 2 only.
+  World world{15_GiB};
+  RunDraft asked = asking(Method::lora, 1024, 4);
+  asked.checkpoints = Given<bool>{false, From::flag};
+  const auto advice = world.advise(asked);
+  REQUIRE(advice.size() == 3);
+  for (const Advice& each : advice) {
+    CHECK(each.fit == Fit::fits);
+    CHECK(each.saves == 4_GiB);
+  }
+  CHECK(advice[0].sacrifice == Sacrifice::nothing);
+  CHECK(advice[1].sacrifice == Sacrifice::nothing);
+  CHECK(find(advice, "--checkpointing"));
+  CHECK(find(advice, "--batch 2 --grad-accum 2"));
+  CHECK(advice[2].change == "--method qlora");
+  CHECK(advice[2].sacrifice == Sacrifice::capacity);
+}
+
+TEST_CASE("a milder step that is not enough is passed over") {
+  // 8 + 2 + 2 x 8 = 26 GiB, on 17: half the batch and checkpointing save 8, which is too little by
+  // the fragments; a quarter of the batch saves 12.
+  World world{17_GiB};
+  RunDraft asked = asking(Method::lora, 1024, 8);
+  asked.checkpoints = Given<bool>{false, From::flag};
+  const auto advice = world.advise(asked);
+  REQUIRE(!advice.empty());
+  CHECK(advice[0].change == "--batch 2 --grad-accum 4");
+  CHECK(advice[0].saves == 12_GiB);
+}
+
+TEST_CASE("where no change is enough, one combination comes first, with nothing in it to spare") {
+  // Full in fp32: 16 + 2 + 8 = 26 GiB, on 8. The least that the base needs is 4, as qlora; beside
+  // it 2 of states and 2 of tokens are too much by the fragments alone.
+  World world{8_GiB};
+  const RunDraft asked = asking(Method::full, 4096, 2);
+  const auto advice = world.advise(asked);
+  REQUIRE(!advice.empty());
+  CHECK(advice[0].fit == Fit::fits);
+  CHECK(advice[0].change.find("--method qlora") != std::string::npos);
+  CHECK(advice[0].change.find("bf16-true") == std::string::npos);  // of no use to qlora
+  CHECK(advice[0].change.find("expandable") == std::string::npos);  // 8 MiB
+  CHECK(advice[0].sacrifice == Sacrifice::data);
+  for (std::size_t i = 1; i < advice.size(); ++i) CHECK(advice[i].fit != Fit::fits);
+  // Each saving is the difference of two estimates.
+  const Bytes now = World::need(validated(asked, model(), kLatest, nullptr)->run, {});
+  for (const Advice& each : advice) {
+    CHECK(each.saves > 0_B);
+    CHECK((each.fit == Fit::fits) == (now - each.saves <= world.usable));
+  }
+}
+
+TEST_CASE("where nothing helps enough, it is said how little each change saves") {
+  World world{1_GiB};
+  const auto advice = world.advise(asking(Method::qlora, 1024, 1));
+  CHECK(!advice.empty());
+  CHECK(advice.size() <= 3);
+  for (const Advice& each : advice) CHECK(each.fit == Fit::exceeds);
+}
+
+TEST_CASE("impossible changes are left out, trifles too") {
+  World world{5_GiB};
+  const auto advice = world.advise(asking(Method::qlora, 1024, 1));
+  for (const Advice& each : advice) {
+    CHECK(each.change != "PYTORCH_CUDA_ALLOC_CONF=expandable_segments:True");  // 8 MiB of 7 GiB
+    CHECK(each.change.find("--method") == std::string::npos);
+    CHECK(each.change.find("--batch") == std::string::npos);
+  }
+}
+
+TEST_CASE("the number of questions stays small even where nothing helps") {
+  World world{1_MiB};
+  for (const Method method : {Method::full, Method::lora, Method::qlora}) {
+    world.advise(asking(method, 8192, 64));
+    CHECK(world.asked <= 14);
+  }
+}
