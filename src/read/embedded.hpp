@@ -21,5 +21,7 @@ struct Table {
 Table gpus();
 Table models();
 Table sources();
+Table prices();
+Table machines();
 
 }  // namespace qwenplan::embedded

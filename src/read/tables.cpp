@@ -31,7 +31,8 @@ struct TableKind {
   embedded::Table (*table)();
 };
 constexpr TableKind kKinds[] = {
-    {"gpus", "name", embedded::gpus}, {"models", "hub_id", embedded::models}, {"sources", "title", embedded::sources}};
+    {"gpus", "name", embedded::gpus}, {"models", "hub_id", embedded::models}, {"sources", "title", embedded::sources},
+    {"prices", "instance", embedded::prices}, {"machines", "name", embedded::machines}};
 
 const TableKind& of(Tables::Kind kind) { return kKinds[static_cast<std::size_t>(kind)]; }
 
@@ -445,7 +446,7 @@ Result<Tables> Tables::open(const std::string& overlay) {
                  "it is a folder that holds gpus.json or models.json"};
   auto laid = std::make_shared<Overlay>();
   laid->as_of = tables.as_of();
-  for (const Kind kind : {Kind::gpus, Kind::models, Kind::sources}) {
+  for (const Kind kind : {Kind::gpus, Kind::models, Kind::sources, Kind::prices, Kind::machines}) {
     const embedded::Table table = of(kind).table();
     laid->rows[static_cast<std::size_t>(kind)].assign(table.rows.begin(), table.rows.end());
     const std::string file = (std::filesystem::path(overlay) / (std::string(of(kind).name) + ".json")).string();
@@ -471,7 +472,9 @@ Result<FoundModel> Tables::model(std::string_view asked) const {
   };
 
   for (const Row& row : table)
-    if (row.id == folded || lower(row.name) == folded) return take(row, {}, false);
+    if (row.id == folded) return take(row, {}, false);
+  for (const Row& row : table)
+    if (lower(row.name) == folded) return take(row, {}, false);
 
   const auto with_id = [&](const std::string& id) {
     return std::find_if(table.begin(), table.end(), [&](const Row& row) { return row.id == id; });
@@ -527,7 +530,10 @@ Result<FoundGpu> Tables::gpu(std::string_view asked, std::optional<Bytes> report
   std::int64_t count = 1;
   const std::size_t digits = std::min(name.find_first_not_of("0123456789"), name.size());
   const std::string_view rest = trimmed(name.substr(digits));
-  if (digits > 0 && rest.size() > 1 && (rest[0] == 'x' || rest[0] == 'X')) {
+  // Four digits and an x with more behind it are a name: 7900xtx.
+  const bool is_counted = digits > 0 && rest.size() > 1 && (rest[0] == 'x' || rest[0] == 'X') &&
+                          (digits < 4 || rest[1] == ' ');
+  if (is_counted) {
     count = digits > 4 ? kMostGpus + 1 : std::stoi(std::string(name.substr(0, digits)));
     if (count < 1 || count > kMostGpus)
       return Error{Error::Kind::wrong, "'" + std::string(name.substr(0, 40)) + "' is not a number of GPUs that is modelled",

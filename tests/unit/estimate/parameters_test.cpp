@@ -1,0 +1,116 @@
+#include "qwenplan/estimate/parameters.hpp"
+
+#include <map>
+#include <nlohmann/json.hpp>
+#include <string>
+
+#include "read/tables.hpp"
+#include "support/catch.hpp"
+
+using namespace qwenplan;
+
+namespace {
+
+/// Two layers, small enough to count by hand.
+Model small() {
+  Model model;
+  model.architecture = Architecture::qwen2;
+  model.layers = 2;
+  model.hidden = 8;
+  model.ffn = 10;
+  model.heads = 4;
+  model.kv_heads = 2;
+  model.head_dim = 3;
+  model.vocabulary = 100;
+  return model;
+}
+
+}  // namespace
+
+TEST_CASE("parameters by part, counted by hand") {
+  Model model = small();
+  ModelParameters parts = model_parameters(model);
+  CHECK(parts.embedding == Params(800));
+  CHECK(parts.head == Params(800));
+  CHECK(parts.final_norm == Params(8));
+  // q and o: 8 x 12, k and v: 8 x 6; gate, up, down: 8 x 10 each; two norms of 8. Two layers.
+  CHECK(parts.layers.attention == Params(2 * (96 + 48 + 48 + 96)));
+  CHECK(parts.layers.mlp == Params(2 * 240));
+  CHECK(parts.layers.norms == Params(2 * 16));
+  CHECK(parts.layers.qk_norms == Params(0));
+  CHECK(parts.total() == Params(800 + 576 + 480 + 32 + 8 + 800));
+
+  SECTION("a tied head is the embedding") {
+    model.ties_embeddings = true;
+    CHECK(model_parameters(model).total() == parts.total() - Params(800));
+  }
+  SECTION("biases are as long as what they are added to") {
+    model.has_qkv_bias = true;
+    CHECK(model_parameters(model).layers.attention == Params(576 + 2 * (12 + 6 + 6)));
+    model.has_o_bias = true;
+    CHECK(model_parameters(model).layers.attention == Params(576 + 2 * (12 + 6 + 6 + 8)));
+    model.has_mlp_bias = true;
+    CHECK(model_parameters(model).layers.mlp == Params(480 + 2 * (10 + 10 + 8)));
+  }
+  SECTION("norms over a head") {
+    model.has_qk_norm = true;
+    CHECK(model_parameters(model).layers.qk_norms == Params(2 * (3 + 3)));
+  }
+  SECTION("Gemma 2 has four norms in a layer") {
+    model.architecture = Architecture::gemma2;
+    CHECK(model_parameters(model).layers.norms == Params(2 * 32));
+  }
+  SECTION("every second layer has five experts of width 4, of which a token visits two") {
+    model.experts = Experts{5, 2, 4, 2};
+    parts = model_parameters(model);
+    CHECK(layer_parameters(model, 0).mlp == Params(240));
+    CHECK(layer_parameters(model, 0).experts == Params(0));
+    CHECK(layer_parameters(model, 1).mlp == Params(0));
+    CHECK(parts.layers.experts == Params(5 * 3 * 8 * 4));
+    CHECK(parts.layers.router == Params(8 * 5));
+    CHECK(active_parameters(model) == parts.total() - Params(3 * 3 * 8 * 4));
+  }
+}
+
+TEST_CASE("a model too large to count has the most parameters, not few") {
+  Model model = small();
+  model.layers = 1024;
+  model.hidden = 1 << 20;
+  model.ffn = 1 << 22;
+  model.experts = Experts{4096, 1, 1 << 22, 1};
+  CHECK(model_parameters(model).total() == Params(Saturating::kMax));
+}
+
+TEST_CASE("totals are those of the published checkpoints") {
+  // Elements of the safetensors files on the Hub, by the name of the model.
+  const std::map<std::string, std::int64_t> published = {
+      {"qwen2.5-0.5b", 494032768},   {"qwen2.5-7b", 7615616512},     {"qwen2.5-32b", 32763876352},
+      {"qwen3-4b", 4022468096},      {"qwen3-30b-a3b", 30532122624}, {"llama3.1-8b", 8030261248},
+      {"mistral-7b-v0.1", 7241732096}, {"gemma2-2b", 2614341888},    {"gemma2-9b", 9241705984}};
+  const auto tables = Tables::open();
+  REQUIRE(tables);
+  for (const auto& [id, count] : published) {
+    CAPTURE(id);
+    const auto found = tables->model(id);
+    REQUIRE(found);
+    CHECK(model_parameters(found->model).total() == Params(count));
+  }
+}
+
+TEST_CASE("every row of an emulated class has the total that the table states") {
+  const auto tables = Tables::open();
+  REQUIRE(tables);
+  int emulated = 0;
+  for (const std::string& id : tables->ids(Tables::Kind::models)) {
+    CAPTURE(id);
+    const auto found = tables->model(id);
+    REQUIRE(found);
+    if (found->model.architecture == Architecture::other) continue;
+    ++emulated;
+    REQUIRE(found->parameters);
+    CHECK(model_parameters(found->model).total() == *found->parameters);
+    const auto row = nlohmann::json::parse(*tables->row(Tables::Kind::models, id));
+    if (found->model.experts) CHECK(active_parameters(found->model).count() == row["active_parameters"]);
+  }
+  CHECK(emulated >= 70);
+}
