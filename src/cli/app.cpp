@@ -41,12 +41,17 @@ Result<Invocation> parse(const Taught& line, const Environment& environment) {
                  "qwenplan " + std::string(line.command->name) + " --help lists the options"};
   }
 
+  // The guide has words of its own for some flags, such as --precision int4.
+  const CLI::Option* estimator = app.get_option("--estimator");
+  invocation.uses_guide = estimator->count() > 0 && estimator->results().back() == "guide";
+
   for (const CLI::Option* option : app.get_options()) {
     if (option->count() == 0) continue;
     const std::string name = option->get_single_name();
     const Flag& flag = *registered.at(name);
     std::vector<std::string> values = option->results();
-    if (!flag.choices.empty())
+    const bool is_common = flag.group == common_flags().front().group;
+    if (!flag.choices.empty() && (is_common || !invocation.uses_guide))
       for (std::string& value : values) {
         auto chosen = choose(flag, value);
         if (!chosen) return chosen.error();
@@ -61,7 +66,6 @@ Result<Invocation> parse(const Taught& line, const Environment& environment) {
   else if (format == "markdown") invocation.format = Format::markdown;
   invocation.is_quiet = invocation.has("quiet");
   invocation.is_strict = invocation.has("strict");
-  invocation.uses_guide = invocation.value("estimator") == "guide";
   const std::string color = invocation.value("color").value_or("auto");
   invocation.uses_color = invocation.format == Format::text &&
                           (color == "always" || (color == "auto" && environment.wants_color));

@@ -8,6 +8,7 @@
 #include "command/command.hpp"
 #include "command/subject.hpp"
 #include "command/terms.hpp"
+#include "command/vram_guide.hpp"
 #include "qwenplan/describe/run_draft.hpp"
 #include "qwenplan/emulate/step.hpp"
 #include "qwenplan/estimate/memory.hpp"
@@ -55,31 +56,15 @@ Setup setup_of(const Subject& subject) {
   return setup;
 }
 
-Trace trace_of(const Setup& setup, const Run& run) {
-  return trace(setup.model(), run, setup.subject.stack, setup.subject.compute_capability());
-}
-
 Result<Plan> planned(const Setup& setup, RunDraft draft, const AllocatorSettings& allocator) {
   auto valid = validated(draft, setup.model(), setup.subject.stack, setup.gpu());
   if (!valid) return valid.error();
-  Plan plan{std::move(draft), std::move(*valid), {}, {}};
-  plan.estimate = estimate(trace_of(setup, plan.valid.run), setup.device, allocator);
+  const Trace steps = trace(setup.model(), valid->run, setup.subject.stack, setup.subject.compute_capability());
+  Plan plan{std::move(draft), std::move(*valid), estimate(steps, setup.device, allocator), {}};
   plan.fit = judge(plan.estimate);
   return plan;
 }
 
-/// Bytes alive at the peak: a lower bound of what a run needs, without the allocator's replay.
-std::optional<Bytes> allocated(const Setup& setup, const RunDraft& draft) {
-  const auto valid = validated(draft, setup.model(), setup.subject.stack, setup.gpu());
-  if (!valid) return std::nullopt;
-  return footprint(trace_of(setup, valid->run)).allocated;
-}
-
-bool cannot_fit(const Setup& setup, Bytes allocated) {
-  return setup.device.usable && allocated > setup.device.usable->value;
-}
-
-/// A setting that is tried, not asked for.
 template <class T>
 void set(RunDraft::Maybe<T>& setting, T value) {
   setting = Given<T>{std::move(value), From::by_default};
@@ -137,26 +122,18 @@ struct MethodPlan {
 
 /// The first rung that fits, else the first that is tight, else the one that needs least.
 Result<MethodPlan> best_rung(const Setup& setup, Method method, const RunDraft& draft) {
-  std::optional<MethodPlan> tight;
-  std::optional<std::pair<Bytes, Rung>> least;
+  std::optional<MethodPlan> best;
   for (Rung& rung : rungs(setup, draft)) {
-    if (const auto needed = allocated(setup, rung.draft); needed && cannot_fit(setup, *needed)) {
-      if (!least || *needed < least->first) least = {*needed, std::move(rung)};
-      continue;
-    }
-    auto plan = planned(setup, rung.draft, setup.subject.allocator);
+    auto plan = planned(setup, std::move(rung.draft), setup.subject.allocator);
     if (!plan) return plan.error();
-    if (!plan->fit || *plan->fit == Fit::fits) return MethodPlan{method, rung.name, std::move(*plan)};
-    if (*plan->fit == Fit::tight) {
-      if (!tight) tight = MethodPlan{method, rung.name, std::move(*plan)};
-    } else if (!least || plan->estimate.footprint.allocated < least->first) {
-      least = {plan->estimate.footprint.allocated, std::move(rung)};
-    }
+    const bool is_better =
+        !best || *plan->fit < *best->plan.fit ||
+        (plan->fit == Fit::exceeds && best->plan.fit == Fit::exceeds &&
+         plan->estimate.device.likely < best->plan.estimate.device.likely);
+    if (is_better) best = MethodPlan{method, std::move(rung.name), std::move(*plan)};
+    if (!best->plan.fit || best->plan.fit == Fit::fits) break;
   }
-  if (tight) return std::move(*tight);
-  auto plan = planned(setup, least->second.draft, setup.subject.allocator);
-  if (!plan) return plan.error();
-  return MethodPlan{method, least->second.name, std::move(*plan)};
+  return std::move(*best);
 }
 
 /// The first that fits; else the first that is tight; else the one that needs least.
@@ -348,8 +325,7 @@ std::string fit_words(const std::optional<Fit>& fit) { return fit ? std::string(
 }  // namespace
 
 Result<Answer> vram(const Invocation& in) {
-  if (in.uses_guide)
-    return Error{Error::Kind::unknown, "the guide's arithmetic is not built yet", "--estimator", "leave it out"};
+  if (in.uses_guide) return vram_guide(in);
   const auto tables = Tables::open(in.data_directory);
   if (!tables) return tables.error();
   auto read = read_subject(in, *tables);
