@@ -178,8 +178,26 @@ constexpr Flag kParallel[] = {
 constexpr Flag kVram[] = {
     {.name = "params", .value = "COUNT", .group = "Guide", .help = "size for --estimator guide: 7B"},
 };
+constexpr Choice kLoadings[] = {{"mapped", "safetensors, mapped from the disk", "mmap"},
+                                {"copied", "pickles, or safetensors without mapping", "copy bin"}};
+constexpr Choice kDevices[] = {{"cuda", "trains on a GPU", "gpu"}, {"cpu", "has no GPU"}};
+constexpr Choice kPlaces[] = {{"cpu", "from_pretrained without device_map"}, {"gpu", "device_map", "cuda"}};
+constexpr Choice kDataPlaces[] = {{"disk", "Arrow, mapped", "mmap mapped"},
+                                  {"memory", "Arrow, keep_in_memory", "ram"},
+                                  {"lists", "lists of Python numbers"}};
 constexpr Flag kRam[] = {
-    {.name = "dataset-size", .value = "SIZE", .group = "Guide", .help = "size of the data: 5GB"},
+    {.name = "ram", .value = "SIZE", .group = "Host", .help = "memory of the machine, or 'this': does it suffice"},
+    {.name = "other-programs", .value = "SIZE", .group = "Host", .help = "what a desktop and other programs hold: 2GiB"},
+    {.name = "workers", .value = "N", .group = "Host", .help = "data workers",
+     .aliases = "dataloader-num-workers num-workers"},
+    {.name = "prefetch", .value = "N", .group = "Host", .help = "batches that each worker makes ahead",
+     .aliases = "dataloader-prefetch-factor prefetch-factor"},
+    {.name = "pin-memory", .kind = on_off, .group = "Host", .help = "batches in memory that the GPU reads itself",
+     .aliases = "dataloader-pin-memory"},
+    {.name = "dataset-in", .value = "WHERE", .group = "Host", .help = "where the tokenized data is", .choices = kDataPlaces},
+    {.name = "loading", .value = "HOW", .group = "Host", .help = "how a checkpoint is read", .choices = kLoadings},
+    {.name = "load-to", .value = "WHERE", .group = "Host", .help = "where the weights come first", .choices = kPlaces},
+    {.name = "device", .value = "DEVICE", .group = "Host", .help = "cpu: no GPU at all", .choices = kDevices},
     {.name = "model-size", .value = "SIZE", .group = "Guide", .help = "size of the weights: 14GB"},
     {.name = "use-case", .value = "NAME", .group = "Guide", .help = "such as advanced_7b"},
 };
@@ -212,15 +230,33 @@ constexpr Flag kBench[] = {
     {.name = "script", .kind = marker, .group = "Measure", .help = "print a benchmark in Python"},
     {.name = "import", .value = "FILE", .group = "Measure", .help = "read its result"},
 };
-constexpr Flag kStorage[] = {
-    {.name = "layout", .value = "NAME", .group = "Folders", .help = "which of the three layouts"},
-    {.name = "older-than", .value = "DAYS", .group = "Folders", .help = "age of what clean may remove"},
-    {.name = "size", .value = "SIZE", .group = "Folders", .help = "bytes that bench writes"},
+constexpr Flag kData[] = {
+    {.name = "dataset-size", .value = "SIZE", .group = "Data", .help = "size of the text: 2GB"},
+    {.name = "tokens", .value = "N", .group = "Data", .help = "tokens of one epoch, instead of the size"},
+};
+constexpr Flag kStoragePlan[] = {
+    {.name = "save-total-limit", .value = "N", .group = "Folders", .help = "checkpoints that are kept",
+     .aliases = "keep keep-checkpoints"},
+    {.name = "merge", .kind = on_off, .group = "Folders", .help = "write a merged model in the end"},
+};
+constexpr Flag kLayout[] = {
+    {.name = "layout", .value = "NAME", .group = "Folders", .help = "budget, recommended or professional"},
+};
+constexpr Flag kClean[] = {
+    {.name = "older-than", .value = "AGE", .group = "Folders", .help = "age of what may go: 24h, 7d"},
+    {.name = "yes", .kind = marker, .group = "Folders", .help = "delete; without it they are shown", .letter = 'y'},
+};
+constexpr Flag kStorageBench[] = {
+    {.name = "size", .value = "SIZE", .group = "Folders", .help = "the most that is written: 1GiB"},
+    {.name = "seconds", .value = "N", .group = "Folders", .help = "the longest that it takes: 20"},
 };
 constexpr Flag kCpu[] = {
     {.name = "logical-cpus", .value = "N", .group = "Machine", .help = "instead of this machine's"},
-    {.name = "batch", .value = "N", .group = "Machine", .help = "sequences of one micro-step"},
-    {.name = "tiers", .kind = marker, .group = "Guide", .help = "the table of tiers"},
+    {.name = "processes", .value = "N", .group = "Machine", .help = "training processes, one for each GPU",
+     .aliases = "gpus nproc-per-node num-processes"},
+    {.name = "shell", .kind = marker, .group = "Machine", .help = "print shell lines alone, for eval"},
+    {.name = "tiers", .kind = marker, .group = "Machine", .help = "the table of tiers"},
+    {.name = "batch", .value = "N", .group = "Guide", .help = "sequences of one micro-step"},
 };
 constexpr Flag kMonitor[] = {
     {.name = "once", .kind = marker, .group = "Watch", .help = "one reading, then end"},
@@ -235,13 +271,29 @@ constexpr Flag kRoi[] = {
     {.name = "hours-per-month", .value = "HOURS", .group = "Money", .help = "hours of training in a month"},
     {.name = "months", .value = "N", .group = "Money", .help = "how long it is used"},
     {.name = "setup", .kind = values, .value = "NAME=USD", .group = "Money", .help = "one machine to compare; may be repeated"},
+    {.name = "patterns", .kind = marker, .group = "Money", .help = "20, 50, 100 and 200 hours a month by three machines"},
+    {.name = "cloud-price", .value = "USD", .group = "Money", .help = "rent of an hour instead of the table's"},
+    {.name = "electricity", .value = "USD", .group = "Money", .help = "price of a kilowatt hour"},
+    {.name = "watts", .value = "WATTS", .group = "Money", .help = "of the machine at the wall while it trains"},
+    {.name = "resale", .value = "USD", .group = "Money", .help = "what the machine brings at the end"},
+    {.name = "discount", .value = "PERCENT", .group = "Money", .help = "interest of a year, for the present value"},
+};
+constexpr Flag kBuild[] = {
+    {.name = "for-job", .kind = marker, .group = "Machine", .help = "the cheapest GPU and machine that run the job"},
+};
+constexpr Flag kGpus[] = {
+    {.name = "gpus", .value = "LIST", .group = "Model and GPU", .help = "GPUs, with commas; 'all' for the whole table"},
 };
 constexpr Flag kCloud[] = {
     {.name = "hours", .value = "HOURS", .group = "Money", .help = "hours of the job"},
     {.name = "experiments", .value = "N", .group = "Money", .help = "jobs in a month"},
     {.name = "urgency", .value = "HOW", .group = "Money", .help = "such as urgent"},
     {.name = "provider", .value = "NAME", .group = "Money", .help = "one provider alone"},
-    {.name = "platform", .value = "NAME", .group = "Money", .help = "colab, sagemaker, skypilot or slurm"},
+    {.name = "platform", .value = "NAME", .group = "Money", .help = "colab, sagemaker, skypilot, slurm or docker"},
+    {.name = "interruptions", .value = "N", .group = "Spot", .help = "interruptions of a day"},
+    {.name = "checkpoint-minutes", .value = "MINUTES", .group = "Spot", .help = "to write a checkpoint"},
+    {.name = "restart-minutes", .value = "MINUTES", .group = "Spot", .help = "to get a machine again, load and go on"},
+    {.name = "dataset", .value = "NAME", .group = "Script", .help = "data set on the Hub, or a jsonl file"},
 };
 
 }  // namespace
@@ -259,9 +311,15 @@ std::span<const Flag> check_flags() { return kCheck; }
 std::span<const Flag> batch_flags() { return kBatch; }
 std::span<const Flag> time_flags() { return kTime; }
 std::span<const Flag> bench_flags() { return kBench; }
-std::span<const Flag> storage_flags() { return kStorage; }
+std::span<const Flag> data_flags() { return kData; }
+std::span<const Flag> storage_plan_flags() { return kStoragePlan; }
+std::span<const Flag> layout_flags() { return kLayout; }
+std::span<const Flag> storage_bench_flags() { return kStorageBench; }
+std::span<const Flag> clean_flags() { return kClean; }
 std::span<const Flag> cpu_flags() { return kCpu; }
 std::span<const Flag> monitor_flags() { return kMonitor; }
+std::span<const Flag> build_flags() { return kBuild; }
+std::span<const Flag> gpus_flags() { return kGpus; }
 std::span<const Flag> roi_flags() { return kRoi; }
 std::span<const Flag> cloud_flags() { return kCloud; }
 

@@ -21,9 +21,15 @@ std::span<const Flag> check_flags();
 std::span<const Flag> batch_flags();
 std::span<const Flag> time_flags();
 std::span<const Flag> bench_flags();
-std::span<const Flag> storage_flags();
+std::span<const Flag> data_flags();  ///< how much text a run reads
+std::span<const Flag> storage_plan_flags();
+std::span<const Flag> layout_flags();
+std::span<const Flag> storage_bench_flags();
+std::span<const Flag> clean_flags();
 std::span<const Flag> cpu_flags();
 std::span<const Flag> monitor_flags();
+std::span<const Flag> build_flags();
+std::span<const Flag> gpus_flags();
 std::span<const Flag> roi_flags();
 std::span<const Flag> cloud_flags();
 

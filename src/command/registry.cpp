@@ -10,11 +10,13 @@
 
 namespace qwenplan {
 namespace command {
+Result<Answer> cpu(const Invocation&);
 Result<Answer> data_check(const Invocation&);
 Result<Answer> data_list(const Invocation&);
 Result<Answer> data_show(const Invocation&);
 Result<Answer> doctor(const Invocation&);
 Result<Answer> explain(const Invocation&);
+Result<Answer> roi(const Invocation&);
 Result<Answer> vram(const Invocation&);
 Result<Answer> monitor(const Invocation&);
 }  // namespace command
@@ -28,7 +30,8 @@ const std::array kCommands = {
             {subject_flags(), run_flags(), parallel_flags(), vram_flags()}, kNoWords,
             "qwenplan vram --model 7b --gpu rtx3060"},
     Command{"ram", "host memory of the same run", nullptr,
-            {subject_flags(), run_flags(), parallel_flags(), ram_flags()}, kNoWords},
+            {subject_flags(), run_flags(), parallel_flags(), data_flags(), ram_flags()}, kNoWords,
+            "qwenplan ram --model 7b --gpu rtx3060 --workers 4"},
     Command{"matrix", "models x GPUs: the best method of each pair", nullptr, {matrix_flags()}, kNoWords},
     Command{"specs", "minimum, recommended and optimal machine for a job", nullptr,
             {subject_flags(), run_flags()}, kNoWords},
@@ -43,18 +46,23 @@ const std::array kCommands = {
             {subject_flags(), run_flags(), parallel_flags(), time_flags()}, kNoWords},
     Command{"bench", "measure load, inference and a training step", nullptr,
             {subject_flags(), run_flags(), bench_flags()}, kNoWords},
-    Command{"storage plan", "disk space of a job", nullptr, {subject_flags(), run_flags(), storage_flags()}, kNoWords},
-    Command{"storage layout", "the three layouts of folders", nullptr, {storage_flags()}, {"[NAME]", 0, 1}},
-    Command{"storage init", "make the folders of a layout", nullptr, {storage_flags()}, {"DIR", 1, 1}},
-    Command{"storage bench", "real speed of a disk", nullptr, {storage_flags()}, {"[DIR]", 0, 1}},
-    Command{"storage env", "cache variables for a folder", nullptr, {storage_flags()}, {"DIR", 1, 1}},
-    Command{"storage clean", "find old temporary files", nullptr, {storage_flags()}, {"DIR", 1, 1}},
-    Command{"cpu", "threads, workers and environment", nullptr, {cpu_flags()}, kNoWords},
+    Command{"storage plan", "disk space of a job", nullptr,
+            {subject_flags(), run_flags(), data_flags(), storage_plan_flags()}, kNoWords,
+            "qwenplan storage plan --model 7b --method lora --dataset-size 2GB"},
+    Command{"storage layout", "the three layouts of folders", nullptr,
+            {subject_flags(), run_flags(), data_flags(), storage_plan_flags()}, {"[NAME]", 0, 1},
+            "qwenplan storage layout recommended"},
+    Command{"storage init", "make the folders of a layout", nullptr, {layout_flags()}, {"DIR", 1, 1}},
+    Command{"storage bench", "real speed of a disk", nullptr,
+            {subject_flags(), run_flags(), storage_bench_flags()}, {"[DIR]", 0, 1}},
+    Command{"storage env", "cache variables for a folder", nullptr, {no_flags()}, {"DIR", 1, 1}},
+    Command{"storage clean", "find old temporary files", nullptr, {clean_flags()}, {"DIR", 1, 1}},
+    Command{"cpu", "threads, workers and environment", command::cpu, {cpu_flags()}, kNoWords, "qwenplan cpu --shell"},
     Command{"monitor", "live memory beside the prediction", command::monitor,
             {subject_flags(), run_flags(), monitor_flags()}, {"[-- CMD...]"},
             "qwenplan monitor --plan plan.json -- python train.py"},
     Command{"build", "parts lists", nullptr, {subject_flags(), run_flags()}, {"[NAME]", 0, 1}},
-    Command{"roi", "buy or rent", nullptr, {subject_flags(), run_flags(), roi_flags()}, kNoWords},
+    Command{"roi", "buy or rent", command::roi, {subject_flags(), run_flags(), roi_flags()}, kNoWords},
     Command{"cloud compare", "offers and their prices", nullptr, {subject_flags(), run_flags(), cloud_flags()}, kNoWords},
     Command{"cloud strategy", "on demand, spot or reserved", nullptr, {subject_flags(), run_flags(), cloud_flags()}, kNoWords},
     Command{"cloud budget", "what a month costs", nullptr, {subject_flags(), run_flags(), cloud_flags()}, kNoWords},
