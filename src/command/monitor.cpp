@@ -273,18 +273,17 @@ NamedSettings settings_given(const Invocation& in) {
 Value samples_json(const FamilyWatch& watch) {
   Value list = Value::list();
   for (const Sample& sample : watch.samples()) {
-    Value on_gpus = Value::list();
-    Value used_by_all = Value::list();
+    Value::List on_gpus, used_by_all;
     for (std::size_t i = 0; i < sample.used.size(); ++i) {
-      on_gpus.push(watch.on_gpu(sample, i));
-      used_by_all.push(sample.used[i]);
+      on_gpus.emplace_back(watch.on_gpu(sample, i));
+      used_by_all.emplace_back(sample.used[i]);
     }
     list.push(Value::object({{"seconds", sample.seconds},
                              {"host_used_bytes", sample.host_used},
                              {"host_resident_bytes", sample.resident},
                              {"host_proportional_bytes", sample.proportional},
-                             {"gpu_bytes", std::move(on_gpus)},
-                             {"gpu_used_bytes", std::move(used_by_all)}}));
+                             {"gpu_bytes", Value::list(std::move(on_gpus))},
+                             {"gpu_used_bytes", Value::list(std::move(used_by_all))}}));
   }
   return list;
 }

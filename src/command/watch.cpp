@@ -93,7 +93,9 @@ void FamilyWatch::read_host(pid_t root, Sample& sample) {
   }
   peaks_.resident = std::max(peaks_.resident, sample.resident);
 
-  if (const double from = seconds(); walk_.is_due(from)) {
+  const bool has_grown = sample.resident > walked_ + Bytes(walked_.count() / 100);
+  if (const double from = seconds(); walk_.is_due(from, has_grown)) {
+    walked_ = sample.resident;
     for (const pid_t id : family_)
       if (const auto size = proportional_size(id))
         sample.proportional = sample.proportional.value_or(Bytes()) + *size;

@@ -89,11 +89,17 @@ class FamilyWatch {
 
  private:
   using Clock = std::chrono::steady_clock;
-  /// Work that may take one part in twenty of the time.
+  /// Work that may take one part in twenty of the time, one in four where it is called for.
   struct Budget {
-    double next = 0;
-    bool is_due(double now) const { return now >= next; }
-    void spent(double from, double to) { next = to + 20 * (to - from); }
+    double end = 0;
+    double cost = 0;
+    bool is_due(double now, bool is_called_for = false) const {
+      return now >= end + (is_called_for ? 3 : 19) * cost;
+    }
+    void spent(double from, double to) {
+      end = to;
+      cost = to - from;
+    }
   };
 
   void baseline();
@@ -104,6 +110,7 @@ class FamilyWatch {
   GpuWatch& gpus_;
   Clock::time_point begin_;
   Budget scan_, walk_;
+  Bytes walked_{};  ///< RSS when the PSS was read last
   std::vector<pid_t> family_;
   std::vector<Bytes> at_start_;
   Peaks peaks_;
