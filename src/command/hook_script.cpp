@@ -88,6 +88,8 @@ class QwenplanCallback(TrainerCallback):
         if self.step is not None:
             self.mark("step", self.step)
             self.step = None
+        elif control.should_save or control.should_evaluate:
+            self.mark("unmarked", state.global_step)
         if self.second is None and state.global_step >= 2:
             self.second = (time.perf_counter(), state.global_step)
 
