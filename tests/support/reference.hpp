@@ -1,0 +1,175 @@
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <map>
+#include <set>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "qwenplan/describe/model.hpp"
+#include "qwenplan/describe/run.hpp"
+#include "qwenplan/describe/stack.hpp"
+#include "qwenplan/emulate/trace.hpp"
+#include "support/csv.hpp"
+
+namespace qwenplan::test {
+
+inline std::string reference_path(const std::string& name) {
+  return std::string(QWENPLAN_SOURCE_DIR) + "/tests/reference/" + name;
+}
+
+/// The model of a row of tests/reference/shapes.csv.
+inline Model model_of_shape(const CsvRow& row) {
+  Model m;
+  m.id = row.text("model");
+  m.architecture_name = row.text("architecture");
+  for (const Architecture a : {Architecture::qwen2, Architecture::qwen3, Architecture::qwen3_moe, Architecture::llama,
+                               Architecture::mistral, Architecture::gemma2})
+    if (name(a) == m.architecture_name) m.architecture = a;
+  m.layers = row.integer("layers");
+  m.hidden = row.integer("hidden");
+  m.ffn = row.integer("ffn");
+  m.heads = row.integer("heads");
+  m.kv_heads = row.integer("kv_heads");
+  m.head_dim = row.integer("head_dim");
+  m.vocabulary = row.integer("vocabulary");
+  m.max_positions = row.integer("max_positions");
+  m.sliding_window = row.integer("sliding_window");
+  m.ties_embeddings = row.integer("ties_embeddings") != 0;
+  m.has_qkv_bias = row.integer("qkv_bias") != 0;
+  m.has_qk_norm = row.integer("qk_norm") != 0;
+  if (row.integer("experts") > 0)
+    m.experts = Experts{row.integer("experts"), row.integer("experts_per_token"), row.integer("expert_ffn"), 1};
+  return m;
+}
+
+/// The models that reference rows were made with, by the names that the rows use.
+inline const std::map<std::string, Model, std::less<>>& reference_models() {
+  static const auto models = [] {
+    std::map<std::string, Model, std::less<>> found;
+    for (const CsvRow& row : read_csv(reference_path("shapes.csv"))) found.emplace(row.text("model"), model_of_shape(row));
+    return found;
+  }();
+  return models;
+}
+
+/// What a method of the recordings is in our words: `base` and `adapter` dtype, autocast, format of
+/// the quantized weights, and whether norms, embeddings and head were cast to fp32.
+struct RecordedMethod {
+  std::string_view name;
+  Method method;
+  bool base_is_half;
+  bool adapter_is_half;
+  bool autocasts;
+  Quantization quantization;
+  bool double_quantizes;
+  bool upcasts;
+};
+
+inline constexpr std::array<RecordedMethod, 18> kRecordedMethods{{
+    {"full_bf16", Method::full, true, true, false, Quantization::none, false, false},
+    {"full_amp", Method::full, false, false, true, Quantization::none, false, false},
+    {"full_fp32", Method::full, false, false, false, Quantization::none, false, false},
+    {"lora_bf16", Method::lora, true, true, false, Quantization::none, false, false},
+    {"lora_amp", Method::lora, true, false, true, Quantization::none, false, false},
+    {"lora_bf16_amp", Method::lora, true, true, true, Quantization::none, false, false},
+    {"lora_fp32adapter", Method::lora, true, false, false, Quantization::none, false, false},
+    {"lora_upcast", Method::lora, true, false, true, Quantization::none, false, true},
+    {"qlora", Method::qlora, true, false, true, Quantization::nf4, false, true},
+    {"qlora_noamp", Method::qlora, true, false, false, Quantization::nf4, false, true},
+    {"qlora_dq", Method::qlora, true, false, true, Quantization::nf4, true, true},
+    {"qlora_dq_noamp", Method::qlora, true, false, false, Quantization::nf4, true, true},
+    {"qlora_noprep", Method::qlora, true, false, true, Quantization::nf4, true, false},
+    {"int8", Method::qlora, true, false, true, Quantization::int8, false, true},
+    {"int8_noamp", Method::qlora, true, false, false, Quantization::int8, false, true},
+    {"int8_noprep", Method::qlora, true, false, true, Quantization::int8, false, false},
+    {"int8_bf16", Method::qlora, true, true, false, Quantization::int8, false, false},
+    {"qlora_bf16", Method::qlora, true, true, false, Quantization::nf4, true, false},
+}};
+
+inline const RecordedMethod* recorded_method(std::string_view name) {
+  for (const RecordedMethod& method : kRecordedMethods)
+    if (method.name == name) return &method;
+  return nullptr;
+}
+
+inline OptimizerKind optimizer_of(std::string_view name) {
+  if (name == "adamw_foreach") return OptimizerKind::adamw_foreach;
+  if (name == "adamw_loop") return OptimizerKind::adamw_loop;
+  if (name == "sgd") return OptimizerKind::sgd;
+  if (name == "sgd_momentum") return OptimizerKind::sgd_momentum;
+  if (name == "adamw_8bit") return OptimizerKind::adamw_8bit;
+  if (name == "paged_adamw") return OptimizerKind::paged_adamw;
+  if (name == "paged_adamw_8bit") return OptimizerKind::paged_adamw_8bit;
+  return OptimizerKind::adamw_fused;
+}
+
+/// The sets of linear layers that rows name.
+inline ModuleSet targets_of(std::string_view name) {
+  if (name == "qv") return q_proj | v_proj;
+  if (name == "qo") return q_proj | o_proj;
+  if (name == "mlp") return gate_proj | up_proj | down_proj;
+  return name.starts_with("att") ? kAttentionModules : kAllLinear;
+}
+
+inline ModuleSet saved_of(std::string_view names) {
+  const bool embedding = names.find("embed_tokens") != std::string_view::npos;
+  const bool head = names.find("lm_head") != std::string_view::npos;
+  return static_cast<ModuleSet>((embedding ? embed_tokens : 0) | (head ? lm_head : 0));
+}
+
+/// The run of a recorded row; its table may leave out columns that all its rows share.
+inline Run run_of(const CsvRow& row) {
+  const RecordedMethod& recorded = *recorded_method(row.text("method"));
+  Run run;
+  run.method = recorded.method;
+  run.half = row.text("half") == "fp16" || row.text("half_dtype") == "fp16" ? DType::fp16 : DType::bf16;
+  run.weights = recorded.base_is_half ? run.half : DType::fp32;
+  run.adapter = recorded.adapter_is_half ? run.half : DType::fp32;
+  run.autocasts = recorded.autocasts;
+  run.quantization = recorded.quantization;
+  run.double_quantizes = recorded.double_quantizes;
+  run.upcasts_for_kbit = recorded.upcasts;
+  run.precision = recorded.autocasts ? Precision::bf16_mixed : recorded.base_is_half ? Precision::bf16_true : Precision::fp32;
+  run.is_padded = row.integer("padded") != 0;
+  run.keeps_outputs = row.integer("keep_outputs") != 0;
+  run.length = row.has("seq_len") ? row.integer("seq_len") : row.integer("seq_len_tokens");
+  run.micro_batch = row.integer("micro_batch");
+  run.accumulation = row.has("grad_accum") ? row.integer("grad_accum") : 1;
+  run.checkpoints = row.integer("grad_checkpointing") != 0;
+  run.checkpoints_reentrant = row.integer("reentrant") != 0 || row.integer("checkpoint_reentrant") != 0;
+  run.attention = row.text("attn") == "eager" ? Attention::eager : Attention::sdpa;
+  run.optimizer = optimizer_of(row.text("optimizer"));
+  run.lora_rank = row.integer("lora_r");
+  run.lora_dropout = row.real("lora_dropout");
+  run.lora_targets = targets_of(row.text("lora_targets"));
+  run.modules_to_save = saved_of(row.text("modules_to_save"));
+  return run;
+}
+
+/// A trace without the workspaces of libraries and kernels, which the recordings cannot see.
+inline Trace without_workspaces(const Trace& trace) {
+  Trace out;
+  std::set<std::uint32_t> dropped;
+  std::size_t mark = 0;
+  for (std::size_t i = 0; i <= trace.events.size(); ++i) {
+    for (; mark < trace.marks.size() && trace.marks[mark].first == i; ++mark) {
+      out.marks.push_back(trace.marks[mark]);
+      out.marks.back().first = static_cast<std::uint32_t>(out.events.size());
+    }
+    if (i == trace.events.size()) break;
+    const Event& event = trace.events[i];
+    if (event.kind == Event::Kind::allocate && event.term == Term::workspace) dropped.insert(event.storage);
+    if (!dropped.contains(event.storage)) out.events.push_back(event);
+  }
+  return out;
+}
+
+/// Loss functions, caches and optimizers that a run cannot ask for.
+inline bool is_expressible(const CsvRow& row) {
+  return row.text("loss") != "no_head" && row.integer("use_cache") == 0 && row.text("optimizer") != "adafactor";
+}
+
+}  // namespace qwenplan::test
