@@ -40,27 +40,57 @@ inline AttentionKernel attention_kernel(const Setting& s, DType dtype, bool has_
   return AttentionKernel::efficient;
 }
 
+/// What flash-attention 2's backward takes and gives back: the row sums of the softmax, an fp32
+/// accumulator of dq, and with grouped heads dk and dv of all heads (flash_api.cpp, mha_bwd).
+inline void use_flash_backward(Tape& t, const Setting& s) {
+  const std::int64_t rows = (s.run.length + 127) / 128 * 128;
+  const std::int64_t head = s.model.head_dim;
+  const std::int64_t width = head <= 192 ? (head + 31) / 32 * 32 : 256;
+  const std::int64_t heads = s.run.micro_batch * s.model.heads;
+  const Tensor sums = t.allocate(heads * rows, DType::fp32, Term::workspace);
+  const Tensor accumulator = t.allocate(heads * rows * width, DType::fp32, Term::workspace);
+  Tensor dk, dv;
+  if (s.model.heads != s.model.kv_heads) {
+    dk = t.allocate(heads * s.run.length * head, DType::bf16, Term::workspace);
+    dv = t.allocate(heads * s.run.length * head, DType::bf16, Term::workspace);
+  }
+}
+
+/// The efficient kernel's backward: the row sums of gradient times output, by a whole product where
+/// they are in fp32, and a copy of dq in tiles of fp32 (attention_backward.cu, kernel_backward.h).
+inline void use_efficient_backward(Tape& t, const Setting& s, DType dtype) {
+  constexpr std::int64_t kTile = 64;
+  const std::int64_t heads = s.run.micro_batch * s.model.heads;
+  const std::int64_t length = s.run.length;
+  Tensor delta;
+  if (dtype == DType::fp32) {
+    {
+      const Tensor product = t.allocate(heads * length * s.model.head_dim, DType::fp32, Term::workspace);
+      delta = t.allocate(heads * length, DType::fp32, Term::workspace);
+    }
+    delta = t.allocate(heads * length, DType::fp32, Term::workspace);
+  } else {
+    delta = t.allocate(heads * length, DType::fp32, Term::workspace);
+  }
+  const std::int64_t tiles = (length + kTile - 1) / kTile;
+  const std::int64_t width = (s.model.head_dim + kTile - 1) / kTile * kTile;
+  t.use_workspace(4 * heads * tiles * (kTile * width + 4 * (width / kTile)));
+}
+
 namespace gradient {
 
-/// Gradients of query, key and value at once. size: workspace bytes.
+/// Gradients of query, key and value at once, and what the kernel needs beside them.
+/// size: the kernel, and the setting that is to be asked for shapes.
 inline void attended(Tape& t, const Node& n, const Tensor& grad, Tensor* out) {
   for (int i = 0; i < Node::kInputs; ++i)
     if (n.input[i] != Tensor::kNone) out[i] = t.allocate(n.input_elements[i], grad.dtype());
-  t.use_workspace(n.size[0]);
+  const Setting& setting = *static_cast<const Setting*>(n.context);
+  const auto kernel = static_cast<AttentionKernel>(n.size[0]);
+  if (kernel == AttentionKernel::efficient) use_efficient_backward(t, setting, grad.dtype());
+  else use_flash_backward(t, setting);  // cuDNN's graph asks for as much
 }
 
 }  // namespace gradient
-
-/// What flash-attention 2's backward takes and gives back: the row sums of the softmax, an fp32
-/// accumulator of dq, and with grouped heads dk and dv of all heads (flash_api.cpp, mha_bwd).
-inline std::int64_t flash_backward_workspace(const Setting& s) {
-  const std::int64_t rows = (s.run.length + 127) / 128 * 128;
-  const std::int64_t width = (s.model.head_dim + 31) / 32 * 32;
-  const std::int64_t heads = s.run.micro_batch * s.model.heads;
-  std::int64_t bytes = heads * rows * 4 + heads * rows * width * 4;
-  if (s.model.heads != s.model.kv_heads) bytes += 2 * heads * s.run.length * s.model.head_dim * 2;
-  return bytes;
-}
 
 /// A boolean mask as an additive one of the query's format: made anew in each layer.
 inline Tensor additive_mask(Tape& t, const Tensor& mask, DType dtype) {
@@ -84,7 +114,7 @@ inline Tensor fused_attention(Tape& t, const Setting& s, AttentionKernel kernel,
   const std::int64_t rows = s.run.micro_batch * s.model.heads;
   const std::int64_t length = kernel == AttentionKernel::efficient ? (s.run.length + 31) / 32 * 32 : s.run.length;
   auto op = t.record(gradient::attended, {&q, &k, &v});
-  op.sizes(kernel == AttentionKernel::flash ? flash_backward_workspace(s) : 0);
+  op.sizes(static_cast<std::int64_t>(kernel)).context(&s);
   op.save(q).save(k).save(v);
   if (mask) op.save(mask);
   Tensor out = t.allocate(q.elements(), q.dtype());

@@ -22,16 +22,19 @@ struct Behavior {
   bool copies_second_code = true;             ///< each doubly quantized layer has its own 1 KiB code table (>= 0.46)
   bool adds_offset_in_place = false;          ///< forward dequantization of the statistics (< 0.50: in place)
   // torch
+  std::int64_t cublaslt_workspace = 0;  ///< of each product with a bias; later versions use cuBLAS' (< 2.9: 1 MiB)
   bool math_for_grouped_heads = false;  ///< only flash knows enable_gqa; others fall to math (2.5 to 2.8)
   bool expands_heads_for_efficient = false;  ///< efficient attention expands and saves K and V (measured with 2.10 and 2.14)
   bool prefers_cudnn_attention = true;  ///< on compute capability 9.0 (>= 2.9)
 };
 
-/// PyTorch's default cuBLAS workspace of a handle (getChosenWorkspaceSize in CUDABlas.cpp):
-/// ":4096:2:16:8", and 32 MiB on Hopper.
-constexpr std::int64_t cublas_workspace(int compute_capability) {
+/// PyTorch's default cuBLAS workspace of a handle (CublasHandlePool.cpp): ":4096:2:16:8"; 32 MiB on
+/// Hopper, and since 2.15 on Blackwell.
+constexpr std::int64_t cublas_workspace(const Stack& stack, int compute_capability) {
   constexpr std::int64_t kKiB = 1024;
-  return compute_capability / 10 == 9 ? 32 * 1024 * kKiB : (2 * 4096 + 8 * 16) * kKiB;
+  const int generation = compute_capability / 10;
+  const bool is_large = generation == 9 || (generation > 9 && stack.torch >= Version{2, 15, 0});
+  return is_large ? 32 * 1024 * kKiB : (2 * 4096 + 8 * 16) * kKiB;
 }
 
 inline Behavior behavior_of(const Stack& stack) {
@@ -46,6 +49,7 @@ inline Behavior behavior_of(const Stack& stack) {
   b.casts_quantized_bias_for_good = stack.bitsandbytes >= Version{0, 48, 0};
   b.copies_second_code = stack.bitsandbytes >= Version{0, 46, 0};
   b.adds_offset_in_place = stack.bitsandbytes < Version{0, 50, 0};
+  b.cublaslt_workspace = stack.torch < Version{2, 9, 0} ? 1024 * 1024 : 0;
   b.math_for_grouped_heads = stack.torch < Version{2, 9, 0};
   b.expands_heads_for_efficient = stack.torch >= Version{2, 9, 0} && stack.torch < Version{2, 15, 0};
   b.prefers_cudnn_attention = stack.torch >= Version{2, 9, 0};

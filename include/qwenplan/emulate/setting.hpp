@@ -44,7 +44,9 @@ inline Tensor linear(Tape& t, Setting& s, const Tensor& x, const Tensor& weight,
   const Tensor b = bias ? autocast(t, s, bias) : Tensor();
   const Tensor w = autocast(t, s, weight);
   const Tensor in = autocast(t, s, x);
-  return linear(t, in, w, b, s.tokens(), outputs);
+  Tensor out = linear(t, in, w, b, s.tokens(), outputs);
+  if (b) t.use_workspace(s.behavior.cublaslt_workspace);
+  return out;
 }
 
 }  // namespace qwenplan::emulate

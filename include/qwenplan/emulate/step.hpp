@@ -214,7 +214,7 @@ inline Trace trace(const Model& model, const Run& run, const Stack& stack, int c
   using namespace emulate;
   Tape tape(static_cast<std::size_t>(model.layers) * 2400 + 4000);
   Setting setting{model, run, behavior_of(stack), compute_capability, {}};
-  tape.set_matmul_workspace(cublas_workspace(compute_capability));
+  tape.set_matmul_workspace(cublas_workspace(stack, compute_capability));
   Training training(tape, setting);
   tape.enter(Phase::load, 0, 0);
   training.load();

@@ -72,6 +72,7 @@ struct Node {
   static constexpr int kInputs = 3;
 
   Backward backward = nullptr;
+  const void* context = nullptr;              ///< what its backward was told to look at
   std::int64_t size[3] = {0, 0, 0};           ///< sizes that the operation's backward wants to know
   std::int64_t input_elements[kInputs] = {};  ///< shapes that its gradients must be summed to
   std::int32_t input[kInputs] = {Tensor::kNone, Tensor::kNone, Tensor::kNone};
@@ -249,6 +250,10 @@ class Tape::Recording {
       Node& node = tape_->nodes_[static_cast<std::size_t>(index_)];
       node.size[0] = a, node.size[1] = b, node.size[2] = c;
     }
+    return *this;
+  }
+  Recording& context(const void* context) {
+    if (index_ >= 0) tape_->nodes_[static_cast<std::size_t>(index_)].context = context;
     return *this;
   }
   Recording& reaches_leaves_last() {
