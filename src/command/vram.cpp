@@ -6,11 +6,11 @@
 
 #include "cli/run_flags.hpp"
 #include "command/command.hpp"
+#include "command/planning.hpp"
 #include "command/subject.hpp"
 #include "command/terms.hpp"
 #include "command/vram_guide.hpp"
 #include "qwenplan/describe/run_draft.hpp"
-#include "qwenplan/emulate/step.hpp"
 #include "qwenplan/estimate/memory.hpp"
 #include "qwenplan/estimate/parameters.hpp"
 #include "qwenplan/judge/advice.hpp"
@@ -19,148 +19,6 @@
 
 namespace qwenplan::command {
 namespace {
-
-/// A run with what it needs, and whether that is there.
-struct Plan {
-  RunDraft draft;
-  ValidRun valid;
-  MemoryEstimate estimate;
-  std::optional<Fit> fit;
-};
-
-/// Everything that stays the same while settings are tried.
-struct Setup {
-  const Subject& subject;
-  std::optional<Gpu> card;  ///< with the memory that --vram gives it
-  Device device;
-
-  const Gpu* gpu() const { return card ? &*card : nullptr; }
-  const Model& model() const { return subject.model.model; }
-};
-
-Setup setup_of(const Subject& subject) {
-  Setup setup{subject, std::nullopt, {}};
-  if (subject.gpu) setup.card = subject.gpu->gpu;
-  if (subject.vram) {
-    if (!setup.card) {
-      setup.card.emplace();
-      setup.card->name = "GPU";
-      setup.card->vendor = "nvidia";
-      setup.card->compute_capability = 80;
-      setup.card->has_bf16 = setup.card->has_flash_attention = true;
-    }
-    setup.card->memory = {*subject.vram, Evidence::exact, {}};
-    setup.card->driver_total = setup.card->memory;
-  }
-  if (setup.card) setup.device = device(*setup.card, subject.in_use);
-  return setup;
-}
-
-Result<Plan> planned(const Setup& setup, RunDraft draft, const AllocatorSettings& allocator) {
-  auto valid = validated(draft, setup.model(), setup.subject.stack, setup.gpu());
-  if (!valid) return valid.error();
-  const Trace steps = trace(setup.model(), valid->run, setup.subject.stack, setup.subject.compute_capability());
-  Plan plan{std::move(draft), std::move(*valid), estimate(steps, setup.device, allocator), {}};
-  plan.fit = judge(plan.estimate);
-  return plan;
-}
-
-template <class T>
-void set(RunDraft::Maybe<T>& setting, T value) {
-  setting = Given<T>{std::move(value), From::by_default};
-}
-
-// ---- every method, where none is given
-
-/// One way to run a method: the defaults, or a known step down from them.
-struct Rung {
-  std::string name;
-  RunDraft draft;
-};
-
-std::vector<Rung> rungs(const Setup& setup, const RunDraft& draft) {
-  std::vector<Rung> list{{"", draft}};
-  if (!setup.device.usable) return list;
-  const bool has_bf16 = !setup.card || setup.card->has_bf16;
-  RunDraft down = draft;
-  std::string name;
-  if (!draft.precision) {
-    set(down.precision, has_bf16 ? Precision::bf16_true : Precision::fp16_true);
-    name = "--precision " + std::string(qwenplan::name(down.precision->value));
-    list.push_back({name, down});
-  }
-  if (!draft.optimizer) {
-    set(down.optimizer, std::string("paged-adamw-8bit"));
-    list.push_back({name + (name.empty() ? "" : " ") + "--optimizer paged-adamw-8bit", down});
-  }
-  return list;
-}
-
-/// The draft for a method, without what another method alone can have; nothing if a flag excludes it.
-std::optional<RunDraft> draft_for(Method method, const RunDraft& given) {
-  RunDraft draft = given;
-  draft.method = Given<Method>{method, From::by_default};
-  if (given.quantization) {
-    const bool is_quantized = given.quantization->value != Quantization::none;
-    if (is_quantized != (method == Method::qlora)) return std::nullopt;
-  }
-  if (method == Method::full) {
-    const bool asks_for_adapters = draft.lora_rank || draft.lora_targets || draft.modules_to_save ||
-                                   draft.adapter || draft.lora_dropout || draft.lora_alpha;
-    if (asks_for_adapters) return std::nullopt;
-    draft.upcasts_for_kbit.reset();
-  }
-  if (method != Method::qlora) draft.double_quantizes.reset();
-  return draft;
-}
-
-struct MethodPlan {
-  Method method;
-  std::string rung;
-  Plan plan;
-};
-
-/// The first rung that fits, else the first that is tight, else the one that needs least.
-Result<MethodPlan> best_rung(const Setup& setup, Method method, const RunDraft& draft) {
-  std::optional<MethodPlan> best;
-  for (Rung& rung : rungs(setup, draft)) {
-    auto plan = planned(setup, std::move(rung.draft), setup.subject.allocator);
-    if (!plan) return plan.error();
-    const bool is_better =
-        !best || *plan->fit < *best->plan.fit ||
-        (plan->fit == Fit::exceeds && best->plan.fit == Fit::exceeds &&
-         plan->estimate.device.likely < best->plan.estimate.device.likely);
-    if (is_better) best = MethodPlan{method, std::move(rung.name), std::move(*plan)};
-    if (!best->plan.fit || best->plan.fit == Fit::fits) break;
-  }
-  return std::move(*best);
-}
-
-/// The first that fits; else the first that is tight; else the one that needs least.
-std::size_t best_of(const std::vector<MethodPlan>& methods) {
-  std::size_t best = 0;
-  const auto rank = [](const Plan& plan) { return plan.fit ? static_cast<int>(*plan.fit) : 0; };
-  for (std::size_t i = 1; i < methods.size(); ++i) {
-    const Plan& plan = methods[i].plan;
-    const Plan& other = methods[best].plan;
-    const bool needs_less = plan.estimate.device.likely < other.estimate.device.likely;
-    if (rank(plan) < rank(other) || (rank(plan) == rank(other) && plan.fit == Fit::exceeds && needs_less))
-      best = i;
-  }
-  return best;
-}
-
-/// Up to three changes that would make it fit, each run again.
-std::vector<Advice> advised(const Setup& setup, const Plan& plan) {
-  return advise(plan.estimate, plan.valid.run, Question{plan.draft, setup.subject.allocator},
-                [&](const Question& question) -> std::optional<MemoryEstimate> {
-                  auto other = planned(setup, question.draft, question.allocator);
-                  if (!other) return std::nullopt;
-                  return std::move(other->estimate);
-                });
-}
-
-// ---- the answer
 
 std::string_view evidence_of(std::string_view term) {
   for (const TermEntry& entry : terms())
@@ -341,14 +199,7 @@ Result<Answer> vram(const Invocation& in) {
   answer.data_as_of = tables->as_of();
   answer.inputs = subject.inputs;
   answer.notes = subject.notes;
-  if (subject.model.model.architecture == Architecture::other)
-    return facts_alone(std::move(answer), subject,
-                       {Error::Kind::unknown, "the class " + subject.model.model.architecture_name + " is not emulated",
-                        "--model", "emulated: Qwen2, Qwen3, Qwen3-MoE, Llama, Mistral and Gemma-2 classes"});
-  if (subject.gpu && !subject.gpu->gpu.is_cuda())
-    return facts_alone(std::move(answer), subject,
-                       {Error::Kind::unknown, "only CUDA cards are emulated, not " + subject.gpu->gpu.name, "--gpu",
-                        "qwenplan data show " + subject.gpu->gpu.id + " tells its facts"});
+  if (auto error = not_emulated(subject)) return facts_alone(std::move(answer), subject, std::move(*error));
 
   const Setup setup = setup_of(subject);
   std::vector<MethodPlan> methods;

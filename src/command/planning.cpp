@@ -1,0 +1,125 @@
+#include "command/planning.hpp"
+
+#include "qwenplan/emulate/step.hpp"
+
+namespace qwenplan {
+namespace {
+
+/// One way to run a method: the defaults, or a known step down from them.
+struct Rung {
+  std::string name;
+  RunDraft draft;
+};
+
+std::vector<Rung> rungs(const Setup& setup, const RunDraft& draft) {
+  std::vector<Rung> list{{"", draft}};
+  if (!setup.device.usable) return list;
+  const bool has_bf16 = !setup.card || setup.card->has_bf16;
+  RunDraft down = draft;
+  std::string name;
+  if (!draft.precision) {
+    settle(down.precision, has_bf16 ? Precision::bf16_true : Precision::fp16_true);
+    name = "--precision " + std::string(qwenplan::name(down.precision->value));
+    list.push_back({name, down});
+  }
+  if (!draft.optimizer) {
+    settle(down.optimizer, std::string("paged-adamw-8bit"));
+    list.push_back({name + (name.empty() ? "" : " ") + "--optimizer paged-adamw-8bit", down});
+  }
+  return list;
+}
+
+}  // namespace
+
+Setup setup_of(const Subject& subject) {
+  Setup setup{subject, std::nullopt, {}};
+  if (subject.gpu) setup.card = subject.gpu->gpu;
+  if (subject.vram) {
+    if (!setup.card) {
+      setup.card.emplace();
+      setup.card->name = "GPU";
+      setup.card->vendor = "nvidia";
+      setup.card->compute_capability = 80;
+      setup.card->has_bf16 = setup.card->has_flash_attention = true;
+    }
+    setup.card->memory = {*subject.vram, Evidence::exact, {}};
+    setup.card->driver_total = setup.card->memory;
+  }
+  if (setup.card) setup.device = device(*setup.card, subject.in_use);
+  return setup;
+}
+
+std::optional<Error> not_emulated(const Subject& subject) {
+  if (subject.model.model.architecture == Architecture::other)
+    return Error{Error::Kind::unknown, "the class " + subject.model.model.architecture_name + " is not emulated",
+                 "--model", "emulated: Qwen2, Qwen3, Qwen3-MoE, Llama, Mistral and Gemma-2 classes"};
+  if (subject.gpu && !subject.gpu->gpu.is_cuda())
+    return Error{Error::Kind::unknown, "only CUDA cards are emulated, not " + subject.gpu->gpu.name, "--gpu",
+                 "qwenplan data show " + subject.gpu->gpu.id + " tells its facts"};
+  return std::nullopt;
+}
+
+Result<Plan> planned(const Setup& setup, RunDraft draft, const AllocatorSettings& allocator) {
+  auto valid = validated(draft, setup.model(), setup.subject.stack, setup.gpu());
+  if (!valid) return valid.error();
+  const Trace steps = trace(setup.model(), valid->run, setup.subject.stack, setup.subject.compute_capability());
+  Plan plan{std::move(draft), std::move(*valid), estimate(steps, setup.device, allocator), {}};
+  plan.fit = judge(plan.estimate);
+  return plan;
+}
+
+std::optional<RunDraft> draft_for(Method method, const RunDraft& given) {
+  RunDraft draft = given;
+  draft.method = Given<Method>{method, From::by_default};
+  if (given.quantization) {
+    const bool is_quantized = given.quantization->value != Quantization::none;
+    if (is_quantized != (method == Method::qlora)) return std::nullopt;
+  }
+  if (method == Method::full) {
+    const bool asks_for_adapters = draft.lora_rank || draft.lora_targets || draft.modules_to_save ||
+                                   draft.adapter || draft.lora_dropout || draft.lora_alpha;
+    if (asks_for_adapters) return std::nullopt;
+    draft.upcasts_for_kbit.reset();
+  }
+  if (method != Method::qlora) draft.double_quantizes.reset();
+  return draft;
+}
+
+Result<MethodPlan> best_rung(const Setup& setup, Method method, const RunDraft& draft) {
+  std::optional<MethodPlan> best;
+  for (Rung& rung : rungs(setup, draft)) {
+    auto plan = planned(setup, std::move(rung.draft), setup.subject.allocator);
+    if (!plan) return plan.error();
+    const bool is_better =
+        !best || *plan->fit < *best->plan.fit ||
+        (plan->fit == Fit::exceeds && best->plan.fit == Fit::exceeds &&
+         plan->estimate.device.likely < best->plan.estimate.device.likely);
+    if (is_better) best = MethodPlan{method, std::move(rung.name), std::move(*plan)};
+    if (!best->plan.fit || best->plan.fit == Fit::fits) break;
+  }
+  return std::move(*best);
+}
+
+std::size_t best_of(const std::vector<MethodPlan>& methods) {
+  std::size_t best = 0;
+  const auto rank = [](const Plan& plan) { return plan.fit ? static_cast<int>(*plan.fit) : 0; };
+  for (std::size_t i = 1; i < methods.size(); ++i) {
+    const Plan& plan = methods[i].plan;
+    const Plan& other = methods[best].plan;
+    const bool needs_less = plan.estimate.device.likely < other.estimate.device.likely;
+    if (rank(plan) < rank(other) || (rank(plan) == rank(other) && plan.fit == Fit::exceeds && needs_less))
+      best = i;
+  }
+  return best;
+}
+
+std::vector<Advice> advised(const Setup& setup, const Plan& plan) {
+  return advise(plan.estimate, plan.valid.run, Question{plan.draft, setup.subject.allocator},
+                [&](const Question& question) -> std::optional<MemoryEstimate> {
+                  auto other = planned(setup, question.draft, question.allocator);
+                  if (!other) return std::nullopt;
+                  return std::move(other->estimate);
+                });
+}
+
+}  // namespace qwenplan
