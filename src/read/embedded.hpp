@@ -8,9 +8,10 @@ namespace qwenplan::embedded {
 /// One row of a table of data/, cut out when the program was built.
 struct Row {
   std::string_view id;
-  std::string_view name;     ///< of a GPU as its driver reports it, of a model on the Hub, a title
-  std::string_view aliases;  ///< the row's other names as JSON writes them: "\"7b\", \"qwen2.5:7b\""
-  std::string_view json;     ///< the whole row
+  std::string_view name;  ///< of a GPU as its driver reports it, of a model on the Hub, a title
+  std::string_view
+      aliases;            ///< the row's other names as JSON writes them: "\"7b\", \"qwen2.5:7b\""
+  std::string_view json;  ///< the whole row
 };
 
 struct Table {

@@ -67,26 +67,31 @@ void read_experts(const Json& config, Fields& fields, Model& model) {
   experts.sparse_step = fields.whole("decoder_sparse_step", 1, kMostLayers).value_or(1);
   if (experts.count == 0) return;
   if (experts.per_token > experts.count)
-    fields.fail(Error::Kind::wrong, "/num_experts_per_tok: a token visits " + std::to_string(experts.per_token) + " of " +
-                 std::to_string(experts.count) + " experts");
+    fields.fail(Error::Kind::wrong, "/num_experts_per_tok: a token visits " +
+                                        std::to_string(experts.per_token) + " of " +
+                                        std::to_string(experts.count) + " experts");
   model.experts = experts;
   const auto dense = config.find("mlp_only_layers");
   if (dense != config.end() && !dense->is_null() && !dense->empty())
-    fields.fail(Error::Kind::unknown, "/mlp_only_layers: layers without experts among sparse ones are not modelled");
+    fields.fail(Error::Kind::unknown,
+                "/mlp_only_layers: layers without experts among sparse ones are not modelled");
 }
 
 void read_stored(Fields& fields, Model& model) {
   const char* key = fields.has("dtype") ? "dtype" : "torch_dtype";
   std::string stored = fields.text(key).value_or("auto");
   if (stored.starts_with("torch.")) stored.erase(0, 6);
-  if (stored == "float32") model.stored = DType::fp32;
-  else if (stored == "float16") model.stored = DType::fp16;
+  if (stored == "float32")
+    model.stored = DType::fp32;
+  else if (stored == "float16")
+    model.stored = DType::fp16;
   else if (stored != "bfloat16" && stored != "auto")
-    fields.fail(Error::Kind::unknown, "/" + std::string(key) + ": weights stored as '" + stored.substr(0, 40) +
-                                          "' are not modelled");
+    fields.fail(Error::Kind::unknown, "/" + std::string(key) + ": weights stored as '" +
+                                          stored.substr(0, 40) + "' are not modelled");
 }
 
-Result<Model> read_emulated(const Json& config, const Defaults& defaults, Model model, const std::string& where) {
+Result<Model> read_emulated(const Json& config, const Defaults& defaults, Model model,
+                            const std::string& where) {
   Fields fields(config, where);
   const Architecture architecture = defaults.architecture;
   model.architecture = architecture;
@@ -95,15 +100,19 @@ Result<Model> read_emulated(const Json& config, const Defaults& defaults, Model 
   model.ffn = fields.whole("intermediate_size", 1, kMostWords).value_or(defaults.ffn);
   model.heads = fields.whole("num_attention_heads", 1, kMostHeads).value_or(defaults.heads);
   // The classes read null as "one for each head", and only a missing key as their own default.
-  const bool null_kv_heads = config.contains("num_key_value_heads") && !fields.has("num_key_value_heads");
-  model.kv_heads = fields.whole("num_key_value_heads", 1, kMostHeads)
-                       .value_or(null_kv_heads || defaults.kv_heads == 0 ? model.heads : defaults.kv_heads);
+  const bool null_kv_heads =
+      config.contains("num_key_value_heads") && !fields.has("num_key_value_heads");
+  model.kv_heads =
+      fields.whole("num_key_value_heads", 1, kMostHeads)
+          .value_or(null_kv_heads || defaults.kv_heads == 0 ? model.heads : defaults.kv_heads);
   const bool null_head_dim = config.contains("head_dim") && !fields.has("head_dim");
-  model.head_dim = fields.whole("head_dim", 1, kWidestHead)
-                       .value_or(null_head_dim || defaults.head_dim == 0 ? model.hidden / model.heads
-                                                                         : defaults.head_dim);
+  model.head_dim =
+      fields.whole("head_dim", 1, kWidestHead)
+          .value_or(null_head_dim || defaults.head_dim == 0 ? model.hidden / model.heads
+                                                            : defaults.head_dim);
   model.vocabulary = fields.whole("vocab_size", 1, kMostWords).value_or(defaults.vocabulary);
-  model.max_positions = fields.whole("max_position_embeddings", 1, kLongest).value_or(defaults.max_positions);
+  model.max_positions =
+      fields.whole("max_position_embeddings", 1, kLongest).value_or(defaults.max_positions);
   model.ties_embeddings = fields.boolean("tie_word_embeddings").value_or(defaults.ties_embeddings);
 
   const bool null_window = config.contains("sliding_window") && !fields.has("sliding_window");
@@ -114,20 +123,27 @@ Result<Model> read_emulated(const Json& config, const Defaults& defaults, Model 
   const bool attention_bias = fields.boolean("attention_bias").value_or(false);
   model.has_qkv_bias = architecture == Architecture::qwen2 ||
                        (architecture != Architecture::mistral && attention_bias);
-  model.has_o_bias = architecture != Architecture::qwen2 && architecture != Architecture::mistral && attention_bias;
-  model.has_mlp_bias = architecture == Architecture::llama && fields.boolean("mlp_bias").value_or(false);
-  model.has_qk_norm = architecture == Architecture::qwen3 || architecture == Architecture::qwen3_moe;
+  model.has_o_bias = architecture != Architecture::qwen2 && architecture != Architecture::mistral &&
+                     attention_bias;
+  model.has_mlp_bias =
+      architecture == Architecture::llama && fields.boolean("mlp_bias").value_or(false);
+  model.has_qk_norm =
+      architecture == Architecture::qwen3 || architecture == Architecture::qwen3_moe;
   if (architecture == Architecture::qwen3_moe) read_experts(config, fields, model);
   read_stored(fields, model);
 
   if (model.heads % model.kv_heads != 0)
-    fields.fail(Error::Kind::wrong, "/num_key_value_heads: " + std::to_string(model.kv_heads) + " does not divide the " +
-                 std::to_string(model.heads) + " attention heads");
+    fields.fail(Error::Kind::wrong, "/num_key_value_heads: " + std::to_string(model.kv_heads) +
+                                        " does not divide the " + std::to_string(model.heads) +
+                                        " attention heads");
   if (model.head_dim == 0)
-    fields.fail(Error::Kind::wrong, "/num_attention_heads: more heads than the hidden size has elements");
-  if ((architecture == Architecture::llama || architecture == Architecture::gemma2) && model.hidden % model.heads != 0)
-    fields.fail(Error::Kind::wrong, "/num_attention_heads: " + std::to_string(model.heads) + " does not divide the hidden size " +
-                 std::to_string(model.hidden));
+    fields.fail(Error::Kind::wrong,
+                "/num_attention_heads: more heads than the hidden size has elements");
+  if ((architecture == Architecture::llama || architecture == Architecture::gemma2) &&
+      model.hidden % model.heads != 0)
+    fields.fail(Error::Kind::wrong, "/num_attention_heads: " + std::to_string(model.heads) +
+                                        " does not divide the hidden size " +
+                                        std::to_string(model.hidden));
   if (fields.error()) {
     Error error = *fields.error();
     error.hint = error.kind == Error::Kind::wrong
@@ -167,7 +183,8 @@ Result<Model> parse_hf_config(std::string_view text, const std::string& where) {
   if (!parsed) return parsed.error();
   const Json& config = *parsed;
   const auto not_a_config = [&](std::string what) {
-    return Error{Error::Kind::wrong, std::move(what), where, "is this the config.json of a language model?"};
+    return Error{Error::Kind::wrong, std::move(what), where,
+                 "is this the config.json of a language model?"};
   };
   if (!config.is_object()) return not_a_config("expected an object");
 
@@ -185,17 +202,20 @@ Result<Model> parse_hf_config(std::string_view text, const std::string& where) {
   if (model.architecture_name.empty() && model_type.empty())
     return not_a_config("neither \"architectures\" nor \"model_type\" is there");
 
-  const auto known = std::find_if(std::begin(kDefaults), std::end(kDefaults), [&](const Defaults& defaults) {
-    return model.architecture_name.empty() ? defaults.model_type == model_type
-                                           : name(defaults.architecture) == model.architecture_name;
-  });
+  const auto known =
+      std::find_if(std::begin(kDefaults), std::end(kDefaults), [&](const Defaults& defaults) {
+        return model.architecture_name.empty()
+                   ? defaults.model_type == model_type
+                   : name(defaults.architecture) == model.architecture_name;
+      });
   if (known != std::end(kDefaults)) {
     if (model.architecture_name.empty()) model.architecture_name = name(known->architecture);
     return read_emulated(config, *known, std::move(model), where);
   }
   if (model.architecture_name.empty()) model.architecture_name = model_type;
   const auto inner = config.find("text_config");
-  const bool is_nested = inner != config.end() && inner->is_object() && !config.contains("hidden_size");
+  const bool is_nested =
+      inner != config.end() && inner->is_object() && !config.contains("hidden_size");
   return read_other(is_nested ? *inner : config, std::move(model));
 }
 
@@ -205,7 +225,8 @@ Result<Model> read_hf_config(const std::string& path) {
   if (std::filesystem::is_directory(path, ignored)) {
     file = (std::filesystem::path(path) / "config.json").string();
     if (!std::filesystem::exists(file, ignored))
-      return Error{Error::Kind::wrong, "no config.json in this folder", path, "give the folder of a Hugging Face model"};
+      return Error{Error::Kind::wrong, "no config.json in this folder", path,
+                   "give the folder of a Hugging Face model"};
   }
   const auto text = read_text_file(file, kLargestFile);
   if (!text) return text.error();

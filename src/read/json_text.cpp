@@ -12,7 +12,9 @@ namespace {
 constexpr std::size_t kDeepest = 64;
 
 std::string line_of(std::string_view text, std::size_t at) {
-  return std::to_string(1 + std::count(text.begin(), text.begin() + static_cast<std::ptrdiff_t>(std::min(at, text.size())), '\n'));
+  return std::to_string(
+      1 + std::count(text.begin(),
+                     text.begin() + static_cast<std::ptrdiff_t>(std::min(at, text.size())), '\n'));
 }
 
 /// Where the text first goes deeper than allowed; npos if nowhere.
@@ -22,8 +24,10 @@ std::size_t too_deep(std::string_view text) {
   for (std::size_t i = 0; i < text.size(); ++i) {
     const char c = text[i];
     if (in_string) {
-      if (c == '\\') ++i;
-      else if (c == '"') in_string = false;
+      if (c == '\\')
+        ++i;
+      else if (c == '"')
+        in_string = false;
     } else if (c == '"') {
       in_string = true;
     } else if ((c == '[' || c == '{') && ++depth > kDeepest) {
@@ -55,27 +59,31 @@ std::string shown(const Json& value) {
 
 Result<Json> parse_json(std::string_view text, const std::string& where) {
   const auto wrong = [&](std::string what, std::size_t at, std::string hint) {
-    return Error{Error::Kind::wrong, std::move(what), where + ", line " + line_of(text, at), std::move(hint)};
+    return Error{Error::Kind::wrong, std::move(what), where + ", line " + line_of(text, at),
+                 std::move(hint)};
   };
   if (const std::size_t at = too_deep(text); at != std::string_view::npos)
-    return wrong("nested more than " + std::to_string(kDeepest) + " levels deep", at, "is this the right file?");
+    return wrong("nested more than " + std::to_string(kDeepest) + " levels deep", at,
+                 "is this the right file?");
 
   std::vector<std::set<std::string>> keys;
   std::string twice;
   const auto watch = [&](int, Json::parse_event_t event, Json& parsed) {
     if (event == Json::parse_event_t::object_start) keys.emplace_back();
     if (event == Json::parse_event_t::object_end) keys.pop_back();
-    if (event == Json::parse_event_t::key && !keys.back().insert(parsed.get_ref<const std::string&>()).second &&
-        twice.empty())
+    if (event == Json::parse_event_t::key &&
+        !keys.back().insert(parsed.get_ref<const std::string&>()).second && twice.empty())
       twice = shown(parsed);
     return true;
   };
   try {
     Json json = Json::parse(text.begin(), text.end(), watch);
     if (twice.empty()) return json;
-    return Error{Error::Kind::wrong, "the key " + twice + " occurs twice in one object", where, "remove one of them"};
+    return Error{Error::Kind::wrong, "the key " + twice + " occurs twice in one object", where,
+                 "remove one of them"};
   } catch (const Json::parse_error& error) {
-    return wrong("not JSON: " + reason(error.what()), error.byte == 0 ? 0 : error.byte - 1, "correct the file");
+    return wrong("not JSON: " + reason(error.what()), error.byte == 0 ? 0 : error.byte - 1,
+                 "correct the file");
   } catch (const Json::exception& error) {
     return wrong("not JSON: " + reason(error.what()), 0, "correct the file");
   }
@@ -94,8 +102,8 @@ void Fields::fail(Error::Kind kind, std::string what) {
 
 void Fields::expected(const char* key, const std::string& what) {
   const Json* value = find(key);
-  fail(Error::Kind::wrong,
-       pointer_ + "/" + key + ": expected " + what + ", found " + (value ? shown(*value) : "nothing"));
+  fail(Error::Kind::wrong, pointer_ + "/" + key + ": expected " + what + ", found " +
+                               (value ? shown(*value) : "nothing"));
 }
 
 std::optional<std::int64_t> Fields::whole(const char* key, std::int64_t least, std::int64_t most) {
@@ -126,7 +134,8 @@ std::optional<std::string> Fields::text(const char* key) {
   return std::nullopt;
 }
 
-std::optional<double> Fields::measure(const char* key, std::initializer_list<Unit> units, const char* example) {
+std::optional<double> Fields::measure(const char* key, std::initializer_list<Unit> units,
+                                      const char* example) {
   const Json* value = find(key);
   if (!value) return std::nullopt;
   if (value->is_string()) {
@@ -138,13 +147,16 @@ std::optional<double> Fields::measure(const char* key, std::initializer_list<Uni
     });
     // A decimal is read as a whole number over a power of ten, which no locale can change.
     std::string digits = text.substr(0, point);
-    if (point < space && space != std::string::npos) digits += text.substr(point + 1, space - point - 1);
+    if (point < space && space != std::string::npos)
+      digits += text.substr(point + 1, space - point - 1);
     std::int64_t number = 0;
-    const auto [end, failed] = std::from_chars(digits.data(), digits.data() + digits.size(), number);
-    const bool is_number = !digits.empty() && digits[0] != '-' && digits.size() <= 15 && failed == std::errc() &&
-                           end == digits.data() + digits.size();
+    const auto [end, failed] =
+        std::from_chars(digits.data(), digits.data() + digits.size(), number);
+    const bool is_number = !digits.empty() && digits[0] != '-' && digits.size() <= 15 &&
+                           failed == std::errc() && end == digits.data() + digits.size();
     if (unit != units.end() && is_number)
-      return static_cast<double>(number) * unit->factor / std::pow(10.0, static_cast<double>(digits.size() - point));
+      return static_cast<double>(number) * unit->factor /
+             std::pow(10.0, static_cast<double>(digits.size() - point));
   }
   expected(key, std::string("a value such as \"") + example + "\"");
   return std::nullopt;

@@ -36,7 +36,8 @@ class Fields {
   std::optional<bool> boolean(const char* key);
   std::optional<std::string> text(const char* key);
   /// A number with its unit: {"GB/s", 1e9} reads "360 GB/s" as 3.6e11. `example` is for the error.
-  std::optional<double> measure(const char* key, std::initializer_list<Unit> units, const char* example);
+  std::optional<double> measure(const char* key, std::initializer_list<Unit> units,
+                                const char* example);
 
   /// Notes that a member is not what was expected.
   void expected(const char* key, const std::string& what);

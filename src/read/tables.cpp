@@ -26,13 +26,15 @@ constexpr std::int64_t kMostGpus = 4096;
 
 /// What tells the tables apart; in the order of Tables::Kind.
 struct TableKind {
-  const char* name;     ///< of its file and of its list of rows
-  const char* name_key; ///< member that names a row for people
+  const char* name;      ///< of its file and of its list of rows
+  const char* name_key;  ///< member that names a row for people
   embedded::Table (*table)();
 };
-constexpr TableKind kKinds[] = {
-    {"gpus", "name", embedded::gpus}, {"models", "hub_id", embedded::models}, {"sources", "title", embedded::sources},
-    {"prices", "instance", embedded::prices}, {"machines", "name", embedded::machines}};
+constexpr TableKind kKinds[] = {{"gpus", "name", embedded::gpus},
+                                {"models", "hub_id", embedded::models},
+                                {"sources", "title", embedded::sources},
+                                {"prices", "instance", embedded::prices},
+                                {"machines", "name", embedded::machines}};
 
 const TableKind& of(Tables::Kind kind) { return kKinds[static_cast<std::size_t>(kind)]; }
 
@@ -66,24 +68,29 @@ void for_each_name(std::string_view list, Visit visit) {
 /// Whether one of the row's aliases has this key.
 bool has_alias(const Row& row, const std::string& key, std::string (*key_of)(std::string_view)) {
   bool found = false;
-  for_each_name(row.aliases, [&](std::string_view alias) { found = found || key_of(alias) == key; });
+  for_each_name(row.aliases,
+                [&](std::string_view alias) { found = found || key_of(alias) == key; });
   return found;
 }
 
 /// A GPU's name as people vary it: "NVIDIA GeForce RTX 3060 12GB", "RTX 3060 12gb" and
 /// "rtx3060-12g" have one key. Makers' names in front, case and separators do not count.
 std::string gpu_key(std::string_view name) {
-  static constexpr std::string_view kMakers[] = {"nvidia", "geforce", "tesla", "amd", "radeon", "instinct", "intel", "apple"};
+  static constexpr std::string_view kMakers[] = {"nvidia", "geforce",  "tesla", "amd",
+                                                 "radeon", "instinct", "intel", "apple"};
   std::string key;
   std::string word;
   const auto flush = [&] {
-    const bool is_maker = key.empty() && std::find(std::begin(kMakers), std::end(kMakers), word) != std::end(kMakers);
+    const bool is_maker =
+        key.empty() && std::find(std::begin(kMakers), std::end(kMakers), word) != std::end(kMakers);
     if (!is_maker) key += word;
     word.clear();
   };
   for (const char c : lower(name)) {
-    if (std::isalnum(static_cast<unsigned char>(c))) word += c;
-    else flush();
+    if (std::isalnum(static_cast<unsigned char>(c)))
+      word += c;
+    else
+      flush();
   }
   flush();
   for (std::size_t at = key.find("gb"); at != std::string::npos; at = key.find("gb", at + 1))
@@ -98,13 +105,15 @@ std::string_view family(std::string_view id) { return id.substr(0, id.find('-'))
 /// one key. The owner, the tuning and the quantization of a copy do not change the shape.
 std::string model_key(std::string_view name) {
   static constexpr std::string_view kTunings[] = {
-      "-instruct", "-base", "-chat", "-it", "-pt", "-hf", "-awq", "-gptq", "-int4", "-int8", "-bnb", "-4bit", "-unsloth", "-fp8"};
+      "-instruct", "-base", "-chat", "-it",  "-pt",   "-hf",      "-awq",
+      "-gptq",     "-int4", "-int8", "-bnb", "-4bit", "-unsloth", "-fp8"};
   std::string key = lower(name.substr(name.rfind('/') + 1));
   std::replace(key.begin(), key.end(), ':', '-');
   for (const std::string_view tuning : kTunings) {
     const std::size_t at = key.find(tuning);
     const std::size_t end = at + tuning.size();
-    if (at != std::string::npos && at > 0 && (end == key.size() || key[end] == '-')) key.erase(at, tuning.size());
+    if (at != std::string::npos && at > 0 && (end == key.size() || key[end] == '-'))
+      key.erase(at, tuning.size());
   }
   return key;
 }
@@ -112,19 +121,23 @@ std::string model_key(std::string_view name) {
 bool is_size_alone(std::string_view key) {
   if (key.size() < 2 || (key.back() != 'b' && key.back() != 'm')) return false;
   key.remove_suffix(1);
-  return std::isdigit(static_cast<unsigned char>(key.front())) && key.find_first_not_of("0123456789.") == std::string_view::npos;
+  return std::isdigit(static_cast<unsigned char>(key.front())) &&
+         key.find_first_not_of("0123456789.") == std::string_view::npos;
 }
 
 std::string joined(const std::vector<std::string>& words, std::string_view last) {
   std::string text;
   for (std::size_t i = 0; i < words.size(); ++i)
-    text += (i == 0 ? "'" : i + 1 == words.size() ? std::string(last) + "'" : ", '") + words[i] + "'";
+    text += (i == 0                  ? "'"
+             : i + 1 == words.size() ? std::string(last) + "'"
+                                     : ", '") +
+            words[i] + "'";
   return text;
 }
 
 /// The error for a name that no row has, with the names that come near.
-Error unknown_name(std::string_view what, std::string_view name, std::span<const Row> rows, std::string_view flag,
-                   std::string_view list) {
+Error unknown_name(std::string_view what, std::string_view name, std::span<const Row> rows,
+                   std::string_view flag, std::string_view list) {
   std::vector<std::string> names;
   for (const Row& row : rows) {
     names.emplace_back(row.id);
@@ -132,17 +145,21 @@ Error unknown_name(std::string_view what, std::string_view name, std::span<const
   }
   const std::vector<std::string> near = nearest(lower(name), names);
   std::string hint = near.empty() ? "" : "did you mean " + joined(near, " or ") + "? ";
-  return {Error::Kind::wrong, "unknown " + std::string(what) + " '" + std::string(name.substr(0, 80)) + "'",
+  return {Error::Kind::wrong,
+          "unknown " + std::string(what) + " '" + std::string(name.substr(0, 80)) + "'",
           std::string(flag), hint + "'qwenplan data list " + std::string(list) + "' shows all"};
 }
 
-Error ambiguous_name(std::string_view what, std::string_view name, std::vector<std::string> ids, std::string_view flag) {
+Error ambiguous_name(std::string_view what, std::string_view name, std::vector<std::string> ids,
+                     std::string_view flag) {
   const std::size_t count = ids.size();
   if (count > 6) ids.resize(6);
   std::string hint = "write one of " + joined(ids, ", ");
   if (count > 6) hint += ", and " + std::to_string(count - 6) + " more";
-  return {Error::Kind::wrong, std::string(what) + " '" + std::string(name) + "' could be " + std::to_string(count) +
-          " of the table", std::string(flag), hint};
+  return {Error::Kind::wrong,
+          std::string(what) + " '" + std::string(name) + "' could be " + std::to_string(count) +
+              " of the table",
+          std::string(flag), hint};
 }
 
 std::optional<Evidence> evidence_named(std::string_view text) {
@@ -173,13 +190,15 @@ class Origins {
         for (const Json& field : entry["of"])
           if (field == key) return read(entry);
     const auto assumed = header_.find("assumed");
-    if (assumed != header_.end() && std::find(assumed->begin(), assumed->end(), Json(key)) != assumed->end())
+    if (assumed != header_.end() &&
+        std::find(assumed->begin(), assumed->end(), Json(key)) != assumed->end())
       return {Evidence::assumed, ""};
     return read(row_);
   }
 
   static std::pair<Evidence, std::string> read(const Json& json) {
-    return {evidence_named(json.value("evidence", "assumed")).value_or(Evidence::assumed), json.value("source", "")};
+    return {evidence_named(json.value("evidence", "assumed")).value_or(Evidence::assumed),
+            json.value("source", "")};
   }
 
   const Json& row_;
@@ -187,12 +206,14 @@ class Origins {
 };
 
 /// A row of gpus.json. `where` and `pointer` are for errors, which only an overlay can have.
-Result<Gpu> read_gpu(const Json& row, const Json& header, const std::string& where, const std::string& pointer) {
+Result<Gpu> read_gpu(const Json& row, const Json& header, const std::string& where,
+                     const std::string& pointer) {
   Fields fields(row, where, pointer);
   const Origins origins(row, header);
   const auto measured = [&](const char* key, Unit unit, const char* example) {
     std::optional<Sourced<double>> result;
-    if (const auto value = fields.measure(key, {unit}, example)) result = origins.sourced(key, *value);
+    if (const auto value = fields.measure(key, {unit}, example))
+      result = origins.sourced(key, *value);
     return result;
   };
   const auto size = [&](const char* key) {
@@ -209,7 +230,8 @@ Result<Gpu> read_gpu(const Json& row, const Json& header, const std::string& whe
   gpu.generation = fields.text("generation").value_or("");
   if (const auto text = fields.text("compute_capability")) {
     const std::size_t point = text->find('.');
-    const std::string digits = text->substr(0, point) + (point == std::string::npos ? "" : text->substr(point + 1));
+    const std::string digits =
+        text->substr(0, point) + (point == std::string::npos ? "" : text->substr(point + 1));
     if (point == std::string::npos || point + 2 != text->size() || digits.size() > 4 ||
         digits.find_first_not_of("0123456789") != std::string::npos)
       fields.expected("compute_capability", "a version such as \"8.6\"");
@@ -224,7 +246,8 @@ Result<Gpu> read_gpu(const Json& row, const Json& header, const std::string& whe
   gpu.fp32_rate = measured("fp32", {"TFLOPS", 1e12}, "12.7 TFLOPS");
   gpu.power = measured("power", {"W"}, "170 W");
   gpu.launch_price = measured("launch_price", {"USD"}, "329 USD");
-  if (const auto street = measured("street_price", {"USD"}, "329 USD"); !gpu.launch_price) gpu.launch_price = street;
+  if (const auto street = measured("street_price", {"USD"}, "329 USD"); !gpu.launch_price)
+    gpu.launch_price = street;
   gpu.launch_date = fields.text("launch_date").value_or("");
   gpu.has_bf16 = fields.boolean("has_bf16").value_or(false);
   gpu.has_flash_attention = fields.boolean("has_flash_attention").value_or(false);
@@ -234,8 +257,10 @@ Result<Gpu> read_gpu(const Json& row, const Json& header, const std::string& whe
   if (gpu.is_cuda()) {
     for (const char* key : {"memory", "bandwidth", "compute_capability"})
       if (!fields.has(key)) fields.expected(key, "a value, since the card is NVIDIA's");
-    if (fields.has("memory") && gpu.memory.value <= Bytes(0)) fields.expected("memory", "more than nothing");
-    if (fields.has("bandwidth") && gpu.bandwidth.value <= 0) fields.expected("bandwidth", "more than nothing");
+    if (fields.has("memory") && gpu.memory.value <= Bytes(0))
+      fields.expected("memory", "more than nothing");
+    if (fields.has("bandwidth") && gpu.bandwidth.value <= 0)
+      fields.expected("bandwidth", "more than nothing");
   }
   if (fields.error()) return *fields.error();
   return gpu;
@@ -243,7 +268,8 @@ Result<Gpu> read_gpu(const Json& row, const Json& header, const std::string& whe
 
 /// A row of models.json, like read_gpu. A shape that is not complete is one of a class that is not
 /// emulated, whatever the class.
-Result<FoundModel> read_model(const Json& row, const Json& header, const std::string& where, const std::string& pointer) {
+Result<FoundModel> read_model(const Json& row, const Json& header, const std::string& where,
+                              const std::string& pointer) {
   constexpr std::int64_t kMost = std::int64_t{1} << 31;
   Fields fields(row, where, pointer);
   const Origins origins(row, header);
@@ -252,11 +278,19 @@ Result<FoundModel> read_model(const Json& row, const Json& header, const std::st
   model.id = fields.text("id").value_or("");
   model.hub_id = fields.text("hub_id").value_or("");
   model.architecture_name = fields.text("architecture").value_or("unknown");
-  if (const auto total = fields.whole("parameters", 1, INT64_MAX)) found.parameters = Params(*total);
+  if (const auto total = fields.whole("parameters", 1, INT64_MAX))
+    found.parameters = Params(*total);
 
-  struct Count { const char* key; std::int64_t Model::*member; };
-  constexpr Count kShape[] = {{"layers", &Model::layers}, {"hidden", &Model::hidden}, {"ffn", &Model::ffn},
-                              {"heads", &Model::heads}, {"kv_heads", &Model::kv_heads}, {"head_dim", &Model::head_dim},
+  struct Count {
+    const char* key;
+    std::int64_t Model::*member;
+  };
+  constexpr Count kShape[] = {{"layers", &Model::layers},
+                              {"hidden", &Model::hidden},
+                              {"ffn", &Model::ffn},
+                              {"heads", &Model::heads},
+                              {"kv_heads", &Model::kv_heads},
+                              {"head_dim", &Model::head_dim},
                               {"vocabulary", &Model::vocabulary}};
   bool is_complete = true;
   found.evidence = origins.evidence("layers");
@@ -277,23 +311,30 @@ Result<FoundModel> read_model(const Json& row, const Json& header, const std::st
       fields.expected("experts", "an object");
     } else {
       Fields inner(*experts, where, pointer + "/experts");
-      model.experts = Experts{inner.whole("count", 1, kMost).value_or(0), inner.whole("per_token", 1, kMost).value_or(0),
-                              inner.whole("ffn", 1, kMost).value_or(0), inner.whole("sparse_step", 1, kMost).value_or(1)};
+      model.experts = Experts{inner.whole("count", 1, kMost).value_or(0),
+                              inner.whole("per_token", 1, kMost).value_or(0),
+                              inner.whole("ffn", 1, kMost).value_or(0),
+                              inner.whole("sparse_step", 1, kMost).value_or(1)};
       if (inner.error()) return *inner.error();
       found.evidence = weaker(found.evidence, origins.evidence("experts"));
     }
   }
   if (const auto stored = fields.text("stored")) {
-    if (*stored == "fp32") model.stored = DType::fp32;
-    else if (*stored == "fp16") model.stored = DType::fp16;
-    else if (*stored != "bf16") fields.expected("stored", "\"bf16\", \"fp16\" or \"fp32\"");
+    if (*stored == "fp32")
+      model.stored = DType::fp32;
+    else if (*stored == "fp16")
+      model.stored = DType::fp16;
+    else if (*stored != "bf16")
+      fields.expected("stored", "\"bf16\", \"fp16\" or \"fp32\"");
   }
-  if (model.kv_heads > 0 && model.heads % model.kv_heads != 0) fields.expected("kv_heads", "a divisor of heads");
+  if (model.kv_heads > 0 && model.heads % model.kv_heads != 0)
+    fields.expected("kv_heads", "a divisor of heads");
   if (!fields.has("id")) fields.expected("id", "text");
   if (fields.error()) return *fields.error();
   if (is_complete) {
     for (int i = 0; i < static_cast<int>(Architecture::other); ++i)
-      if (name(static_cast<Architecture>(i)) == model.architecture_name) model.architecture = static_cast<Architecture>(i);
+      if (name(static_cast<Architecture>(i)) == model.architecture_name)
+        model.architecture = static_cast<Architecture>(i);
   } else {
     model.architecture_name += " of unknown shape";
   }
@@ -311,7 +352,8 @@ struct Tables::Overlay {
 
   std::string_view keep(std::string text) { return texts.emplace_back(std::move(text)); }
   std::optional<Error> add_table(Kind kind, const std::string& file);
-  std::optional<Error> add_row(Kind kind, const Json& row, const std::string& file, const std::string& pointer);
+  std::optional<Error> add_row(Kind kind, const Json& row, const std::string& file,
+                               const std::string& pointer);
 };
 
 namespace {
@@ -319,14 +361,16 @@ namespace {
 /// Lays one row over another, field by field; what the overlay sets is known as the overlay says,
 /// and assumed if it says nothing.
 Json laid_over(Json base, const Json& overlay, Tables::Kind kind) {
-  static constexpr std::string_view kNotFigures[] = {"id", "aliases", "evidence", "source", "except", "note"};
+  static constexpr std::string_view kNotFigures[] = {"id",     "aliases", "evidence",
+                                                     "source", "except",  "note"};
   const bool is_new = base.is_null();
   if (is_new) base = Json::object();
   Json changed = Json::array();
   for (const auto& [key, value] : overlay.items()) {
     if (key == "evidence" || key == "source" || key == "except") continue;
     base[key] = value;
-    if (std::find(std::begin(kNotFigures), std::end(kNotFigures), key) == std::end(kNotFigures)) changed.push_back(key);
+    if (std::find(std::begin(kNotFigures), std::end(kNotFigures), key) == std::end(kNotFigures))
+      changed.push_back(key);
   }
   if (kind == Tables::Kind::sources) return base;
   Json origin = {{"evidence", overlay.value("evidence", "assumed")}};
@@ -347,15 +391,16 @@ Json laid_over(Json base, const Json& overlay, Tables::Kind kind) {
 bool is_origin(const Json& json) {
   const auto evidence = json.find("evidence");
   const auto source = json.find("source");
-  return (evidence == json.end() || (evidence->is_string() && evidence_named(evidence->get<std::string>()))) &&
+  return (evidence == json.end() ||
+          (evidence->is_string() && evidence_named(evidence->get<std::string>()))) &&
          (source == json.end() || source->is_string());
 }
 
 /// Whether a row's exceptions are as data/schema has them.
 bool are_exceptions(const Json& list) {
   return list.is_array() && std::all_of(list.begin(), list.end(), [](const Json& entry) {
-           return entry.is_object() && is_origin(entry) && entry.contains("evidence") && entry.contains("of") &&
-                  entry["of"].is_array();
+           return entry.is_object() && is_origin(entry) && entry.contains("evidence") &&
+                  entry.contains("of") && entry["of"].is_array();
          });
 }
 
@@ -370,20 +415,24 @@ std::optional<Error> Tables::Overlay::add_row(Kind kind, const Json& row, const 
   Fields fields(row, file, pointer);
   const std::string id = fields.text("id").value_or("");
   if (fields.error()) return fields.error();
-  if (id.empty() || id.find_first_not_of("abcdefghijklmnopqrstuvwxyz0123456789.-") != std::string::npos)
+  if (id.empty() ||
+      id.find_first_not_of("abcdefghijklmnopqrstuvwxyz0123456789.-") != std::string::npos)
     return wrong("/id: expected an id of small letters, digits, points and hyphens");
   if (!is_origin(row)) return wrong(": expected evidence such as \"vendor\", and a source in text");
   if (row.contains("except") && !are_exceptions(row["except"]))
     return wrong("/except: expected a list of {\"of\": [...], \"evidence\": ..., \"source\": ...}");
   if (const auto aliases = row.find("aliases"); aliases != row.end()) {
-    const bool is_list = aliases->is_array() && std::all_of(aliases->begin(), aliases->end(), [](const Json& alias) {
-      return alias.is_string() && alias.get_ref<const std::string&>().find_first_of("\"\\") == std::string::npos;
-    });
+    const bool is_list =
+        aliases->is_array() && std::all_of(aliases->begin(), aliases->end(), [](const Json& alias) {
+          return alias.is_string() &&
+                 alias.get_ref<const std::string&>().find_first_of("\"\\") == std::string::npos;
+        });
     if (!is_list) return wrong("/aliases: expected a list of names");
   }
 
   std::vector<Row>& table = rows[static_cast<std::size_t>(kind)];
-  auto base = std::find_if(table.begin(), table.end(), [&](const Row& other) { return other.id == id; });
+  auto base =
+      std::find_if(table.begin(), table.end(), [&](const Row& other) { return other.id == id; });
   const Json merged = laid_over(base == table.end() ? Json() : parse_own(base->json), row, kind);
   const Json header = parse_own(of(kind).table().header);
   if (kind == Kind::gpus)
@@ -401,12 +450,16 @@ std::optional<Error> Tables::Overlay::add_row(Kind kind, const Json& row, const 
     const std::string key = key_of(alias);
     for (const Row& other : table)
       if (other.id != id && !taken && (key_of(other.id) == key || has_alias(other, key, key_of)))
-        taken = wrong("/aliases: '" + std::string(alias) + "' means " + std::string(other.id) + " already");
+        taken = wrong("/aliases: '" + std::string(alias) + "' means " + std::string(other.id) +
+                      " already");
   });
   if (taken) return taken;
-  const Row made{keep(id), keep(name), keep(aliases.substr(1, aliases.size() - 2)), keep(merged.dump())};
-  if (base == table.end()) table.push_back(made);
-  else *base = made;
+  const Row made{keep(id), keep(name), keep(aliases.substr(1, aliases.size() - 2)),
+                 keep(merged.dump())};
+  if (base == table.end())
+    table.push_back(made);
+  else
+    *base = made;
   overridden.push_back(std::string(of(kind).name) + "/" + id);
   return std::nullopt;
 }
@@ -422,19 +475,23 @@ std::optional<Error> Tables::Overlay::add_table(Kind kind, const std::string& fi
   const std::string name = of(kind).name;
   const std::string schema = "qwenplan." + name + "/1";
   if (!parsed->is_object() || parsed->value("schema", Json()) != schema)
-    return wrong("not a table of " + name, "it has to begin with {\"schema\": \"" + schema + "\", \"" + name + "\": [");
+    return wrong("not a table of " + name,
+                 "it has to begin with {\"schema\": \"" + schema + "\", \"" + name + "\": [");
   const auto list = parsed->find(name);
   if (list == parsed->end() || !list->is_array())
-    return wrong("/" + name + ": expected a list of rows", "see data/schema/" + name + ".schema.json");
+    return wrong("/" + name + ": expected a list of rows",
+                 "see data/schema/" + name + ".schema.json");
   if (const auto day = parsed->find("as_of"); day != parsed->end() && day->is_string())
     as_of = std::min(as_of, day->get<std::string>());
   for (std::size_t i = 0; i < list->size(); ++i)
-    if (auto error = add_row(kind, (*list)[i], file, "/" + name + "/" + std::to_string(i))) return error;
+    if (auto error = add_row(kind, (*list)[i], file, "/" + name + "/" + std::to_string(i)))
+      return error;
   return std::nullopt;
 }
 
 std::span<const Row> Tables::rows(Kind kind) const {
-  return overlay_ ? std::span<const Row>(overlay_->rows[static_cast<std::size_t>(kind)]) : of(kind).table().rows;
+  return overlay_ ? std::span<const Row>(overlay_->rows[static_cast<std::size_t>(kind)])
+                  : of(kind).table().rows;
 }
 
 Result<Tables> Tables::open(const std::string& overlay) {
@@ -449,7 +506,8 @@ Result<Tables> Tables::open(const std::string& overlay) {
   for (const Kind kind : {Kind::gpus, Kind::models, Kind::sources, Kind::prices, Kind::machines}) {
     const embedded::Table table = of(kind).table();
     laid->rows[static_cast<std::size_t>(kind)].assign(table.rows.begin(), table.rows.end());
-    const std::string file = (std::filesystem::path(overlay) / (std::string(of(kind).name) + ".json")).string();
+    const std::string file =
+        (std::filesystem::path(overlay) / (std::string(of(kind).name) + ".json")).string();
     if (!std::filesystem::exists(file, ignored)) continue;
     if (auto error = laid->add_table(kind, file)) return *std::move(error);
   }
@@ -463,8 +521,10 @@ Result<FoundModel> Tables::model(std::string_view asked) const {
   const std::string key = model_key(name);
   const std::string_view owner = std::string_view(folded).substr(0, folded.find('/') + 1);
   const auto table = rows(Kind::models);
-  const auto take = [&](const Row& row, std::vector<std::string> also, bool is_guess) -> Result<FoundModel> {
-    auto found = read_model(parse_own(row.json), parse_own(of(Kind::models).table().header), "models.json", {});
+  const auto take = [&](const Row& row, std::vector<std::string> also,
+                        bool is_guess) -> Result<FoundModel> {
+    auto found = read_model(parse_own(row.json), parse_own(of(Kind::models).table().header),
+                            "models.json", {});
     if (!found) return found;
     if (is_guess) found->reading = "'" + name + "' is taken as " + std::string(row.id);
     found->also = std::move(also);
@@ -480,7 +540,8 @@ Result<FoundModel> Tables::model(std::string_view asked) const {
     return std::find_if(table.begin(), table.end(), [&](const Row& row) { return row.id == id; });
   };
   const auto with_alias = [&] {
-    return std::find_if(table.begin(), table.end(), [&](const Row& row) { return has_alias(row, key, model_key); });
+    return std::find_if(table.begin(), table.end(),
+                        [&](const Row& row) { return has_alias(row, key, model_key); });
   };
   if (is_size_alone(folded)) {
     auto row = with_id("qwen2.5-" + folded);
@@ -488,15 +549,17 @@ Result<FoundModel> Tables::model(std::string_view asked) const {
     if (row == table.end()) row = with_alias();
     std::vector<std::string> others;
     for (const Row& other : table)
-      if (other.id.ends_with("-" + folded) && (row == table.end() || other.id != row->id)) others.emplace_back(other.id);
+      if (other.id.ends_with("-" + folded) && (row == table.end() || other.id != row->id))
+        others.emplace_back(other.id);
     if (row != table.end()) return take(*row, std::move(others), true);
     if (others.size() == 1) return take(*with_id(others[0]), {}, true);
     if (!others.empty()) return ambiguous_name("model", name, std::move(others), "--model");
   }
 
   // A name in the table goes before a path; a path before the copy of a model under another owner.
-  const bool looks_like_path = folded.ends_with(".json") || folded.starts_with('.') || folded.starts_with('/') ||
-                               folded.starts_with('~') || std::count(folded.begin(), folded.end(), '/') > 1;
+  const bool looks_like_path = folded.ends_with(".json") || folded.starts_with('.') ||
+                               folded.starts_with('/') || folded.starts_with('~') ||
+                               std::count(folded.begin(), folded.end(), '/') > 1;
   auto row = table.end();
   bool is_alias = false;
   if (!looks_like_path && !key.empty()) {
@@ -520,7 +583,8 @@ Result<FoundModel> Tables::model(std::string_view asked) const {
   if (row == table.end()) return unknown_name("model", name, table, "--model", "models");
   std::vector<std::string> others;
   for (const Row& other : table)
-    if (is_alias && other.id != row->id && other.id.starts_with(key + "-")) others.emplace_back(other.id);
+    if (is_alias && other.id != row->id && other.id.starts_with(key + "-"))
+      others.emplace_back(other.id);
   const bool is_guess = is_copy || !others.empty();
   return take(*row, std::move(others), is_guess);
 }
@@ -536,8 +600,11 @@ Result<FoundGpu> Tables::gpu(std::string_view asked, std::optional<Bytes> report
   if (is_counted) {
     count = digits > 4 ? kMostGpus + 1 : std::stoi(std::string(name.substr(0, digits)));
     if (count < 1 || count > kMostGpus)
-      return Error{Error::Kind::wrong, "'" + std::string(name.substr(0, 40)) + "' is not a number of GPUs that is modelled",
-                   "--gpu", "write a number from 1 to " + std::to_string(kMostGpus) + ", such as '2x rtx4090'"};
+      return Error{
+          Error::Kind::wrong,
+          "'" + std::string(name.substr(0, 40)) + "' is not a number of GPUs that is modelled",
+          "--gpu",
+          "write a number from 1 to " + std::to_string(kMostGpus) + ", such as '2x rtx4090'"};
     name = trimmed(rest.substr(1));
   }
   const std::string folded = lower(name);
@@ -552,14 +619,17 @@ Result<FoundGpu> Tables::gpu(std::string_view asked, std::optional<Bytes> report
     FoundGpu found{*std::move(gpu), count, {}, {}};
     if (is_exact) return found;
     for (const Row& other : table)
-      if (other.id != row.id && family(other.id) == family(row.id)) found.also.emplace_back(other.id);
-    if (!found.also.empty()) found.reading = "'" + std::string(name) + "' is taken as " + std::string(row.id);
+      if (other.id != row.id && family(other.id) == family(row.id))
+        found.also.emplace_back(other.id);
+    if (!found.also.empty())
+      found.reading = "'" + std::string(name) + "' is taken as " + std::string(row.id);
     return found;
   };
 
   if (reported && !key.empty()) {
     const Row* best = nullptr;
-    std::int64_t least = reported->count() / 7;  // a driver keeps up to 7 % for itself, a variant differs by a fifth
+    std::int64_t least =
+        reported->count() / 7;  // a driver keeps up to 7 % for itself, a variant differs by a fifth
     for (const Row& row : table) {
       if (gpu_key(row.name) != key) continue;
       const auto gpu = read(row);
@@ -611,7 +681,8 @@ Result<std::string> Tables::row(Kind kind, std::string_view id) const {
 std::string Tables::as_of() const {
   if (overlay_) return overlay_->as_of;
   std::string oldest = "9999-12-31";
-  for (const TableKind& kind : kKinds) oldest = std::min(oldest, parse_own(kind.table().header).value("as_of", oldest));
+  for (const TableKind& kind : kKinds)
+    oldest = std::min(oldest, parse_own(kind.table().header).value("as_of", oldest));
   return oldest;
 }
 

@@ -19,10 +19,10 @@ namespace qwenplan {
 
 /// A model by one of its names, and how the name was read.
 struct FoundModel {
-  Model model;                         ///< shape; counts that nobody knows are 0
-  std::optional<Params> parameters;    ///< total that the table states; none for a file
+  Model model;                           ///< shape; counts that nobody knows are 0
+  std::optional<Params> parameters;      ///< total that the table states; none for a file
   Evidence evidence = Evidence::vendor;  ///< of the shape; a file's is exact
-  bool is_file = false;                ///< read from a config.json, not from the table
+  bool is_file = false;                  ///< read from a config.json, not from the table
   std::string reading;  ///< "'7b' is taken as qwen2.5-7b" where the name left a choice; else empty
   std::vector<std::string> also;  ///< ids of the rows that it could have meant besides
 };
@@ -35,23 +35,23 @@ struct FoundGpu {
   std::vector<std::string> also;  ///< ids of other variants of that name: other sizes, laptops
 };
 
-/// The tables of GPUs and models in the program, under the user's overlay. Rows are parsed when asked
-/// for, so that one question does not pay for the whole table.
+/// The tables of GPUs and models in the program, under the user's overlay. Rows are parsed when
+/// asked for, so that one question does not pay for the whole table.
 class Tables {
  public:
   enum class Kind : std::uint8_t { gpus, models, sources, prices, machines };
 
-  /// `overlay` is a folder with gpus.json or models.json of the same schema; empty: none. A row of it
-  /// replaces the embedded row of its id field by field; a new id is a new row.
+  /// `overlay` is a folder with gpus.json or models.json of the same schema; empty: none. A row of
+  /// it replaces the embedded row of its id field by field; a new id is a new row.
   static Result<Tables> open(const std::string& overlay = {});
 
   /// By id, name on the Hub (any case, with or without -Instruct, -Base, -Chat), alias, size alone
   /// ("7b"), or the path of a config.json or its folder.
   Result<FoundModel> model(std::string_view name) const;
 
-  /// By id, unique prefix, alias or the driver's name ("NVIDIA GeForce RTX 3060"), after an optional
-  /// "2x". `reported` is the memory that the driver states: it decides between variants of one name,
-  /// and a card whose variants are all of another size is unknown.
+  /// By id, unique prefix, alias or the driver's name ("NVIDIA GeForce RTX 3060"), after an
+  /// optional "2x". `reported` is the memory that the driver states: it decides between variants of
+  /// one name, and a card whose variants are all of another size is unknown.
   Result<FoundGpu> gpu(std::string_view name, std::optional<Bytes> reported = {}) const;
 
   /// Ids in the order of the table, new ones of the overlay last.

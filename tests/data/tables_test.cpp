@@ -51,7 +51,8 @@ std::string today() {
   return day;
 }
 
-const std::set<std::string> kNotFigures = {"id", "name", "hub_id", "aliases", "vendor", "evidence", "source", "except", "note"};
+const std::set<std::string> kNotFigures = {"id",       "name",   "hub_id", "aliases", "vendor",
+                                           "evidence", "source", "except", "note"};
 
 }  // namespace
 
@@ -65,7 +66,9 @@ TEST_CASE("every table is as its schema says") {
   // What an overlay may leave out, the table may not.
   for (const char* key : {"$schema", "as_of"}) CHECK(document.contains(key));
   for (const json& row : document[table])
-    for (const char* key : {"aliases", table == "models" ? "hub_id" : table == "gpus" ? "vendor" : "title"})
+    for (const char* key : {"aliases", table == "models" ? "hub_id"
+                                       : table == "gpus" ? "vendor"
+                                                         : "title"})
       if (!row.contains(key)) FAIL(row["id"] << " lacks " << key);
 }
 
@@ -80,8 +83,9 @@ TEST_CASE("the schema refuses what is wrong") {
     if (which == "a row without an id") row.erase("id");
     if (which == "another schema") document["schema"] = "qwenplan.models/1";
   };
-  const std::string which = GENERATE("a size without a unit", "a size in another unit", "a misspelt field",
-                                     "an unknown evidence", "a row without an id", "another schema");
+  const std::string which =
+      GENERATE("a size without a unit", "a size in another unit", "a misspelt field",
+               "an unknown evidence", "a row without an id", "another schema");
   CAPTURE(which);
   break_it(which);
   std::vector<std::string> wrong;
@@ -114,7 +118,8 @@ TEST_CASE("every figure has a source or is marked assumed") {
   for (const json& source : rows_of("sources")) CHECK(sources.insert(text(source, "id")).second);
   std::vector<std::string> wrong;
   // Wherever a table says how something is known: an object with "evidence".
-  const auto check_origins = [&](const json& value, const std::string& path, const auto& again) -> void {
+  const auto check_origins = [&](const json& value, const std::string& path,
+                                 const auto& again) -> void {
     if (value.is_object() && value.contains("evidence")) {
       if ((value["evidence"] == "assumed") == value.contains("source"))
         wrong.push_back(path + ": a source, or assumed, and not both");
@@ -133,8 +138,10 @@ TEST_CASE("every figure has a source or is marked assumed") {
       std::set<std::string> excepted;
       for (const json& entry : row.value("except", json::array()))
         for (const auto& of : entry["of"].get<std::vector<std::string>>()) {
-          if (!row.contains(of) || kNotFigures.count(of)) wrong.push_back(text(row, "id") + ": excepts " + of);
-          if (!excepted.insert(of).second) wrong.push_back(text(row, "id") + ": excepts " + of + " twice");
+          if (!row.contains(of) || kNotFigures.count(of))
+            wrong.push_back(text(row, "id") + ": excepts " + of);
+          if (!excepted.insert(of).second)
+            wrong.push_back(text(row, "id") + ": excepts " + of + " twice");
         }
     }
   }
@@ -148,7 +155,8 @@ TEST_CASE("no day is in the future") {
     if (text(document, "as_of") > today()) wrong.push_back(table + "/as_of");
     for (const json& row : document[table])
       for (const char* key : {"read", "released", "launch_date"})
-        if (row.contains(key) && text(row, key) > today()) wrong.push_back(text(row, "id") + " " + key);
+        if (row.contains(key) && text(row, key) > today())
+          wrong.push_back(text(row, "id") + " " + key);
   }
   report(wrong);
 }
@@ -159,7 +167,8 @@ TEST_CASE("every name leads to the row that has it") {
   std::vector<std::string> wrong;
   std::set<std::string> ids;
   const auto lower = [](std::string text) {
-    std::transform(text.begin(), text.end(), text.begin(), [](unsigned char c) { return static_cast<char>(std::tolower(c)); });
+    std::transform(text.begin(), text.end(), text.begin(),
+                   [](unsigned char c) { return static_cast<char>(std::tolower(c)); });
     return text;
   };
   for (const json& row : rows_of("gpus")) {
@@ -172,7 +181,8 @@ TEST_CASE("every name leads to the row that has it") {
     const auto own = tables->gpu(id);
     if (!own || own->gpu.id != id || !own->reading.empty()) wrong.push_back(id + " is not itself");
     const auto by_name = tables->gpu(text(row, "name"));
-    if (!by_name || by_name->gpu.name != text(row, "name")) wrong.push_back(text(row, "name") + " is not " + id);
+    if (!by_name || by_name->gpu.name != text(row, "name"))
+      wrong.push_back(text(row, "name") + " is not " + id);
   }
   for (const json& row : rows_of("models")) {
     const std::string id = text(row, "id");
@@ -181,7 +191,8 @@ TEST_CASE("every name leads to the row that has it") {
     for (const char* key : {"id", "hub_id"}) {
       names.push_back(text(row, key));
       names.push_back(lower(text(row, key)));
-      if (lower(text(row, key)).find("instruct") == std::string::npos) names.push_back(text(row, key) + "-Instruct");
+      if (lower(text(row, key)).find("instruct") == std::string::npos)
+        names.push_back(text(row, key) + "-Instruct");
     }
     for (const std::string& name : names) {
       const auto found = tables->model(name);
@@ -194,12 +205,17 @@ TEST_CASE("every name leads to the row that has it") {
 TEST_CASE("GPUs are plausible for their generation") {
   // Gbit/s of a pin, by kind of memory: what the makers of memory sell.
   const std::map<std::string, std::pair<double, double>> pin_rates = {
-      {"GDDR6", {10, 20.5}}, {"GDDR6X", {19, 23.5}}, {"GDDR7", {28, 32}}, {"HBM2", {1.4, 2.5}},
+      {"GDDR6", {10, 20.5}}, {"GDDR6X", {19, 23.5}}, {"GDDR7", {28, 32}},  {"HBM2", {1.4, 2.5}},
       {"HBM2e", {2.4, 3.6}}, {"HBM3", {4, 6.4}},     {"HBM3e", {5.8, 9.6}}};
   const std::map<std::string, std::set<std::string>> capabilities = {
-      {"Pascal", {"6.0"}},       {"Volta", {"7.0"}},      {"Turing", {"7.5"}},
-      {"Ampere", {"8.0", "8.6"}}, {"Ada Lovelace", {"8.9"}}, {"Hopper", {"9.0"}},
-      {"Blackwell", {"10.0", "12.0"}}, {"Blackwell Ultra", {"10.3"}}};
+      {"Pascal", {"6.0"}},
+      {"Volta", {"7.0"}},
+      {"Turing", {"7.5"}},
+      {"Ampere", {"8.0", "8.6"}},
+      {"Ada Lovelace", {"8.9"}},
+      {"Hopper", {"9.0"}},
+      {"Blackwell", {"10.0", "12.0"}},
+      {"Blackwell Ultra", {"10.3"}}};
   std::vector<std::string> wrong;
   for (const json& row : rows_of("gpus")) {
     const auto must = [&](bool is_so, const std::string& what) {
@@ -211,11 +227,14 @@ TEST_CASE("GPUs are plausible for their generation") {
       // Correction codes take a sixteenth of the memory of some cards, the driver a little of all;
       // data-centre cards of 2024 and later round their nominal size down.
       const double total = figure(row, "driver_total") / 1024;
-      must(total > memory * 0.92 && total <= memory * 1.02, "driver_total " + std::to_string(total / memory));
+      must(total > memory * 0.92 && total <= memory * 1.02,
+           "driver_total " + std::to_string(total / memory));
     }
-    if (const auto rates = pin_rates.find(text(row, "memory_type")); rates != pin_rates.end() && row.contains("bus")) {
+    if (const auto rates = pin_rates.find(text(row, "memory_type"));
+        rates != pin_rates.end() && row.contains("bus")) {
       const double pin = figure(row, "bandwidth") * 8 / figure(row, "bus");
-      must(pin >= rates->second.first && pin <= rates->second.second, "Gbit/s of a pin: " + std::to_string(pin));
+      must(pin >= rates->second.first && pin <= rates->second.second,
+           "Gbit/s of a pin: " + std::to_string(pin));
     }
     if (row["vendor"] == "nvidia") {
       const std::string capability = row.value("compute_capability", "");
@@ -230,14 +249,17 @@ TEST_CASE("GPUs are plausible for their generation") {
     if (row.contains("cuda_cores") && row.contains("boost")) {
       // Two operations for each core and clock; data sheets round and some use another clock.
       const double fp32 = figure(row, "boost") * row["cuda_cores"].get<double>() * 2 / 1e6;
-      must(std::abs(figure(row, "fp32") / fp32 - 1) < 0.12, "fp32 against cores: " + std::to_string(figure(row, "fp32") / fp32));
+      must(std::abs(figure(row, "fp32") / fp32 - 1) < 0.12,
+           "fp32 against cores: " + std::to_string(figure(row, "fp32") / fp32));
     }
     const double fp16 = figure(row, "fp16_tensor");
     if (fp16 > 0) {
       must(figure(row, "fp16_tensor_fp16_accumulate") >= fp16, "fp16 accumulate is slower");
       must(fp16 > figure(row, "fp32"), "tensor cores are slower than others");
-      if (row.contains("bf16_tensor")) must(figure(row, "bf16_tensor") == fp16, "bf16 differs from fp16");
-      if (row.contains("bf16_reached")) must(figure(row, "bf16_reached") < figure(row, "bf16_tensor"), "reached more than it can");
+      if (row.contains("bf16_tensor"))
+        must(figure(row, "bf16_tensor") == fp16, "bf16 differs from fp16");
+      if (row.contains("bf16_reached"))
+        must(figure(row, "bf16_reached") < figure(row, "bf16_tensor"), "reached more than it can");
     }
     must(figure(row, "power") >= 70 && figure(row, "power") <= 1400, "power");
   }
@@ -250,13 +272,17 @@ TEST_CASE("models are of shapes that can be") {
     const auto must = [&](bool is_so, const std::string& what) {
       if (!is_so) wrong.push_back(text(row, "id") + ": " + what);
     };
-    if (row.contains("kv_heads")) must(row["heads"].get<int>() % row["kv_heads"].get<int>() == 0, "kv_heads");
+    if (row.contains("kv_heads"))
+      must(row["heads"].get<int>() % row["kv_heads"].get<int>() == 0, "kv_heads");
     if (row.contains("active_parameters") && row.contains("parameters"))
       must(row["active_parameters"] < row["parameters"], "active_parameters");
-    if (row.contains("checkpoint_parameters")) must(row["checkpoint_parameters"] >= row["parameters"], "checkpoint_parameters");
-    if (row.contains("experts")) must(row["experts"]["per_token"] <= row["experts"]["count"], "experts");
+    if (row.contains("checkpoint_parameters"))
+      must(row["checkpoint_parameters"] >= row["parameters"], "checkpoint_parameters");
+    if (row.contains("experts"))
+      must(row["experts"]["per_token"] <= row["experts"]["count"], "experts");
     if (row.contains("hidden") && row.contains("layers")) {
-      must(row["hidden"] >= 512 && row["hidden"] <= 16384 && row["hidden"].get<int>() % 64 == 0, "hidden");
+      must(row["hidden"] >= 512 && row["hidden"] <= 16384 && row["hidden"].get<int>() % 64 == 0,
+           "hidden");
       must(row["layers"] >= 8 && row["layers"] <= 128, "layers");
     }
   }

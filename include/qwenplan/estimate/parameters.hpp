@@ -99,10 +99,13 @@ inline Params trained_parameters(const Model& model, const Run& run) {
   const auto width = [&](Module module) -> std::int64_t {
     switch (module) {
       case q_proj:
-      case o_proj: return model.hidden + model.query_size();
+      case o_proj:
+        return model.hidden + model.query_size();
       case k_proj:
-      case v_proj: return model.hidden + model.kv_size();
-      default: return model.hidden + model.ffn;
+      case v_proj:
+        return model.hidden + model.kv_size();
+      default:
+        return model.hidden + model.ffn;
     }
   };
   Params trained;
@@ -110,7 +113,8 @@ inline Params trained_parameters(const Model& model, const Run& run) {
     if ((run.lora_targets & module) == 0) continue;
     const bool is_attention = (kAttentionModules & module) != 0;
     for (std::int64_t layer = 0; layer < model.layers; ++layer)
-      if (is_attention || !model.layer_is_sparse(layer)) trained += Params(run.lora_rank) * width(module);
+      if (is_attention || !model.layer_is_sparse(layer))
+        trained += Params(run.lora_rank) * width(module);
   }
   for (const Module module : {lm_head, embed_tokens})
     if ((run.modules_to_save & module) != 0) trained += Params(model.vocabulary) * model.hidden;

@@ -84,9 +84,9 @@ TEST_CASE("a model too large to count has the most parameters, not few") {
 TEST_CASE("totals are those of the published checkpoints") {
   // Elements of the safetensors files on the Hub, by the name of the model.
   const std::map<std::string, std::int64_t> published = {
-      {"qwen2.5-0.5b", 494032768},   {"qwen2.5-7b", 7615616512},     {"qwen2.5-32b", 32763876352},
-      {"qwen3-4b", 4022468096},      {"qwen3-30b-a3b", 30532122624}, {"llama3.1-8b", 8030261248},
-      {"mistral-7b-v0.1", 7241732096}, {"gemma2-2b", 2614341888},    {"gemma2-9b", 9241705984}};
+      {"qwen2.5-0.5b", 494032768},     {"qwen2.5-7b", 7615616512},     {"qwen2.5-32b", 32763876352},
+      {"qwen3-4b", 4022468096},        {"qwen3-30b-a3b", 30532122624}, {"llama3.1-8b", 8030261248},
+      {"mistral-7b-v0.1", 7241732096}, {"gemma2-2b", 2614341888},      {"gemma2-9b", 9241705984}};
   const auto tables = Tables::open();
   REQUIRE(tables);
   for (const auto& [id, count] : published) {
@@ -110,7 +110,8 @@ TEST_CASE("every row of an emulated class has the total that the table states") 
     REQUIRE(found->parameters);
     CHECK(model_parameters(found->model).total() == *found->parameters);
     const auto row = nlohmann::json::parse(*tables->row(Tables::Kind::models, id));
-    if (found->model.experts) CHECK(active_parameters(found->model).count() == row["active_parameters"]);
+    if (found->model.experts)
+      CHECK(active_parameters(found->model).count() == row["active_parameters"]);
   }
   CHECK(emulated >= 70);
 }

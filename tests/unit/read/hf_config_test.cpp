@@ -38,28 +38,42 @@ TEST_CASE("parameters are those of transformers' own classes") {
   };
   const Case one = GENERATE(
       Case{R"({"architectures":["Qwen2ForCausalLM"]})", 12049846272},
-      Case{R"({"architectures":["Qwen2ForCausalLM"],"hidden_size":896,"intermediate_size":4864,"num_hidden_layers":24,
-               "num_attention_heads":14,"num_key_value_heads":2,"vocab_size":151936,"tie_word_embeddings":true})", 494032768},
-      Case{R"({"architectures":["Qwen2ForCausalLM"],"hidden_size":100,"num_attention_heads":3,"num_key_value_heads":null,
-               "num_hidden_layers":2,"vocab_size":11,"intermediate_size":7})", 86694},
-      Case{R"({"architectures":["Qwen2ForCausalLM"],"hidden_size":64,"num_attention_heads":4,"num_key_value_heads":2,
-               "head_dim":32,"num_hidden_layers":2,"vocab_size":11,"intermediate_size":7})", 54080},
+      Case{
+          R"({"architectures":["Qwen2ForCausalLM"],"hidden_size":896,"intermediate_size":4864,"num_hidden_layers":24,
+               "num_attention_heads":14,"num_key_value_heads":2,"vocab_size":151936,"tie_word_embeddings":true})",
+          494032768},
+      Case{
+          R"({"architectures":["Qwen2ForCausalLM"],"hidden_size":100,"num_attention_heads":3,"num_key_value_heads":null,
+               "num_hidden_layers":2,"vocab_size":11,"intermediate_size":7})",
+          86694},
+      Case{
+          R"({"architectures":["Qwen2ForCausalLM"],"hidden_size":64,"num_attention_heads":4,"num_key_value_heads":2,
+               "head_dim":32,"num_hidden_layers":2,"vocab_size":11,"intermediate_size":7})",
+          54080},
       Case{R"({"architectures":["Qwen3ForCausalLM"]})", 12049461248},
-      Case{R"({"architectures":["Qwen3ForCausalLM"],"hidden_size":64,"num_attention_heads":4,"num_key_value_heads":2,
-               "num_hidden_layers":3,"vocab_size":50,"intermediate_size":96,"attention_bias":true})", 361088},
+      Case{
+          R"({"architectures":["Qwen3ForCausalLM"],"hidden_size":64,"num_attention_heads":4,"num_key_value_heads":2,
+               "num_hidden_layers":3,"vocab_size":50,"intermediate_size":96,"attention_bias":true})",
+          361088},
       Case{R"({"architectures":["Qwen3MoeForCausalLM"],"num_hidden_layers":2})", 1849698560},
-      Case{R"({"architectures":["Qwen3MoeForCausalLM"],"hidden_size":64,"num_attention_heads":4,"num_key_value_heads":2,
+      Case{
+          R"({"architectures":["Qwen3MoeForCausalLM"],"hidden_size":64,"num_attention_heads":4,"num_key_value_heads":2,
                "head_dim":24,"num_hidden_layers":5,"vocab_size":50,"intermediate_size":96,"moe_intermediate_size":40,
                "num_experts":6,"num_experts_per_tok":2,"decoder_sparse_step":2,"attention_bias":true,
-               "tie_word_embeddings":true})", 245808},
+               "tie_word_embeddings":true})",
+          245808},
       Case{R"({"architectures":["LlamaForCausalLM"]})", 6738415616},
-      Case{R"({"architectures":["LlamaForCausalLM"],"hidden_size":64,"num_attention_heads":4,"num_hidden_layers":3,
-               "vocab_size":50,"intermediate_size":96,"attention_bias":true,"mlp_bias":true,"head_dim":20})", 125264},
+      Case{
+          R"({"architectures":["LlamaForCausalLM"],"hidden_size":64,"num_attention_heads":4,"num_hidden_layers":3,
+               "vocab_size":50,"intermediate_size":96,"attention_bias":true,"mlp_bias":true,"head_dim":20})",
+          125264},
       Case{R"({"architectures":["MistralForCausalLM"]})", 7241732096},
       Case{R"({"architectures":["Gemma2ForCausalLM"]})", 2614341888},
-      Case{R"({"architectures":["Gemma2ForCausalLM"],"hidden_size":64,"num_attention_heads":4,"num_key_value_heads":2,
+      Case{
+          R"({"architectures":["Gemma2ForCausalLM"],"hidden_size":64,"num_attention_heads":4,"num_key_value_heads":2,
                "num_hidden_layers":3,"vocab_size":50,"intermediate_size":96,"attention_bias":true,
-               "tie_word_embeddings":false})", 658688});
+               "tie_word_embeddings":false})",
+          658688});
   CAPTURE(one.config);
   const auto model = parse(one.config);
   REQUIRE(model);
@@ -88,7 +102,8 @@ TEST_CASE("the config.json of Qwen2.5-7B-Instruct") {
 }
 
 TEST_CASE("a window is kept only where a layer uses it") {
-  const std::string qwen = R"({"model_type": "qwen2", "sliding_window": 4096, "num_hidden_layers": 28, )";
+  const std::string qwen =
+      R"({"model_type": "qwen2", "sliding_window": 4096, "num_hidden_layers": 28, )";
   const auto window = [](const std::string& text) {
     const auto model = parse(text);
     REQUIRE(model);
@@ -106,7 +121,8 @@ TEST_CASE("a window is kept only where a layer uses it") {
 TEST_CASE("the stored format, under its old and its new name") {
   CHECK(parse(R"({"model_type": "llama", "torch_dtype": "float16"})")->stored == DType::fp16);
   CHECK(parse(R"({"model_type": "llama", "dtype": "torch.float32"})")->stored == DType::fp32);
-  CHECK(error_of(R"({"model_type": "llama", "dtype": "float8_e4m3fn"})").kind == Error::Kind::unknown);
+  CHECK(error_of(R"({"model_type": "llama", "dtype": "float8_e4m3fn"})").kind ==
+        Error::Kind::unknown);
 }
 
 TEST_CASE("a class that is not emulated shows its facts") {
@@ -118,7 +134,8 @@ TEST_CASE("a class that is not emulated shows its facts") {
   CHECK(nested->hidden == 2560);
   CHECK(nested->layers == 34);
 
-  const auto gpt2 = parse(R"({"model_type": "gpt2", "n_embd": 768, "n_layer": 12, "n_head": [12], "vocab_size": -1})");
+  const auto gpt2 = parse(
+      R"({"model_type": "gpt2", "n_embd": 768, "n_layer": 12, "n_head": [12], "vocab_size": -1})");
   REQUIRE(gpt2);
   CHECK(gpt2->hidden == 768);
   CHECK(gpt2->layers == 12);
@@ -127,7 +144,8 @@ TEST_CASE("a class that is not emulated shows its facts") {
 }
 
 TEST_CASE("what a mechanism is missing for is said, not guessed") {
-  const Error error = error_of(R"({"architectures": ["Qwen3MoeForCausalLM"], "mlp_only_layers": [0, 1]})");
+  const Error error =
+      error_of(R"({"architectures": ["Qwen3MoeForCausalLM"], "mlp_only_layers": [0, 1]})");
   CHECK(error.kind == Error::Kind::unknown);
   CHECK(error.what.find("mlp_only_layers") != std::string::npos);
 }
@@ -135,24 +153,29 @@ TEST_CASE("what a mechanism is missing for is said, not guessed") {
 TEST_CASE("counts that cannot be are refused by name") {
   const auto refused = [](const std::string& key, const std::string& value) {
     CAPTURE(key, value);
-    const Error error = error_of(R"({"architectures": ["Qwen3MoeForCausalLM"], ")" + key + "\": " + value + "}");
+    const Error error =
+        error_of(R"({"architectures": ["Qwen3MoeForCausalLM"], ")" + key + "\": " + value + "}");
     CHECK(error.kind == Error::Kind::wrong);
     CHECK(error.what.find(key) != std::string::npos);
   };
-  const std::string key = GENERATE("num_hidden_layers", "hidden_size", "intermediate_size", "num_attention_heads",
-                                   "num_key_value_heads", "head_dim", "vocab_size", "max_position_embeddings",
-                                   "num_experts_per_tok", "moe_intermediate_size", "decoder_sparse_step");
-  for (const char* value : {"0", "-1", "1.5", "\"64\"", "true", "[64]", "{}", "4294967296", "18446744073709551615",
-                            "1e30", "-9223372036854775808"})
+  const std::string key =
+      GENERATE("num_hidden_layers", "hidden_size", "intermediate_size", "num_attention_heads",
+               "num_key_value_heads", "head_dim", "vocab_size", "max_position_embeddings",
+               "num_experts_per_tok", "moe_intermediate_size", "decoder_sparse_step");
+  for (const char* value : {"0", "-1", "1.5", "\"64\"", "true", "[64]", "{}", "4294967296",
+                            "18446744073709551615", "1e30", "-9223372036854775808"})
     refused(key, value);
 }
 
 TEST_CASE("a shape that does not hold together is refused") {
-  CHECK(error_of(R"({"model_type": "qwen2", "num_attention_heads": 28, "num_key_value_heads": 3})").what.find("does not divide") !=
-        std::string::npos);
-  CHECK(error_of(R"({"model_type": "qwen2", "hidden_size": 8, "num_attention_heads": 32})").kind == Error::Kind::wrong);
-  CHECK(error_of(R"({"model_type": "llama", "hidden_size": 100, "num_attention_heads": 3})").kind == Error::Kind::wrong);
-  CHECK(error_of(R"({"model_type": "qwen3_moe", "num_experts": 4})").what.find("num_experts_per_tok") != std::string::npos);
+  CHECK(error_of(R"({"model_type": "qwen2", "num_attention_heads": 28, "num_key_value_heads": 3})")
+            .what.find("does not divide") != std::string::npos);
+  CHECK(error_of(R"({"model_type": "qwen2", "hidden_size": 8, "num_attention_heads": 32})").kind ==
+        Error::Kind::wrong);
+  CHECK(error_of(R"({"model_type": "llama", "hidden_size": 100, "num_attention_heads": 3})").kind ==
+        Error::Kind::wrong);
+  CHECK(error_of(R"({"model_type": "qwen3_moe", "num_experts": 4})")
+            .what.find("num_experts_per_tok") != std::string::npos);
   CHECK(error_of(R"({"model_type": "qwen3_moe", "num_experts": 5000})").kind == Error::Kind::wrong);
 }
 
@@ -165,12 +188,16 @@ TEST_CASE("what is no config.json is refused") {
   CHECK(error_of(R"({"architectures": [1]})").kind == Error::Kind::wrong);
   CHECK(error_of(R"({"model_type": "qwen2", "hidden_size": NaN})").kind == Error::Kind::wrong);
   CHECK(error_of(R"({"model_type": "qwen2", "rope_theta": 1e999})").kind == Error::Kind::wrong);
-  CHECK(error_of("{\"model_type\": \"qwen2\",\n\"hidden_size\": 64,\n}").where == "config.json, line 3");
-  CHECK(error_of(R"({"model_type": "qwen2", "hidden_size": 64, "hidden_size": 128})").what.find("twice") != std::string::npos);
+  CHECK(error_of("{\"model_type\": \"qwen2\",\n\"hidden_size\": 64,\n}").where ==
+        "config.json, line 3");
+  CHECK(error_of(R"({"model_type": "qwen2", "hidden_size": 64, "hidden_size": 128})")
+            .what.find("twice") != std::string::npos);
   CHECK(error_of("{\"model_type\": \"qwen2\xff\"}").kind == Error::Kind::wrong);
-  CHECK(error_of(R"({"model_type": "qwen2")" + std::string(1, '\0') + "}").kind == Error::Kind::wrong);
+  CHECK(error_of(R"({"model_type": "qwen2")" + std::string(1, '\0') + "}").kind ==
+        Error::Kind::wrong);
   // Depth that a recursive parser would pay for with its stack.
-  CHECK(error_of("{\"model_type\": \"qwen2\", \"x\": " + std::string(1'000'000, '[')).what.find("deep") != std::string::npos);
+  CHECK(error_of("{\"model_type\": \"qwen2\", \"x\": " + std::string(1'000'000, '['))
+            .what.find("deep") != std::string::npos);
 }
 
 TEST_CASE("files and folders") {
@@ -181,17 +208,20 @@ TEST_CASE("files and folders") {
   CHECK(read_hf_config(folder.path())->layers == 7);
   CHECK(read_hf_config(file)->id == file);
 
-  CHECK(read_hf_config(folder.path("nothing.json")).error().what.find("no such file") != std::string::npos);
+  CHECK(read_hf_config(folder.path("nothing.json")).error().what.find("no such file") !=
+        std::string::npos);
   std::filesystem::create_directory(folder.path("empty"));
   CHECK(read_hf_config(folder.path("empty")).error().kind == Error::Kind::wrong);
   std::filesystem::create_directories(folder.path("odd/config.json"));
-  CHECK(read_hf_config(folder.path("odd")).error().what.find("not a regular file") != std::string::npos);
+  CHECK(read_hf_config(folder.path("odd")).error().what.find("not a regular file") !=
+        std::string::npos);
 
   const std::string large = folder.write("large.json", config + std::string(5 << 20, ' '));
   CHECK(read_hf_config(large).error().what.find("larger") != std::string::npos);
 #if __has_include(<sys/stat.h>)
   // Opening a pipe that nobody writes to would wait for ever.
   REQUIRE(mkfifo(folder.path("pipe").c_str(), 0600) == 0);
-  CHECK(read_hf_config(folder.path("pipe")).error().what.find("not a regular file") != std::string::npos);
+  CHECK(read_hf_config(folder.path("pipe")).error().what.find("not a regular file") !=
+        std::string::npos);
 #endif
 }

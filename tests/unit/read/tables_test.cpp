@@ -35,7 +35,9 @@ bool has(const std::vector<std::string>& list, const std::string& item) {
   return std::find(list.begin(), list.end(), item) != list.end();
 }
 
-bool mentions(const std::string& text, const std::string& part) { return text.find(part) != std::string::npos; }
+bool mentions(const std::string& text, const std::string& part) {
+  return text.find(part) != std::string::npos;
+}
 
 Error overlay_error(const std::string& file, const std::string& text) {
   const test::TempFolder folder;
@@ -49,15 +51,18 @@ Error overlay_error(const std::string& file, const std::string& text) {
   return opened.error();
 }
 
-std::string gpus(const std::string& rows) { return R"({"schema": "qwenplan.gpus/1", "gpus": [)" + rows + "]}"; }
+std::string gpus(const std::string& rows) {
+  return R"({"schema": "qwenplan.gpus/1", "gpus": [)" + rows + "]}";
+}
 
 }  // namespace
 
 TEST_CASE("a model by id, name on the Hub, tuning, alias and copy") {
-  const std::string name = GENERATE("qwen2.5-7b", "Qwen2.5-7B", " qwen2.5-7b ", "Qwen/Qwen2.5-7B", "qwen/qwen2.5-7b",
-                                    "Qwen/Qwen2.5-7B-Instruct", "Qwen2.5-7B-Instruct", "qwen2.5-7b-chat", "qwen2.5-7b-base",
-                                    "qwen2.5:7b", "qwen2.5:7b-instruct", "7b", "7B", "unsloth/Qwen2.5-7B-Instruct",
-                                    "unsloth/Qwen2.5-7B-Instruct-bnb-4bit", "Qwen/Qwen2.5-7B-Instruct-GPTQ-Int4");
+  const std::string name = GENERATE(
+      "qwen2.5-7b", "Qwen2.5-7B", " qwen2.5-7b ", "Qwen/Qwen2.5-7B", "qwen/qwen2.5-7b",
+      "Qwen/Qwen2.5-7B-Instruct", "Qwen2.5-7B-Instruct", "qwen2.5-7b-chat", "qwen2.5-7b-base",
+      "qwen2.5:7b", "qwen2.5:7b-instruct", "7b", "7B", "unsloth/Qwen2.5-7B-Instruct",
+      "unsloth/Qwen2.5-7B-Instruct-bnb-4bit", "Qwen/Qwen2.5-7B-Instruct-GPTQ-Int4");
   CAPTURE(name);
   const FoundModel found = model(name);
   CHECK(found.model.id == "qwen2.5-7b");
@@ -114,7 +119,8 @@ TEST_CASE("experts, windows and how well a shape is known") {
 
 TEST_CASE("a model's own file") {
   const test::TempFolder folder;
-  const std::string file = folder.write("config.json", R"({"model_type": "llama", "num_hidden_layers": 3})");
+  const std::string file =
+      folder.write("config.json", R"({"model_type": "llama", "num_hidden_layers": 3})");
   for (const std::string& path : {file, folder.path()}) {
     const auto found = tables().model(path);
     REQUIRE(found);
@@ -125,7 +131,8 @@ TEST_CASE("a model's own file") {
   }
   // A folder that is called like a model: its own file, whoever made it.
   std::filesystem::create_directories(folder.path("Qwen2.5-7B-Instruct"));
-  folder.write("Qwen2.5-7B-Instruct/config.json", R"({"model_type": "qwen2", "num_hidden_layers": 2})");
+  folder.write("Qwen2.5-7B-Instruct/config.json",
+               R"({"model_type": "qwen2", "num_hidden_layers": 2})");
   CHECK(tables().model(folder.path("Qwen2.5-7B-Instruct"))->model.layers == 2);
 }
 
@@ -150,14 +157,18 @@ TEST_CASE("a GPU by id, alias, driver's name and prefix") {
     const char* id;
   };
   const Case one = GENERATE(
-      Case{"rtx3060-12g", "rtx3060-12g"}, Case{"RTX3060-12GB", "rtx3060-12g"}, Case{"rtx3060", "rtx3060-12g"},
-      Case{"3060", "rtx3060-12g"}, Case{"RTX 3060", "rtx3060-12g"}, Case{"NVIDIA GeForce RTX 3060", "rtx3060-12g"},
-      Case{"geforce rtx 3060", "rtx3060-12g"}, Case{"RTX 3060 Ti", "rtx3060ti-8g"}, Case{"4090", "rtx4090-24g"},
-      Case{"t4", "t4"}, Case{"Tesla T4", "t4"}, Case{"a100", "a100-80g-sxm"}, Case{"a100-80g", "a100-80g-sxm"},
-      Case{"a100-40g", "a100-40g-sxm"}, Case{"A100 80GB", "a100-80g-sxm"}, Case{"h100", "h100-80g-sxm"},
-      Case{"NVIDIA H100 80GB HBM3", "h100-80g-sxm"}, Case{"rtx-a6000", "rtxa6000-48g"}, Case{"NVIDIA RTX A6000", "rtxa6000-48g"},
-      Case{"l40s", "l40s-48g"}, Case{"a10g", "a10g-24g"}, Case{"NVIDIA GeForce RTX 3060 Laptop GPU", "rtx3060-laptop-6g"},
-      Case{"rtx3060-l", "rtx3060-laptop-6g"}, Case{"rtx6000a", "rtx6000ada-48g"}, Case{"m4-max", "m4-max"});
+      Case{"rtx3060-12g", "rtx3060-12g"}, Case{"RTX3060-12GB", "rtx3060-12g"},
+      Case{"rtx3060", "rtx3060-12g"}, Case{"3060", "rtx3060-12g"}, Case{"RTX 3060", "rtx3060-12g"},
+      Case{"NVIDIA GeForce RTX 3060", "rtx3060-12g"}, Case{"geforce rtx 3060", "rtx3060-12g"},
+      Case{"RTX 3060 Ti", "rtx3060ti-8g"}, Case{"4090", "rtx4090-24g"}, Case{"t4", "t4"},
+      Case{"Tesla T4", "t4"}, Case{"a100", "a100-80g-sxm"}, Case{"a100-80g", "a100-80g-sxm"},
+      Case{"a100-40g", "a100-40g-sxm"}, Case{"A100 80GB", "a100-80g-sxm"},
+      Case{"h100", "h100-80g-sxm"}, Case{"NVIDIA H100 80GB HBM3", "h100-80g-sxm"},
+      Case{"rtx-a6000", "rtxa6000-48g"}, Case{"NVIDIA RTX A6000", "rtxa6000-48g"},
+      Case{"l40s", "l40s-48g"}, Case{"a10g", "a10g-24g"},
+      Case{"NVIDIA GeForce RTX 3060 Laptop GPU", "rtx3060-laptop-6g"},
+      Case{"rtx3060-l", "rtx3060-laptop-6g"}, Case{"rtx6000a", "rtx6000ada-48g"},
+      Case{"m4-max", "m4-max"});
   CAPTURE(one.name);
   CHECK(gpu(one.name).gpu.id == one.id);
   CHECK(gpu(one.name).count == 1);
@@ -249,7 +260,8 @@ TEST_CASE("an overlay replaces field by field and adds rows") {
     {"id": "t4", "power": "60 W"},
     {"id": "rtx3060-8g", "name": "NVIDIA GeForce RTX 3060", "aliases": ["3060-8"], "vendor": "nvidia",
      "compute_capability": "8.6", "memory": "8 GiB", "bandwidth": "240 GB/s", "evidence": "vendor", "source": "my-lab"}]})");
-  folder.write("models.json", R"({"schema": "qwenplan.models/1", "models": [{"id": "mine", "hub_id": "me/mine",
+  folder.write("models.json",
+               R"({"schema": "qwenplan.models/1", "models": [{"id": "mine", "hub_id": "me/mine",
     "architecture": "LlamaForCausalLM", "layers": 2, "hidden": 64, "ffn": 128, "heads": 4, "kv_heads": 2, "head_dim": 16,
     "vocabulary": 100}]})");
   const Tables laid = tables(folder.path());
@@ -271,7 +283,8 @@ TEST_CASE("an overlay replaces field by field and adds rows") {
   CHECK(laid.gpu("NVIDIA GeForce RTX 3060", Bytes(8192LL << 20))->gpu.id == "rtx3060-8g");
   CHECK(laid.model("me/mine-Instruct")->model.architecture == Architecture::llama);
   CHECK(laid.ids(Tables::Kind::gpus).back() == "rtx3060-8g");
-  CHECK(laid.overridden() == std::vector<std::string>{"gpus/rtx3060-12g", "gpus/t4", "gpus/rtx3060-8g", "models/mine"});
+  CHECK(laid.overridden() ==
+        std::vector<std::string>{"gpus/rtx3060-12g", "gpus/t4", "gpus/rtx3060-8g", "models/mine"});
   CHECK(laid.as_of() == "2025-01-31");
   const auto row = laid.row(Tables::Kind::gpus, "rtx3060-12g");
   REQUIRE(row);
@@ -289,26 +302,33 @@ TEST_CASE("an overlay that is empty or elsewhere") {
 }
 
 TEST_CASE("a malformed overlay is refused with its place") {
-  CHECK(mentions(overlay_error("gpus.json", gpus(R"({"id": "t4", "memory": 12})")).what, "/gpus/0/memory: expected"));
-  CHECK(mentions(overlay_error("gpus.json", gpus(R"({"id": "t4"}, {"id": "t4", "memory": "12 GB"})")).what, "/gpus/1/memory"));
+  CHECK(mentions(overlay_error("gpus.json", gpus(R"({"id": "t4", "memory": 12})")).what,
+                 "/gpus/0/memory: expected"));
+  CHECK(mentions(
+      overlay_error("gpus.json", gpus(R"({"id": "t4"}, {"id": "t4", "memory": "12 GB"})")).what,
+      "/gpus/1/memory"));
   CHECK(mentions(overlay_error("gpus.json", "{\n\n\"schema\": }").where, "line 3"));
   CHECK(mentions(overlay_error("gpus.json", gpus(R"({"id": "t4", "id": "l4"})")).what, "twice"));
-  const std::string rows =
-      GENERATE(R"(1)", R"({})", R"({"id": 4})", R"({"id": "T 4"})", R"({"id": "t4", "bandwidth": "fast"})",
-               R"({"id": "t4", "bandwidth": "-1 GB/s"})", R"({"id": "t4", "bandwidth": "0 GB/s"})", R"({"id": "t4", "memory": null})",
-               R"({"id": "t4", "memory": "1.2.3 GiB"})", R"({"id": "t4", "memory": " GiB"})", R"({"id": "t4", "memory": "9999999999999999 GiB"})",
-               R"({"id": "t4", "compute_capability": "75"})", R"({"id": "t4", "compute_capability": "x.y"})",
-               R"({"id": "t4", "aliases": "tee"})", R"({"id": "t4", "aliases": ["a\"b"]})", R"({"id": "t4", "aliases": ["rtx 3060"]})",
-               R"({"id": "t4", "evidence": "guessed"})", R"({"id": "t4", "evidence": null})", R"({"id": "t4", "source": 1})",
-               R"({"id": "t4", "except": {}})", R"({"id": "t4", "except": [{"of": "power", "evidence": "vendor"}]})",
-               R"({"id": "t4", "has_bf16": "yes"})", R"({"id": "t4", "name": 1})", R"({"id": "new"})");
+  const std::string rows = GENERATE(
+      R"(1)", R"({})", R"({"id": 4})", R"({"id": "T 4"})", R"({"id": "t4", "bandwidth": "fast"})",
+      R"({"id": "t4", "bandwidth": "-1 GB/s"})", R"({"id": "t4", "bandwidth": "0 GB/s"})",
+      R"({"id": "t4", "memory": null})", R"({"id": "t4", "memory": "1.2.3 GiB"})",
+      R"({"id": "t4", "memory": " GiB"})", R"({"id": "t4", "memory": "9999999999999999 GiB"})",
+      R"({"id": "t4", "compute_capability": "75"})", R"({"id": "t4", "compute_capability": "x.y"})",
+      R"({"id": "t4", "aliases": "tee"})", R"({"id": "t4", "aliases": ["a\"b"]})",
+      R"({"id": "t4", "aliases": ["rtx 3060"]})", R"({"id": "t4", "evidence": "guessed"})",
+      R"({"id": "t4", "evidence": null})", R"({"id": "t4", "source": 1})",
+      R"({"id": "t4", "except": {}})",
+      R"({"id": "t4", "except": [{"of": "power", "evidence": "vendor"}]})",
+      R"({"id": "t4", "has_bf16": "yes"})", R"({"id": "t4", "name": 1})", R"({"id": "new"})");
   overlay_error("gpus.json", gpus(rows));
   overlay_error("gpus.json", R"({"gpus": []})");
   overlay_error("gpus.json", R"({"schema": "qwenplan.gpus/1", "gpus": {}})");
   overlay_error("gpus.json", "[]");
-  const std::string model =
-      GENERATE(R"({"id": "qwen2.5-7b", "layers": -1})", R"({"id": "qwen2.5-7b", "layers": "28"})", R"({"id": "qwen2.5-7b", "kv_heads": 3})",
-               R"({"id": "qwen2.5-7b", "experts": 8})", R"({"id": "qwen2.5-7b", "experts": {"count": -1}})",
-               R"({"id": "qwen2.5-7b", "stored": "int4"})", R"({"id": "qwen2.5-7b", "ties_embeddings": 1})");
+  const std::string model = GENERATE(
+      R"({"id": "qwen2.5-7b", "layers": -1})", R"({"id": "qwen2.5-7b", "layers": "28"})",
+      R"({"id": "qwen2.5-7b", "kv_heads": 3})", R"({"id": "qwen2.5-7b", "experts": 8})",
+      R"({"id": "qwen2.5-7b", "experts": {"count": -1}})",
+      R"({"id": "qwen2.5-7b", "stored": "int4"})", R"({"id": "qwen2.5-7b", "ties_embeddings": 1})");
   overlay_error("models.json", R"({"schema": "qwenplan.models/1", "models": [)" + model + "]}");
 }
