@@ -34,7 +34,7 @@ struct Writer {
 
 }  // namespace
 
-std::string layout(const Table& table, const Style&) {
+std::string layout(const Table& table, const Style& style) {
   std::vector<int> widths;
   bool has_head = false;
   for (const Column& column : table.columns) {
@@ -45,16 +45,43 @@ std::string layout(const Table& table, const Style&) {
     for (std::size_t i = 0; i < row.size() && i < widths.size(); ++i)
       widths[i] = std::max(widths[i], display_width(harmless(row[i])));
 
-  const auto line = [&](const auto& cell_at, std::size_t count) {
-    std::string out;
-    for (std::size_t i = 0; i < count; ++i)
-      out += "  " + padded(cell_at(i), widths[i], table.columns[i].align);
-    return without_trailing_blanks(out) + "\n";
-  };
+  // A table that is too wide gives up room in its widest columns, down to a word or two.
+  constexpr int kNarrowest = 16;
+  int excess = -style.width;
+  for (const int width : widths) excess += width + 2;
+  while (excess > 0) {
+    int& widest = *std::max_element(widths.begin(), widths.end());
+    if (widest <= kNarrowest) break;
+    --widest;
+    --excess;
+  }
+
   std::string out;
-  if (has_head) out += line([&](std::size_t i) { return table.columns[i].title; }, widths.size());
-  for (const auto& row : table.rows)
-    out += line([&](std::size_t i) { return harmless(row[i]); }, std::min(row.size(), widths.size()));
+  const auto add_row = [&](const std::vector<std::string>& cells) {
+    std::vector<std::vector<std::string>> lines(std::min(cells.size(), widths.size()));
+    std::size_t height = 1;
+    for (std::size_t i = 0; i < lines.size(); ++i) {
+      const std::string wrapped = wrap(harmless(cells[i]), widths[i]);
+      for (std::size_t at = 0; at <= wrapped.size();) {
+        const std::size_t end = std::min(wrapped.find('\n', at), wrapped.size());
+        lines[i].push_back(wrapped.substr(at, end - at));
+        at = end + 1;
+      }
+      height = std::max(height, lines[i].size());
+    }
+    for (std::size_t y = 0; y < height; ++y) {
+      std::string line;
+      for (std::size_t i = 0; i < lines.size(); ++i)
+        line += "  " + padded(y < lines[i].size() ? lines[i][y] : "", widths[i], table.columns[i].align);
+      out += without_trailing_blanks(line) + "\n";
+    }
+  };
+  if (has_head) {
+    std::vector<std::string> titles;
+    for (const Column& column : table.columns) titles.push_back(column.title);
+    add_row(titles);
+  }
+  for (const auto& row : table.rows) add_row(row);
   return out;
 }
 

@@ -1,0 +1,280 @@
+#include <functional>
+#include <string>
+
+#include "qwenplan/describe/run_draft.hpp"
+#include "support/catch.hpp"
+
+using namespace qwenplan;
+
+namespace {
+
+template <class T>
+void give(std::optional<Given<T>>& setting, T value) {
+  setting = Given<T>{std::move(value), From::flag};
+}
+
+Model model() {
+  Model m;
+  m.architecture = Architecture::qwen2;
+  m.stored = DType::bf16;
+  m.max_positions = 4096;
+  return m;
+}
+
+Gpu turing() {
+  Gpu gpu;
+  gpu.name = "Tesla T4";
+  gpu.vendor = "nvidia";
+  gpu.compute_capability = 75;
+  return gpu;
+}
+
+Result<ValidRun> valid(const std::function<void(RunDraft&)>& change, const Gpu* gpu = nullptr,
+                       const Stack& stack = kLatest) {
+  RunDraft draft;
+  change(draft);
+  return validated(draft, model(), stack, gpu);
+}
+
+auto method(Method m) {
+  return [m](RunDraft& d) { give(d.method, m); };
+}
+
+const RunSetting* setting(const ValidRun& run, std::string_view flag) {
+  for (const RunSetting& each : run.settings)
+    if (each.flag == flag) return &each;
+  return nullptr;
+}
+
+}  // namespace
+
+TEST_CASE("the defaults of LoRA are those of transformers with PEFT") {
+  const auto run = valid(method(Method::lora));
+  REQUIRE(run.ok());
+  CHECK(run->run.precision == Precision::bf16_mixed);
+  CHECK(run->run.autocasts);
+  CHECK(run->run.weights == DType::bf16);
+  CHECK(run->run.adapter == DType::fp32);
+  CHECK_FALSE(run->run.upcasts_for_kbit);
+  CHECK(run->run.quantization == Quantization::none);
+  CHECK(run->run.length == 2048);
+  CHECK(run->run.micro_batch == 1);
+  CHECK(run->run.checkpoints);
+  CHECK_FALSE(run->run.checkpoints_reentrant);
+  CHECK(run->run.optimizer == OptimizerKind::adamw_fused);
+  CHECK(run->run.lora_rank == 16);
+  CHECK(run->run.lora_targets == kAllLinear);
+  CHECK(run->run.lora_dropout == 0.0);
+}
+
+TEST_CASE("qlora is nf4 with the upcasts of kbit training and no double quantization") {
+  const auto run = valid(method(Method::qlora));
+  REQUIRE(run.ok());
+  CHECK(run->run.quantization == Quantization::nf4);
+  CHECK_FALSE(run->run.double_quantizes);
+  CHECK(run->run.upcasts_for_kbit);
+  CHECK(run->run.half == DType::bf16);
+}
+
+TEST_CASE("full fine-tuning holds fp32 weights under autocast and the precision's own otherwise") {
+  const auto weights = [](Precision precision) {
+    const auto run = valid([&](RunDraft& d) {
+      give(d.method, Method::full);
+      give(d.precision, precision);
+    });
+    REQUIRE(run.ok());
+    return run->run.weights;
+  };
+  CHECK(weights(Precision::bf16_mixed) == DType::fp32);
+  CHECK(weights(Precision::bf16_true) == DType::bf16);
+  CHECK(weights(Precision::fp16_true) == DType::fp16);
+  CHECK(weights(Precision::fp32) == DType::fp32);
+}
+
+TEST_CASE("a card without bf16 computes and stores in fp16") {
+  const Gpu t4 = turing();
+  const auto run = valid(method(Method::lora), &t4);
+  REQUIRE(run.ok());
+  CHECK(run->run.precision == Precision::fp16_mixed);
+  CHECK(run->run.weights == DType::fp16);
+  CHECK(run->run.half == DType::fp16);
+}
+
+TEST_CASE("older libraries have their own defaults") {
+  const auto run = valid(method(Method::lora), nullptr, kEarly2025);
+  REQUIRE(run.ok());
+  CHECK(run->run.optimizer == OptimizerKind::adamw_foreach);
+  CHECK(run->run.checkpoints_reentrant);
+  const auto old = valid(method(Method::lora), nullptr, kMid2024);
+  REQUIRE(old.ok());
+  CHECK(old->run.adapter == DType::bf16);
+}
+
+TEST_CASE("lora on a quantized base is qlora") {
+  const auto run = valid([](RunDraft& d) {
+    give(d.method, Method::lora);
+    give(d.quantization, Quantization::nf4);
+  });
+  REQUIRE(run.ok());
+  CHECK(run->run.method == Method::qlora);
+}
+
+TEST_CASE("every setting says where it came from") {
+  const auto run = valid([](RunDraft& d) {
+    give(d.method, Method::lora);
+    give(d.length, std::int64_t{512});
+  });
+  REQUIRE(run.ok());
+  REQUIRE(setting(*run, "seq-len") != nullptr);
+  CHECK(setting(*run, "seq-len")->from == From::flag);
+  CHECK(std::get<std::int64_t>(setting(*run, "seq-len")->value) == 512);
+  REQUIRE(setting(*run, "batch") != nullptr);
+  CHECK(setting(*run, "batch")->from == From::by_default);
+}
+
+TEST_CASE("what is impossible is refused") {
+  struct Case {
+    const char* name;
+    std::function<void(RunDraft&)> change;
+  };
+  const auto full = [](auto change) {
+    return [change](RunDraft& d) {
+      give(d.method, Method::full);
+      change(d);
+    };
+  };
+  const Case cases[] = {
+      {"full on a quantized base", full([](RunDraft& d) { give(d.quantization, Quantization::nf4); })},
+      {"qlora on a base that is not quantized",
+       [](RunDraft& d) {
+         give(d.method, Method::qlora);
+         give(d.quantization, Quantization::none);
+       }},
+      {"adapters of full fine-tuning", full([](RunDraft& d) { give(d.lora_rank, std::int64_t{8}); })},
+      {"a dropout of one",
+       [](RunDraft& d) {
+         give(d.method, Method::lora);
+         give(d.lora_dropout, 1.0);
+       }},
+      {"a dropout that is no number",
+       [](RunDraft& d) {
+         give(d.method, Method::lora);
+         give(d.lora_dropout, std::numeric_limits<double>::quiet_NaN());
+       }},
+      {"no tokens", [](RunDraft& d) { give(d.length, std::int64_t{0}); }},
+      {"a negative batch", [](RunDraft& d) { give(d.micro_batch, std::int64_t{-1}); }},
+      {"a length beyond all bounds", [](RunDraft& d) { give(d.length, kMostLength + 1); }},
+      {"too many tokens at once",
+       [](RunDraft& d) {
+         give(d.length, kMostLength);
+         give(d.micro_batch, kMostBatch);
+       }},
+      {"autocast in fp32",
+       [](RunDraft& d) {
+         give(d.precision, Precision::fp32);
+         give(d.autocasts, true);
+       }},
+      {"double quantization of nothing", full([](RunDraft& d) { give(d.double_quantizes, true); })},
+      {"flash attention with a mask",
+       [](RunDraft& d) {
+         give(d.attention, std::string("flash"));
+         give(d.is_padded, true);
+       }},
+      {"flash-attn in fp32",
+       [](RunDraft& d) {
+         give(d.attention, std::string("fa2"));
+         give(d.precision, Precision::fp32);
+       }},
+      {"no layer to adapt",
+       [](RunDraft& d) {
+         give(d.method, Method::lora);
+         give(d.lora_targets, std::vector<std::string>{});
+       }},
+  };
+  for (const Case& each : cases) {
+    INFO(each.name);
+    const auto run = valid(each.change);
+    REQUIRE_FALSE(run.ok());
+    CHECK(run.error().kind == Error::Kind::wrong);
+    CHECK_FALSE(run.error().where.empty());
+    CHECK_FALSE(run.error().hint.empty());
+  }
+
+  const Gpu t4 = turing();
+  for (const auto& change : {std::function<void(RunDraft&)>([](RunDraft& d) { give(d.precision, Precision::bf16_mixed); }),
+                             std::function<void(RunDraft&)>([](RunDraft& d) { give(d.attention, std::string("fa2")); })}) {
+    const auto run = valid(change, &t4);
+    REQUIRE_FALSE(run.ok());
+    CHECK(run.error().kind == Error::Kind::wrong);
+    CHECK(run.error().what.find("T4") != std::string::npos);
+  }
+}
+
+TEST_CASE("what is not modelled is named, never ignored") {
+  struct Case {
+    std::string named;
+    std::function<void(RunDraft&)> change;
+  };
+  const Case cases[] = {
+      {"adafactor", [](RunDraft& d) { give(d.optimizer, std::string("adafactor")); }},
+      {"fused", [](RunDraft& d) { give(d.loss, Loss::fused); }},
+      {"chunked", [](RunDraft& d) { give(d.loss, Loss::chunked); }},
+      {"gptq", [](RunDraft& d) { give(d.quantization, Quantization::gptq_int4); }},
+      {"DoRA", [](RunDraft& d) { give(d.uses_dora, true); }},
+      {"freezing", [](RunDraft& d) { give(d.method, Method::freeze); }},
+      {"axolotl", [](RunDraft& d) { give(d.trainer, std::string("axolotl")); }},
+      {"4 GPUs", [](RunDraft& d) { give(d.gpus, std::int64_t{4}); }},
+      {"ZeRO 3", [](RunDraft& d) { give(d.zero, std::string("3")); }},
+      {"FSDP", [](RunDraft& d) { give(d.fsdp, std::string("full_shard")); }},
+      {"optimizer", [](RunDraft& d) { give(d.offload, std::string("optimizer")); }},
+      {"c_attn",
+       [](RunDraft& d) {
+         give(d.method, Method::lora);
+         give(d.lora_targets, std::vector<std::string>{"q_proj", "c_attn"});
+       }},
+      {"norm",
+       [](RunDraft& d) {
+         give(d.method, Method::lora);
+         give(d.modules_to_save, std::vector<std::string>{"norm"});
+       }},
+  };
+  for (const Case& each : cases) {
+    INFO(each.named);
+    const auto run = valid(each.change);
+    REQUIRE_FALSE(run.ok());
+    CHECK(run.error().kind == Error::Kind::unknown);
+    CHECK(run.error().what.find(each.named) != std::string::npos);
+  }
+}
+
+TEST_CASE("what several GPUs would need is no matter where there is one") {
+  const auto run = valid([](RunDraft& d) {
+    give(d.method, Method::lora);
+    give(d.gpus, std::int64_t{1});
+    give(d.zero, std::string("0"));
+    give(d.offload, std::string("none"));
+  });
+  CHECK(run.ok());
+}
+
+TEST_CASE("targets are sets of layers") {
+  const auto targets = [](std::vector<std::string> names) {
+    const auto run = valid([&](RunDraft& d) {
+      give(d.method, Method::lora);
+      give(d.lora_targets, std::move(names));
+    });
+    REQUIRE(run.ok());
+    return run->run.lora_targets;
+  };
+  CHECK(targets({"all-linear"}) == kAllLinear);
+  CHECK(targets({"attention"}) == (q_proj | k_proj | v_proj | o_proj));
+  CHECK(targets({"qv"}) == (q_proj | v_proj));
+  CHECK(targets({"v_proj", "q_proj", "q_proj"}) == (q_proj | v_proj));
+}
+
+TEST_CASE("a length beyond what the model was made for is possible, and said") {
+  const auto run = valid([](RunDraft& d) { give(d.length, std::int64_t{8192}); });
+  REQUIRE(run.ok());
+  REQUIRE(run->notes.size() == 1);
+  CHECK(run->notes[0].find("4096") != std::string::npos);
+}
