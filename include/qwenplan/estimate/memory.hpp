@@ -63,7 +63,8 @@ inline Footprint footprint(const Trace& trace) {
     std::int64_t peak = total;
     std::int64_t peak_without_workspace = total - live[workspace];
     std::array<std::int64_t, kTerms> at_peak = live;
-    bool is_at_peak = false;  // the terms are copied only when the count leaves a new peak of tensors
+    bool is_at_peak =
+        false;  // the terms are copied only when the count leaves a new peak of tensors
     for (std::size_t i = mark.first; i < end; ++i) {
       const Event& event = trace.events[i];
       if (event.kind == Event::Kind::empty_cache) continue;
@@ -230,9 +231,8 @@ struct MemoryEstimate {
   Reserved unlimited;                   ///< the allocator on a card without limit
   std::optional<Reserved> at_capacity;  ///< on this card, beside the context
 
-  /// `max_memory_allocated()`. Likely is the footprint's peak, which the timeline shows and which
-  /// never falls as a run grows. PyTorch counts whole blocks, up to 1 MiB larger than the request
-  /// each: that, and the residual, make the upper bound.
+  /// `max_memory_allocated()`, which counts whole blocks, each up to 1 MiB larger than its request.
+  /// Low is the footprint's peak, which the timeline shows and which never falls as a run grows.
   Range<Bytes> allocated{};
   Range<Bytes> reserved{};  ///< `max_memory_reserved()` without limit
   /// Reserved and the context: what nvidia-smi shows for the process. The upper bound includes
@@ -252,9 +252,9 @@ inline MemoryEstimate estimate(const Trace& trace, const Device& device,
   // A run beyond any card has no meaningful reserve, only one that fits nowhere.
   const Bytes reserved =
       result.unlimited.completes() ? result.unlimited.peak_reserved : Bytes(Saturating::kMax);
-  result.allocated = {allocated, allocated,
-                      scaled(std::max(allocated, result.unlimited.peak_allocated), kAllocatedHigh)};
-  result.reserved = {std::max(allocated, scaled(reserved, kReservedLow)), reserved,
+  const Bytes blocks = std::max(allocated, result.unlimited.peak_allocated);
+  result.allocated = {allocated, blocks, scaled(blocks, kAllocatedHigh)};
+  result.reserved = {std::max(blocks, scaled(reserved, kReservedLow)), std::max(blocks, reserved),
                      std::max(result.allocated.high, scaled(reserved, kReservedHigh))};
   result.device = result.reserved + device.context.bytes;
   result.device.high += device.driver_keeps;
