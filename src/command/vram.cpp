@@ -9,6 +9,7 @@
 #include "command/planning.hpp"
 #include "command/subject.hpp"
 #include "command/terms.hpp"
+#include "command/verdict.hpp"
 #include "command/vram_guide.hpp"
 #include "qwenplan/describe/run_draft.hpp"
 #include "qwenplan/estimate/memory.hpp"
@@ -83,24 +84,6 @@ Bars timeline(const MemoryEstimate& estimate) {
   return bars;
 }
 
-std::string card_name(const Setup& setup) {
-  return setup.card->name + " has " + text(setup.device.usable->value);
-}
-
-Headline headline(const Setup& setup, const Plan& plan) {
-  const MemoryEstimate& e = plan.estimate;
-  const std::string_view peak = name(e.footprint.timeline[e.footprint.peak].phase);
-  const std::string need = "needs " + text(e.device) + " at " + std::string(peak);
-  if (!plan.fit) return {need, Tone::plain};
-  const std::string line = need + ", " + card_name(setup);
-  switch (*plan.fit) {
-    case Fit::fits: return {"fits: " + line, Tone::good};
-    case Fit::tight: return {"tight: " + line, Tone::warning};
-    case Fit::exceeds: break;
-  }
-  return {"does not fit: " + line, Tone::bad};
-}
-
 /// What the allocator does at the size of the card, where that is worth saying.
 std::optional<std::string> at_capacity_words(const Plan& plan) {
   const auto& capacity = plan.estimate.at_capacity;
@@ -115,31 +98,6 @@ std::optional<std::string> at_capacity_words(const Plan& plan) {
            std::to_string(capacity->flushes_per_step) + " times a step";
   if (plan.fit == Fit::tight) return "the likely need fits, its upper bound does not";
   return std::nullopt;
-}
-
-Value verdict_json(const Plan& plan) {
-  const MemoryEstimate& e = plan.estimate;
-  Value capacity;
-  if (e.at_capacity) {
-    capacity = Value::object({{"completes", e.at_capacity->completes()},
-                              {"flushes_per_step", e.at_capacity->flushes_per_step},
-                              {"reserved_bytes", e.at_capacity->peak_reserved}});
-    if (const auto& out = e.at_capacity->out_of_memory)
-      capacity.set("out_of_memory", Value::object({{"phase", name(out->phase)},
-                                                   {"step", out->step},
-                                                   {"request_bytes", out->request}}));
-  }
-  return Value::object(
-      {{"fit", plan.fit ? Value(name(*plan.fit)) : Value()},
-       {"peak_phase", name(e.footprint.timeline[e.footprint.peak].phase)},
-       {"allocated_bytes", e.allocated},
-       {"reserved_bytes", e.reserved},
-       {"context_bytes", e.on.context.bytes},
-       {"device_bytes", e.device},
-       {"at_capacity", std::move(capacity)},
-       {"usable_bytes", e.on.usable ? Value(e.on.usable->value) : Value()},
-       {"usable_evidence", e.on.usable ? Value(name(e.on.usable->evidence)) : Value()},
-       {"headroom_bytes", headroom(e)}});
 }
 
 /// Where another card of the same name would answer otherwise, that is said.
@@ -177,8 +135,6 @@ Answer facts_alone(Answer answer, const Subject& subject, Error error) {
   answer.error = std::move(error);
   return answer;
 }
-
-std::string fit_words(const std::optional<Fit>& fit) { return fit ? std::string(name(*fit)) : "-"; }
 
 }  // namespace
 
@@ -240,9 +196,7 @@ Result<Answer> vram(const Invocation& in) {
                                     {"rung", each.rung.empty() ? "defaults" : each.rung},
                                     {"device_bytes", each.plan.estimate.device}}));
   const std::vector<Advice> advice = advised(setup, plan);
-  Value& advice_rows = answer.json.set("advice", Value::list());
-  for (const Advice& each : advice)
-    advice_rows.push(Value::object({{"change", each.change}, {"saves_bytes", each.saves}, {"fit", name(each.fit)}, {"cost", each.cost}}));
+  answer.json.set("advice", advice_json(advice));
   Value& assumed = answer.json.set("assumed", Value::list());
   std::string assumed_words;
   for (const RunSetting& setting : plan.valid.settings)
@@ -278,12 +232,7 @@ Result<Answer> vram(const Invocation& in) {
                             text(each.plan.estimate.device), each.rung.empty() ? "the defaults" : each.rung});
     answer.add(std::move(table));
   }
-  if (!advice.empty()) {
-    Table table{{{"change"}, {"saves", Column::Align::right}, {"then"}, {"cost"}}, {}};
-    for (const Advice& each : advice)
-      table.rows.push_back({each.change, text(each.saves), std::string(name(each.fit)), std::string(each.cost)});
-    answer.add(std::move(table));
-  }
+  if (!advice.empty()) answer.add(advice_table(advice));
   if (!assumed_words.empty()) answer.add(Paragraph{"assumed: " + assumed_words, Tone::faint});
   answer.add(Paragraph{"qwenplan explain " + largest_term(e) + " tells how a term is found", Tone::faint});
   return answer;
