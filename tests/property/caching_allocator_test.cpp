@@ -71,6 +71,8 @@ class ObviousAllocator {
     settle(address);
   }
 
+  void empty_cache() { give_back(); }
+
   Size allocated = 0;
   Size reserved = 0;
   Size peak_allocated = 0;
@@ -93,9 +95,8 @@ class ObviousAllocator {
 
   bool fills_segment(Size address) const {
     const int segment = blocks_.at(address).segment;
-    return std::count_if(blocks_.begin(), blocks_.end(), [&](const auto& entry) {
-             return entry.second.segment == segment;
-           }) == 1;
+    return std::count_if(blocks_.begin(), blocks_.end(),
+                         [&](const auto& entry) { return entry.second.segment == segment; }) == 1;
   }
 
   /// Free blocks of a pool, smallest first, lowest address first among equals.
@@ -173,10 +174,9 @@ class ObviousAllocator {
   }
 
   std::optional<Size> from_driver(bool small, Size size) {
-    const Size segment = small ? 2 * kMega
-                         : size < 10 * kMega
-                             ? 20 * kMega
-                             : (size + 2 * kMega - 1) / (2 * kMega) * (2 * kMega);
+    const Size segment = small               ? 2 * kMega
+                         : size < 10 * kMega ? 20 * kMega
+                                             : (size + 2 * kMega - 1) / (2 * kMega) * (2 * kMega);
     if (collects_ && reserved + segment > capacity_) return {};
     if (settings_.expandable_segments) return from_pages(small, size);
     if (reserved + segment > capacity_) return {};
@@ -192,7 +192,8 @@ class ObviousAllocator {
     for (const auto& [address, block] : blocks_) {
       if (block.small != small || block.state != kUnmapped) continue;
       Size first = address;
-      if (const auto before = neighbour_before(address); before && blocks_.at(*before).state == kFree)
+      if (const auto before = neighbour_before(address);
+          before && blocks_.at(*before).state == kFree)
         first = *before;
       Size room = 0;
       for (std::optional<Size> at = first; at && blocks_.at(*at).state != kInUse;
@@ -278,6 +279,10 @@ class ObviousAllocator {
 
   void flush() {
     ++flushes;
+    give_back();
+  }
+
+  void give_back() {
     for (const bool small : {false, true}) {
       for (const Size address : free_blocks(small)) {
         if (!settings_.expandable_segments) {
@@ -324,7 +329,8 @@ Case random_case(std::uint32_t seed) {
   const auto below = [&](std::uint32_t n) { return static_cast<std::uint32_t>(random() % n); };
   Case result;
   result.settings.expandable_segments = below(3) == 0;
-  if (below(3) == 0) result.settings.max_split_size = Bytes(static_cast<std::int64_t>((21 + below(100)) * kMega));
+  if (below(3) == 0)
+    result.settings.max_split_size = Bytes(static_cast<std::int64_t>((21 + below(100)) * kMega));
   if (below(3) == 0) result.settings.garbage_collection_threshold = 0.3 + 0.1 * below(7);
 
   std::vector<std::int64_t> sizes;
@@ -347,7 +353,9 @@ Case random_case(std::uint32_t seed) {
     const std::uint32_t frees_of_ten = below(11);
     for (std::uint32_t i = 0; i < 5 + below(30); ++i) {
       Event event;
-      if (below(10) < frees_of_ten && !alive.empty()) {
+      if (below(60) == 0) {
+        event.kind = Event::Kind::empty_cache;
+      } else if (below(10) < frees_of_ten && !alive.empty()) {
         const std::size_t at = order == 0   ? alive.size() - 1
                                : order == 1 ? 0
                                             : below(static_cast<std::uint32_t>(alive.size()));
@@ -367,7 +375,8 @@ Case random_case(std::uint32_t seed) {
     const Reserved unlimited = reserve(result.trace, result.settings);
     const auto from = static_cast<double>(unlimited.peak_allocated.count());
     const auto to = static_cast<double>(unlimited.peak_reserved.count());
-    result.capacity = Bytes(static_cast<std::int64_t>(from + (to - from) * (below(120) - 5.0) / 100));
+    result.capacity =
+        Bytes(static_cast<std::int64_t>(from + (to - from) * (below(120) - 5.0) / 100));
   }
   return result;
 }
@@ -390,6 +399,9 @@ TEST_CASE("the caching allocator agrees with the obvious one after every event")
       if (event.kind == Event::Kind::free) {
         fast.free(event.storage);
         slow.free(event.storage);
+      } else if (event.kind == Event::Kind::empty_cache) {
+        fast.empty_cache();
+        slow.empty_cache();
       } else {
         completes = slow.allocate(event.storage, event.bytes);
         agrees = fast.allocate(event.storage, event.bytes) == completes;

@@ -40,9 +40,9 @@ struct Reserved {
   /// Largest sum of the blocks in use, as `torch.cuda.max_memory_allocated()` reports it. A block
   /// is up to 1 MiB larger than its request where the rest was too small to split off.
   Bytes peak_allocated{};
-  Bytes peak_reserved{};       ///< `torch.cuda.max_memory_reserved()`
-  std::int64_t segments = 0;   ///< times that memory was taken from the driver
-  std::int64_t flushes = 0;    ///< times that cached memory was given back to make room
+  Bytes peak_reserved{};              ///< `torch.cuda.max_memory_reserved()`
+  std::int64_t segments = 0;          ///< times that memory was taken from the driver
+  std::int64_t flushes = 0;           ///< times that cached memory was given back to make room
   std::int64_t flushes_per_step = 0;  ///< of these, in the last step: later steps repeat it
   std::optional<OutOfMemory> out_of_memory;
 
@@ -59,8 +59,9 @@ class CachingAllocator {
         collects_(settings.garbage_collection_threshold > 0.0 && capacity < kUnlimited),
         max_split_(settings.max_split_size > Bytes() ? size_of(settings.max_split_size) : kNoLimit),
         capacity_(size_of(std::clamp(capacity, Bytes(), kUnlimited))),
-        collects_above_(static_cast<Size>(std::clamp(settings.garbage_collection_threshold, 0.0, 1.0) *
-                                          static_cast<double>(capacity_))) {
+        collects_above_(
+            static_cast<Size>(std::clamp(settings.garbage_collection_threshold, 0.0, 1.0) *
+                              static_cast<double>(capacity_))) {
     pools_[0].is_small = true;
     blocks_.reserve(4096);
     blocks_.emplace_back();  // kNone: in use for ever, so that the ends of a segment need no test
@@ -69,6 +70,7 @@ class CachingAllocator {
   /// Takes a block for a storage; false if the device runs out. An empty storage takes none.
   bool allocate(std::uint32_t storage, std::int64_t bytes) {
     if (bytes <= 0) return true;
+    if (blocks_.size() > kMostBlocks && spare_.size() < 4) return false;
     const Size size = rounded_up(static_cast<Size>(bytes), kMinBlock);
     Pool& pool = pools_[size <= kSmallSize ? 0 : 1];
     Index block = cached_block(pool, size);
@@ -76,7 +78,8 @@ class CachingAllocator {
     if (block == kNone) return false;
     blocks_[block].state = State::in_use;
     if (storage >= block_of_.size())
-      block_of_.resize(std::max<std::size_t>(storage + std::size_t{1}, 2 * block_of_.size()), kNone);
+      block_of_.resize(std::max<std::size_t>(storage + std::size_t{1}, 2 * block_of_.size()),
+                       kNone);
     block_of_[storage] = block;
     allocated_ += blocks_[block].size;
     peak_allocated_ = std::max(peak_allocated_, allocated_);
@@ -140,6 +143,7 @@ class CachingAllocator {
   /// because such lists are searched and shifted at every event.
   using FreeBlock = std::uint64_t;
   static constexpr int kIndexBits = 23;
+  static constexpr std::size_t kMostBlocks = (std::size_t{1} << kIndexBits) - 8;  // no run is near
   static FreeBlock packed(Size size, Index block) { return size / kMinBlock << kIndexBits | block; }
   static Index block_in(FreeBlock free) {
     return static_cast<Index>(free & ((FreeBlock{1} << kIndexBits) - 1));
@@ -286,8 +290,8 @@ class CachingAllocator {
   Index take(Pool& pool, std::size_t at, Size size) {
     const Index block = block_in(pool.free[at]);
     const Size rest = blocks_[block].size - size;
-    const bool splits = pool.is_small || expands_ ? rest >= kMinBlock
-                                                  : size < max_split_ && rest > kSmallSize;
+    const bool splits =
+        pool.is_small || expands_ ? rest >= kMinBlock : size < max_split_ && rest > kSmallSize;
     if (!splits) {
       erase(pool, at);
       return block;
@@ -312,7 +316,8 @@ class CachingAllocator {
         const Block& next = blocks_[blocks_[block_in(pool.free[at])].next];
         return size_in(pool.free[at]) + (next.state == State::unmapped ? next.size : 0);
       };
-      for (std::size_t next = best + 1; next < pool.free.size() && reach(next) < reach(best); ++next)
+      for (std::size_t next = best + 1; next < pool.free.size() && reach(next) < reach(best);
+           ++next)
         best = next;
     }
     if (max_split_ != kNoLimit) {
@@ -432,8 +437,8 @@ class CachingAllocator {
   void insert_unmapped(Pool& pool, Index block) {
     blocks_[block].state = State::unmapped;
     const auto lower = [&](Index a, Index b) { return blocks_[a].address < blocks_[b].address; };
-    pool.unmapped.insert(
-        std::lower_bound(pool.unmapped.begin(), pool.unmapped.end(), block, lower), block);
+    pool.unmapped.insert(std::lower_bound(pool.unmapped.begin(), pool.unmapped.end(), block, lower),
+                         block);
   }
 
   void erase_unmapped(Pool& pool, Index block) {
@@ -540,11 +545,11 @@ class CachingAllocator {
 
   std::array<Pool, 2> pools_;  // small, large
   std::vector<Block> blocks_;
-  std::vector<Index> spare_;     // nodes of blocks_ to use again
-  std::vector<Index> block_of_;  // by storage
+  std::vector<Index> spare_;             // nodes of blocks_ to use again
+  std::vector<Index> block_of_;          // by storage
   std::array<Index, 256> requests_{};    // by hash of a size: where it was looked for last
   std::array<Index, 256> insertions_{};  // the same for blocks that were put back
-  Index extended_ = kNone;       // the free block that the last extension made
+  Index extended_ = kNone;               // the free block that the last extension made
 
   Size next_address_ = 0;
   Size allocated_ = 0;
@@ -575,8 +580,12 @@ inline Reserved reserve(const Trace& trace, const AllocatorSettings& settings = 
         allocator.empty_cache();
       } else if (event.kind == Event::Kind::allocate &&
                  !allocator.allocate(event.storage, event.bytes)) {
-        result.out_of_memory = OutOfMemory{mark.phase, mark.step, mark.micro_step, Bytes(event.bytes),
-                                           allocator.allocated(), allocator.reserved()};
+        result.out_of_memory = OutOfMemory{mark.phase,
+                                           mark.step,
+                                           mark.micro_step,
+                                           Bytes(event.bytes),
+                                           allocator.allocated(),
+                                           allocator.reserved()};
         break;
       }
     }

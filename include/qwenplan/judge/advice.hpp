@@ -37,7 +37,7 @@ struct Advice {
   std::string change;     ///< as one writes it: "--batch 1 --grad-accum 4"
   std::string_view cost;  ///< what it takes: "the same result; the forward runs twice"
   Sacrifice sacrifice = Sacrifice::nothing;
-  Bytes saves{};          ///< of the likely bytes on the device
+  Bytes saves{};           ///< of the likely bytes on the device
   Fit fit = Fit::exceeds;  ///< with the change
 };
 
@@ -68,14 +68,16 @@ inline void set_optimizer(Question& q, std::int64_t kind) {
 /// What could be changed in this run, in order of what it takes from the result.
 inline std::vector<Family> families(const Run& run, const AllocatorSettings& allocator) {
   std::vector<Family> all;
-  const auto add = [&](Sacrifice sacrifice, std::string_view cost, std::vector<Family::Step> steps) {
+  const auto add = [&](Sacrifice sacrifice, std::string_view cost,
+                       std::vector<Family::Step> steps) {
     if (!steps.empty()) all.push_back({sacrifice, cost, std::move(steps)});
   };
   const auto optimizer = [](OptimizerKind kind) {
     return Family::Step{"--optimizer " + std::string(name(kind)), set_optimizer,
                         static_cast<std::int64_t>(kind)};
   };
-  const bool is_adam = run.optimizer != OptimizerKind::sgd && run.optimizer != OptimizerKind::sgd_momentum;
+  const bool is_adam =
+      run.optimizer != OptimizerKind::sgd && run.optimizer != OptimizerKind::sgd_momentum;
   const bool is_8bit = run.optimizer == OptimizerKind::adamw_8bit ||
                        run.optimizer == OptimizerKind::paged_adamw_8bit;
   const bool is_paged = run.optimizer == OptimizerKind::paged_adamw ||
@@ -83,11 +85,12 @@ inline std::vector<Family> families(const Run& run, const AllocatorSettings& all
 
   if (run.attention == Attention::eager || run.attention == Attention::math)
     add(Sacrifice::nothing, "the same result", {{"--attention sdpa", [](Question& q, std::int64_t) {
-          give(q.draft.attention, std::string("sdpa"));
-        }}});
+                                                   give(q.draft.attention, std::string("sdpa"));
+                                                 }}});
   if (run.keeps_outputs)
     add(Sacrifice::nothing, "the same result; the loop must let go of the model's output",
-        {{"--no-keep-outputs", [](Question& q, std::int64_t) { give(q.draft.keeps_outputs, false); }}});
+        {{"--no-keep-outputs",
+          [](Question& q, std::int64_t) { give(q.draft.keeps_outputs, false); }}});
   if (run.optimizer == OptimizerKind::adamw_foreach)
     add(Sacrifice::nothing, "the same result", {optimizer(OptimizerKind::adamw_fused)});
   if (!allocator.expandable_segments)
@@ -105,8 +108,10 @@ inline std::vector<Family> families(const Run& run, const AllocatorSettings& all
     batches.push_back({"--batch " + std::to_string(run.micro_batch / parts) + " --grad-accum " +
                            std::to_string(run.accumulation * parts),
                        [](Question& q, std::int64_t by) {
-                         const std::int64_t batch = q.draft.micro_batch ? q.draft.micro_batch->value : 1;
-                         const std::int64_t times = q.draft.accumulation ? q.draft.accumulation->value : 1;
+                         const std::int64_t batch =
+                             q.draft.micro_batch ? q.draft.micro_batch->value : 1;
+                         const std::int64_t times =
+                             q.draft.accumulation ? q.draft.accumulation->value : 1;
                          give(q.draft.micro_batch, batch / by);
                          give(q.draft.accumulation, times * by);
                        },
@@ -114,23 +119,28 @@ inline std::vector<Family> families(const Run& run, const AllocatorSettings& all
   }
   add(Sacrifice::nothing, "the same gradient from smaller parts, more slowly", std::move(batches));
   if (is_adam && !is_paged)
-    add(Sacrifice::nothing, "the same result; the optimizer's states move to RAM where memory is short",
+    add(Sacrifice::nothing,
+        "the same result; the optimizer's states move to RAM where memory is short",
         {optimizer(is_8bit ? OptimizerKind::paged_adamw_8bit : OptimizerKind::paged_adamw)});
 
   if (run.quantization == Quantization::nf4 || run.quantization == Quantization::fp4) {
     if (!run.double_quantizes)
       add(Sacrifice::precision, "the scales of the quantized weights in 8 bits",
-          {{"--double-quant", [](Question& q, std::int64_t) { give(q.draft.double_quantizes, true); }}});
+          {{"--double-quant",
+            [](Question& q, std::int64_t) { give(q.draft.double_quantizes, true); }}});
   }
   if (run.upcasts_for_kbit)
-    add(Sacrifice::precision, "norms, embeddings and head stay in 16 bits, as several trainers leave them",
-        {{"--no-kbit-upcast", [](Question& q, std::int64_t) { give(q.draft.upcasts_for_kbit, false); }}});
+    add(Sacrifice::precision,
+        "norms, embeddings and head stay in 16 bits, as several trainers leave them",
+        {{"--no-kbit-upcast",
+          [](Question& q, std::int64_t) { give(q.draft.upcasts_for_kbit, false); }}});
   if (is_adam && !is_8bit)
     add(Sacrifice::precision, "the optimizer's states in 8 bits",
         {optimizer(OptimizerKind::adamw_8bit), optimizer(OptimizerKind::paged_adamw_8bit)});
 
   if (run.method == Method::full && run.precision == Precision::bf16_mixed)
-    add(Sacrifice::capacity, "weights, gradients and states in bf16: small updates are rounded away",
+    add(Sacrifice::capacity,
+        "weights, gradients and states in bf16: small updates are rounded away",
         {{"--precision bf16-true",
           [](Question& q, std::int64_t) { give(q.draft.precision, Precision::bf16_true); }}});
   if (run.has_adapters()) {
@@ -142,23 +152,27 @@ inline std::vector<Family> families(const Run& run, const AllocatorSettings& all
   }
   if (run.method == Method::lora)
     add(Sacrifice::capacity, "the base in 4 bits",
-        {{"--method qlora", [](Question& q, std::int64_t) { give(q.draft.method, Method::qlora); }}});
+        {{"--method qlora",
+          [](Question& q, std::int64_t) { give(q.draft.method, Method::qlora); }}});
   if (run.quantization == Quantization::int8)
     add(Sacrifice::capacity, "the base in 4 bits instead of 8",
-        {{"--quant nf4", [](Question& q, std::int64_t) { give(q.draft.quantization, Quantization::nf4); }}});
+        {{"--quant nf4",
+          [](Question& q, std::int64_t) { give(q.draft.quantization, Quantization::nf4); }}});
 
   std::vector<Family::Step> lengths;
   for (const std::int64_t eighths : {6, 4, 3, 2, 1}) {
     const std::int64_t length = run.length * eighths / 8 / 64 * 64;
     if (length >= 128 && length < run.length)
       lengths.push_back({"--seq-len " + std::to_string(length),
-                         [](Question& q, std::int64_t tokens) { give(q.draft.length, tokens); }, length});
+                         [](Question& q, std::int64_t tokens) { give(q.draft.length, tokens); },
+                         length});
   }
   add(Sacrifice::data, "longer examples are cut, or must be split", std::move(lengths));
   if (run.method == Method::full)
     add(Sacrifice::data, "trains adapters instead of all weights",
         {{"--method lora", [](Question& q, std::int64_t) { give(q.draft.method, Method::lora); }},
-         {"--method qlora", [](Question& q, std::int64_t) { give(q.draft.method, Method::qlora); }}});
+         {"--method qlora",
+          [](Question& q, std::int64_t) { give(q.draft.method, Method::qlora); }}});
   return all;
 }
 
@@ -187,7 +201,9 @@ std::vector<Advice> advise(const MemoryEstimate& now, const Run& run, const Ques
   advice::give(whole.draft.micro_batch, run.micro_batch);
   advice::give(whole.draft.accumulation, run.accumulation);
 
-  const auto saving = [&](const MemoryEstimate& then) { return now.device.likely - then.device.likely; };
+  const auto saving = [&](const MemoryEstimate& then) {
+    return now.device.likely - then.device.likely;
+  };
   const Bytes worthwhile(now.device.likely.count() / advice::kWorthwhile);
 
   struct Useful {

@@ -164,6 +164,21 @@ TEST_CASE("a segment with one block in use cannot be given back") {
   CHECK(result.out_of_memory->reserved == 20_MiB);  // of which 14 lie idle
 }
 
+TEST_CASE("a program that empties the cache gives unused segments back without a flush") {
+  Script script;
+  script.free(script.allocate(60_MiB));
+  const auto kept = script.allocate(6_MiB);  // in the 60 that are free
+  script.trace.events.push_back({0, 0, Event::Kind::empty_cache, Term::temporary});
+  script.allocate(70_MiB);
+  CHECK(reserve(script.trace).peak_reserved == 130_MiB);  // the 60 are in part use
+  script.free(kept);
+  script.trace.events.push_back({0, 0, Event::Kind::empty_cache, Term::temporary});
+  script.allocate(50_MiB);
+  const Reserved result = reserve(script.trace, {}, 130_MiB);
+  CHECK(result.completes());
+  CHECK(result.flushes == 0);
+}
+
 TEST_CASE("expandable segments grow by pages and tile") {
   SECTION("pages of 20 MiB, and of 2 MiB for small requests") {
     Script script;

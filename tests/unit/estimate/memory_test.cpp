@@ -139,7 +139,9 @@ TEST_CASE("without workspace the peak can lie elsewhere") {
 TEST_CASE("every phase's terms sum to its peak, and the largest peak is the footprint's") {
   // A seeded mess of events over every term.
   std::uint32_t state = 12345;
-  const auto below = [&](std::uint32_t n) { return (state = state * 1664525u + 1013904223u) / 7 % n; };
+  const auto below = [&](std::uint32_t n) {
+    return (state = state * 1664525u + 1013904223u) / 7 % n;
+  };
   Script script;
   std::uint32_t made = 0;
   for (std::int16_t phase = 0; phase < 40; ++phase) {
@@ -228,7 +230,8 @@ TEST_CASE("what a driver keeps is covered by the upper bound") {
   for (const auto& [smi, cuda] : totals) {
     CAPTURE(smi, cuda);
     Gpu gpu = card("x", 89, 40, 24_GiB);
-    gpu.driver_total = Sourced<Bytes>{Bytes(static_cast<std::int64_t>(smi)) * 1048576, Evidence::literature, "s"};
+    gpu.driver_total =
+        Sourced<Bytes>{Bytes(static_cast<std::int64_t>(smi)) * 1048576, Evidence::literature, "s"};
     const auto kept = static_cast<double>(device(gpu).driver_keeps.count()) / 1048576;
     CHECK(kept >= smi - cuda - 5);
     CHECK(kept <= smi - cuda + 450);

@@ -1,5 +1,5 @@
-// The advice against a card and a step that are made up: what a run needs is a sum that the test can
-// do in its head, so that what each change saves is known beforehand.
+// The advice against a card and a step that are made up: what a run needs is a sum that the test
+// can do in its head, so that what each change saves is known beforehand.
 
 #include "qwenplan/judge/advice.hpp"
 
@@ -31,14 +31,12 @@ struct World {
   /// GiB: the base 8 (4 in 4 bits, 16 in fp32), 1 for each 1,024 tokens of a micro-step, twice
   /// that without checkpointing, the states of the optimizer 2 (half in 8 bits, none when paged).
   static Bytes need(const Run& run, const AllocatorSettings& allocator) {
-    const Bytes base = run.is_quantized()                   ? 4_GiB
-                       : run.weights == DType::fp32         ? 16_GiB
-                                                            : 8_GiB;
+    const Bytes base = run.is_quantized() ? 4_GiB : run.weights == DType::fp32 ? 16_GiB : 8_GiB;
     const bool is_paged = run.optimizer == OptimizerKind::paged_adamw ||
                           run.optimizer == OptimizerKind::paged_adamw_8bit;
-    const Bytes states = is_paged                                        ? 0_GiB
-                         : run.optimizer == OptimizerKind::adamw_8bit    ? 1_GiB
-                                                                         : 2_GiB;
+    const Bytes states = is_paged                                     ? 0_GiB
+                         : run.optimizer == OptimizerKind::adamw_8bit ? 1_GiB
+                                                                      : 2_GiB;
     const Bytes activations = 1_MiB * run.tokens() * (run.checkpoints ? 1 : 2);
     const Bytes fragments = allocator.expandable_segments ? 0_MiB : 8_MiB;
     return base + states + activations + fragments;
@@ -144,7 +142,7 @@ TEST_CASE("where no change is enough, one combination comes first, with nothing 
   REQUIRE(!advice.empty());
   CHECK(advice[0].fit == Fit::fits);
   CHECK(advice[0].change.find("--method qlora") != std::string::npos);
-  CHECK(advice[0].change.find("bf16-true") == std::string::npos);  // of no use to qlora
+  CHECK(advice[0].change.find("bf16-true") == std::string::npos);   // of no use to qlora
   CHECK(advice[0].change.find("expandable") == std::string::npos);  // 8 MiB
   CHECK(advice[0].sacrifice == Sacrifice::data);
   for (std::size_t i = 1; i < advice.size(); ++i) CHECK(advice[i].fit != Fit::fits);
