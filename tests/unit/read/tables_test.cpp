@@ -309,6 +309,12 @@ TEST_CASE("a malformed overlay is refused with its place") {
       "/gpus/1/memory"));
   CHECK(mentions(overlay_error("gpus.json", "{\n\n\"schema\": }").where, "line 3"));
   CHECK(mentions(overlay_error("gpus.json", gpus(R"({"id": "t4", "id": "l4"})")).what, "twice"));
+  overlay_error("gpus.json", R"({"gpus": []})");
+  overlay_error("gpus.json", R"({"schema": "qwenplan.gpus/1", "gpus": {}})");
+  overlay_error("gpus.json", "[]");
+}
+
+TEST_CASE("a malformed row of a GPU is refused") {
   const std::string rows = GENERATE(
       R"(1)", R"({})", R"({"id": 4})", R"({"id": "T 4"})", R"({"id": "t4", "bandwidth": "fast"})",
       R"({"id": "t4", "bandwidth": "-1 GB/s"})", R"({"id": "t4", "bandwidth": "0 GB/s"})",
@@ -322,9 +328,9 @@ TEST_CASE("a malformed overlay is refused with its place") {
       R"({"id": "t4", "except": [{"of": "power", "evidence": "vendor"}]})",
       R"({"id": "t4", "has_bf16": "yes"})", R"({"id": "t4", "name": 1})", R"({"id": "new"})");
   overlay_error("gpus.json", gpus(rows));
-  overlay_error("gpus.json", R"({"gpus": []})");
-  overlay_error("gpus.json", R"({"schema": "qwenplan.gpus/1", "gpus": {}})");
-  overlay_error("gpus.json", "[]");
+}
+
+TEST_CASE("a malformed row of a model is refused") {
   const std::string model = GENERATE(
       R"({"id": "qwen2.5-7b", "layers": -1})", R"({"id": "qwen2.5-7b", "layers": "28"})",
       R"({"id": "qwen2.5-7b", "kv_heads": 3})", R"({"id": "qwen2.5-7b", "experts": 8})",
