@@ -28,21 +28,23 @@ SHAPES = {  # of Qwen2.5-0.5B, and of the same with fewer layers
                          num_attention_heads=14, num_key_value_heads=2, vocab_size=151936,
                          tie_word_embeddings=True),
 }
-ROWS, ROW_TOKENS = 40_000, 1024
+ROWS, ROW_TOKENS = 20_000, 1024
 BATCH, LENGTH, PREFETCH = 8, 1024, 2
 
+# What `qwenplan ram` is asked beside the model, the phase to look at, and which of its terms and of its page
+# cache a process without a GPU has.
 SCENARIOS = {
-    # name: (stages, what the command line of qwenplan has beside the model)
-    "load_mapped": ["--loading", "mapped", "--method", "lora", "--weights", "bf16"],
-    "load_cast": ["--loading", "mapped", "--method", "lora", "--weights", "fp32"],
-    "load_copied": ["--loading", "copied", "--method", "lora", "--weights", "bf16"],
-    "offload_optimizer": None,
-    "workers_0": ["--workers", "0"],
-    "workers_2": ["--workers", "2"],
-    "workers_4": ["--workers", "4"],
-    "dataset_mapped": ["--dataset-in", "disk"],
-    "dataset_arrow": ["--dataset-in", "memory"],
-    "dataset_lists": ["--dataset-in", "lists"],
+    "load_mapped": (["--load-to", "cpu", "--weights", "bf16"], "load", ["python", "weights"], "checkpoint_bytes"),
+    "load_cast": (["--load-to", "cpu", "--weights", "fp32"], "load", ["python", "weights"], "checkpoint_bytes"),
+    "load_copied": (["--loading", "copied", "--weights", "bf16", "--load-to", "gpu"], "load",
+                    ["python", "weights"], None),
+    "offload_optimizer": (["--method", "full", "--offload", "optimizer"], "train", ["python", "offload"], None),
+    "workers_0": (["--workers", "0"], "train", ["python", "workers", "prefetch"], "dataset_bytes"),
+    "workers_2": (["--workers", "2"], "train", ["python", "workers", "prefetch"], "dataset_bytes"),
+    "workers_4": (["--workers", "4"], "train", ["python", "workers", "prefetch"], "dataset_bytes"),
+    "dataset_mapped": (["--dataset-in", "disk"], "train", ["python"], "dataset_bytes"),
+    "dataset_arrow": (["--dataset-in", "memory"], "train", ["python", "dataset"], None),
+    "dataset_lists": (["--dataset-in", "lists"], "train", ["python", "dataset"], None),
 }
 
 
@@ -109,6 +111,7 @@ def collate(rows):
 
 
 def iterate(data, workers, batches):
+    """Reads batches in random order; the pages of a mapped dataset become resident on the way."""
     from torch.utils.data import DataLoader
 
     loader = DataLoader(data, batch_size=BATCH, shuffle=True, collate_fn=collate, num_workers=workers,
@@ -116,7 +119,6 @@ def iterate(data, workers, batches):
     iterator = iter(loader)
     for _ in range(batches):
         batch = next(iterator)
-        time.sleep(0.01 if workers else 0)
     time.sleep(0.5)  # until the workers have prefetched all that they may
     stage("iterate")
     del batch, iterator
@@ -136,12 +138,10 @@ def child(scenario, folder):
     elif scenario == "offload_optimizer":
         offload_optimizer(folder)
     elif scenario.startswith("workers_"):
-        iterate(dataset_of(folder, "disk"), int(scenario.split("_")[1]), 200)
+        iterate(dataset_of(folder, "disk"), int(scenario.split("_")[1]), ROWS // BATCH - 20)
     else:
         how = {"dataset_mapped": "disk", "dataset_arrow": "memory", "dataset_lists": "lists"}[scenario]
         data = dataset_of(folder, how)
-        if how == "disk":
-            data.sort("length")  # reads a column; the rest is read by the loader below
         stage("dataset")
         iterate(data, 0, ROWS // BATCH if how == "disk" else 50)
 
@@ -221,6 +221,8 @@ def make_inputs(folder):
 
     model = Qwen2ForCausalLM(Qwen2Config(**SHAPES["qwen2.5-0.5b"])).to(torch.bfloat16)
     model.save_pretrained(os.path.join(folder, "qwen2.5-0.5b"), max_shard_size="300MB")
+    Qwen2Config(**SHAPES["eight-layers"], architectures=["Qwen2ForCausalLM"],
+                dtype="bfloat16").save_pretrained(os.path.join(folder, "eight-layers"))
     rows = np.random.default_rng(1).integers(0, 151_000, (ROWS, ROW_TOKENS))
 
     def row(i):
@@ -247,12 +249,17 @@ def versions():
     return {"python": platform.python_version(), "kernel": platform.release(), **found}
 
 
-def estimate(program, inputs, options, folder):
-    """The process' share of the estimate: what the machine and other programs hold is left out."""
-    command = [program, "ram", "--json", "--model", os.path.join(folder, inputs["model"]), "--device", "cpu",
-               "--batch", str(BATCH), "--seq-len", str(LENGTH), "--tokens", str(inputs["tokens"]), *options]
+def estimate(program, folder, inputs, scenario):
+    options, phase, terms, cache = SCENARIOS[scenario]
+    model = "eight-layers" if scenario.startswith("offload") else inputs["model"]
+    command = [program, "ram", "--json", "--model", os.path.join(folder, model), "--batch", str(BATCH),
+               "--seq-len", str(LENGTH), "--tokens", str(inputs["tokens"]), *options]
+    if "--method" not in options:
+        command += ["--method", "lora"]
     answer = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
-    return answer["process_bytes"]["likely"]
+    found = next(p for p in answer["phases"] if p["phase"] == phase)
+    total = sum(t["bytes"]["likely"] for t in found["terms"] if t["term"] in terms)
+    return total + (answer["page_cache"][cache] if cache else 0)
 
 
 def main():
@@ -276,15 +283,15 @@ def main():
                               check=True, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
         inputs = json.loads(made.stdout.strip().splitlines()[-1])
         runs = []
-        for scenario, options in SCENARIOS.items():
+        for scenario in SCENARIOS:
             if arguments.only and scenario not in arguments.only:
                 continue
             run = measure(scenario, folder)
             runs.append(run)
             peak = max(s["peak"]["pss"] for s in run["stages"])
             line = f"{scenario:18} {peak / 2**20:9.1f} MiB"
-            if arguments.qwenplan and options is not None:
-                expected = estimate(arguments.qwenplan, inputs, options, folder)
+            if arguments.qwenplan:
+                expected = estimate(arguments.qwenplan, folder, inputs, scenario)
                 line += f"   estimated {expected / 2**20:9.1f} MiB   {100 * (expected / peak - 1):+.1f} %"
             print(line, flush=True)
         measurement = {"schema": "qwenplan.host-measurement/1", "measured": time.strftime("%Y-%m-%d"),

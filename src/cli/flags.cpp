@@ -180,7 +180,6 @@ constexpr Flag kVram[] = {
 };
 constexpr Choice kLoadings[] = {{"mapped", "safetensors, mapped from the disk", "mmap"},
                                 {"copied", "pickles, or safetensors without mapping", "copy bin"}};
-constexpr Choice kDevices[] = {{"cuda", "trains on a GPU", "gpu"}, {"cpu", "has no GPU"}};
 constexpr Choice kPlaces[] = {{"cpu", "from_pretrained without device_map"}, {"gpu", "device_map", "cuda"}};
 constexpr Choice kDataPlaces[] = {{"disk", "Arrow, mapped", "mmap mapped"},
                                   {"memory", "Arrow, keep_in_memory", "ram"},
@@ -197,7 +196,6 @@ constexpr Flag kRam[] = {
     {.name = "dataset-in", .value = "WHERE", .group = "Host", .help = "where the tokenized data is", .choices = kDataPlaces},
     {.name = "loading", .value = "HOW", .group = "Host", .help = "how a checkpoint is read", .choices = kLoadings},
     {.name = "load-to", .value = "WHERE", .group = "Host", .help = "where the weights come first", .choices = kPlaces},
-    {.name = "device", .value = "DEVICE", .group = "Host", .help = "cpu: no GPU at all", .choices = kDevices},
     {.name = "model-size", .value = "SIZE", .group = "Guide", .help = "size of the weights: 14GB"},
     {.name = "use-case", .value = "NAME", .group = "Guide", .help = "such as advanced_7b"},
 };

@@ -10,6 +10,9 @@
 
 namespace qwenplan {
 namespace command {
+Result<Answer> cloud_budget(const Invocation&);
+Result<Answer> cloud_compare(const Invocation&);
+Result<Answer> cloud_strategy(const Invocation&);
 Result<Answer> cpu(const Invocation&);
 Result<Answer> data_check(const Invocation&);
 Result<Answer> data_list(const Invocation&);
@@ -17,8 +20,11 @@ Result<Answer> data_show(const Invocation&);
 Result<Answer> doctor(const Invocation&);
 Result<Answer> explain(const Invocation&);
 Result<Answer> roi(const Invocation&);
+Result<Answer> ram(const Invocation&);
 Result<Answer> vram(const Invocation&);
+Result<Answer> matrix(const Invocation&);
 Result<Answer> monitor(const Invocation&);
+Result<Answer> recommend(const Invocation&);
 }  // namespace command
 
 namespace {
@@ -29,15 +35,17 @@ const std::array kCommands = {
     Command{"vram", "does this run fit this GPU, and where its memory goes", command::vram,
             {subject_flags(), run_flags(), parallel_flags(), vram_flags()}, kNoWords,
             "qwenplan vram --model 7b --gpu rtx3060"},
-    Command{"ram", "host memory of the same run", nullptr,
+    Command{"ram", "host memory of the same run", command::ram,
             {subject_flags(), run_flags(), parallel_flags(), data_flags(), ram_flags()}, kNoWords,
             "qwenplan ram --model 7b --gpu rtx3060 --workers 4"},
-    Command{"matrix", "models x GPUs: the best method of each pair", nullptr, {matrix_flags()}, kNoWords},
+    Command{"matrix", "models x GPUs: the best method of each pair", command::matrix,
+            {run_flags(), matrix_flags()}, kNoWords, "qwenplan matrix --against guide"},
     Command{"specs", "minimum, recommended and optimal machine for a job", nullptr,
             {subject_flags(), run_flags()}, kNoWords},
     Command{"gpus", "GPUs compared: memory, bandwidth, rate, price", nullptr, {subject_flags(), run_flags()}, kNoWords},
-    Command{"recommend", "the best configuration for a model on a GPU", nullptr,
-            {subject_flags(), run_flags(), parallel_flags(), recommend_flags()}, kNoWords},
+    Command{"recommend", "the best configuration for a model on a GPU", command::recommend,
+            {subject_flags(), run_flags(), parallel_flags(), recommend_flags()}, kNoWords,
+            "qwenplan recommend --preset rtx3060-7b"},
     Command{"check", "a trainer's own configuration: fits, or what is wrong", nullptr,
             {subject_flags(), check_flags()}, {"FILE...", 1, -1}},
     Command{"batch", "the largest batch or length that fits", nullptr,
@@ -63,9 +71,9 @@ const std::array kCommands = {
             "qwenplan monitor --plan plan.json -- python train.py"},
     Command{"build", "parts lists", nullptr, {subject_flags(), run_flags()}, {"[NAME]", 0, 1}},
     Command{"roi", "buy or rent", command::roi, {subject_flags(), run_flags(), roi_flags()}, kNoWords},
-    Command{"cloud compare", "offers and their prices", nullptr, {subject_flags(), run_flags(), cloud_flags()}, kNoWords},
-    Command{"cloud strategy", "on demand, spot or reserved", nullptr, {subject_flags(), run_flags(), cloud_flags()}, kNoWords},
-    Command{"cloud budget", "what a month costs", nullptr, {subject_flags(), run_flags(), cloud_flags()}, kNoWords},
+    Command{"cloud compare", "offers and their prices", command::cloud_compare, {subject_flags(), run_flags(), cloud_flags()}, kNoWords},
+    Command{"cloud strategy", "on demand, spot or reserved", command::cloud_strategy, {subject_flags(), run_flags(), cloud_flags()}, kNoWords},
+    Command{"cloud budget", "what a month costs", command::cloud_budget, {subject_flags(), run_flags(), cloud_flags()}, kNoWords},
     Command{"cloud script", "a set-up that runs", nullptr, {subject_flags(), run_flags(), cloud_flags()}, {"[PLATFORM]", 0, 1}},
     Command{"plan", "the whole answer on one screen", nullptr,
             {subject_flags(), run_flags(), parallel_flags(), time_flags()}, kNoWords},
