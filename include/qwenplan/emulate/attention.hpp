@@ -181,7 +181,8 @@ inline Tensor sdpa_attention(Tape& t, Setting& s, const Tensor& query, const Ten
   Tensor k_half = autocast(t, s, k);
   const Tensor q_half = autocast(t, s, q);
   const AttentionKernel kernel = attention_kernel(s, q_half.dtype(), static_cast<bool>(mask));
-  if (kernel == AttentionKernel::efficient && s.behavior.expands_heads_for_efficient && grouped && times == 1) {
+  // Whoever pins the efficient kernel where it knows no grouped heads expands K and V first.
+  if (kernel == AttentionKernel::efficient && s.behavior.math_for_grouped_heads && grouped && times == 1) {
     k_half = repeat_heads(t, k_half, s.model.heads / s.model.kv_heads);
     v_half = repeat_heads(t, v_half, s.model.heads / s.model.kv_heads);
   }

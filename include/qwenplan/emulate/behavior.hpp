@@ -23,8 +23,9 @@ struct Behavior {
   bool adds_offset_in_place = false;          ///< forward dequantization of the statistics (< 0.50: in place)
   // torch
   std::int64_t cublaslt_workspace = 0;  ///< of each product with a bias; later versions use cuBLAS' (< 2.9: 1 MiB)
-  bool math_for_grouped_heads = false;  ///< only flash knows enable_gqa; others fall to math (2.5 to 2.8)
-  bool expands_heads_for_efficient = false;  ///< efficient attention expands and saves K and V (measured with 2.10 and 2.14)
+  /// Only flash and cuDNN know enable_gqa; sdpa falls to math (2.5 to 2.14: seen with 2.6 and 2.8, reported for
+  /// 2.10; where it ended before 2.15 is not known).
+  bool math_for_grouped_heads = false;
   bool prefers_cudnn_attention = true;  ///< on compute capability 9.0 (>= 2.9)
 };
 
@@ -50,8 +51,7 @@ inline Behavior behavior_of(const Stack& stack) {
   b.copies_second_code = stack.bitsandbytes >= Version{0, 46, 0};
   b.adds_offset_in_place = stack.bitsandbytes < Version{0, 50, 0};
   b.cublaslt_workspace = stack.torch < Version{2, 9, 0} ? 1024 * 1024 : 0;
-  b.math_for_grouped_heads = stack.torch < Version{2, 9, 0};
-  b.expands_heads_for_efficient = stack.torch >= Version{2, 9, 0} && stack.torch < Version{2, 15, 0};
+  b.math_for_grouped_heads = stack.torch < Version{2, 15, 0};
   b.prefers_cudnn_attention = stack.torch >= Version{2, 9, 0};
   return b;
 }
