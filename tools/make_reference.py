@@ -112,6 +112,8 @@ def write_shapes(out, models, configs, ids):
         w = csv.writer(f, lineterminator='\n')
         w.writerow(SHAPE)
         w.writerows(rows[i] for i in ids)
+        w.writerow(['deepseek-coder-1.3b', 'LlamaForCausalLM', 24, 2048, 5504, 16, 16, 128, 32256, 16384, 0, 0, 0, 0, 0,
+                    0, 0, 1346471936])  # as its T4 rows give it
         w.writerows(shape_of_config(c) for c in configs)
 
 
@@ -119,6 +121,24 @@ T4 = ['id', 'source_repo', 'source_path', 'source_commit', 'torch', 'transformer
       'lora_r', 'lora_targets', 'base_dtype', 'micro_batch', 'seq_len', 'grad_checkpointing', 'attention',
       'after_load_mib', 'peak_forward_mib', 'peak_optimizer_mib', 'peak_allocated_mib', 'max_reserved_mib',
       'context_mib', 'reserved_of_repeats']
+
+
+# A later file of the same person (data/measurements/final-t4-20260921.json at 83aea542a90a), QLoRA of rank 16,
+# one sequence of 1,024 tokens: row_id, model, attention, then MiB after load, peak of the forward, of the optimizer,
+# of the step, reserved. It does not say its versions.
+T4_FINAL = """\
+2169f0e16ea4 qwen2.5-7b eager 7702.3681640625 9410.77587890625 8496.75537109375 10584.767578125 11746
+35abf657c6f7 mistral-7b-v0.3 eager 4832.6259765625 5833.8916015625 5216.88427734375 6190.583984375 6740
+368230c435f7 deepseek-coder-1.3b eager 1202.2158203125 1731.49462890625 1456.47412109375 1975.486328125 2274
+4a617ca7c36c deepseek-coder-1.3b sdpa 1202.4658203125 1727.74462890625 1456.72412109375 1971.736328125 2172
+5b933ab49870 mistral-7b-v0.3 sdpa 4846.6259765625 5767.90478515625 5230.88427734375 6056.275390625 6400
+74c48249f5ad qwen2.5-1.5b sdpa 1632.6181640625 3053.16259765625 2323.26708984375 4235.154296875 5212
+91cff4bd59e6 qwen2.5-1.5b eager 1628.3056640625 3053.78759765625 2319.51708984375 4235.779296875 5060
+9542dd6f064c qwen2.5-7b sdpa 7707.7900390625 9411.82275390625 8501.80224609375 10585.814453125 11880
+a17e63a61ecf llama3.2-3b eager 3052.2646484375 4507.54345703125 3734.52294921875 5498.53515625 6212
+a396128b4c55 llama3.2-3b sdpa 3052.7646484375 4504.04345703125 3735.02294921875 5495.03515625 6268
+cb26baa4af47 llama3.2-1b sdpa 1537.3134765625 2727.09228515625 2122.57177734375 3723.083984375 4026
+feca394ad10d llama3.2-1b eager 1538.3134765625 2732.09228515625 2123.57177734375 3728.083984375 4058"""
 
 
 def write_t4(out, table):
@@ -143,6 +163,11 @@ def write_t4(out, table):
                         noted(r'peak_fwd=([\d.]+)'), noted(r'peak_opt=([\d.]+)'),
                         noted(r'peak_allocated_MiB=([\d.]+)'), noted(r'max_reserved_MiB=([\d.]+)'),
                         noted(r'cuda_context_MiB=([\d.]+)'), noted(r'\(reserved ([\d/]+)\)')])
+        for line in T4_FINAL.split('\n'):
+            row, model, attention, *mib = line.split()
+            w.writerow(['final-' + row, 'Anassbzdd/fitcheck', 'data/measurements/final-t4-20260921.json',
+                        '83aea542a90a', '', '', '', model, 'qlora', 16, 'attention', 'nf4', 1, 1024, 1, attention,
+                        *mib, 140.875, ''])
 
 
 def main(what, out, *rest):
