@@ -1,0 +1,102 @@
+#include "command/job.hpp"
+
+#include <utility>
+
+#include "cli/run_flags.hpp"
+
+namespace qwenplan {
+namespace {
+
+/// The flags without those that name a card: here they choose among the cards instead.
+Invocation without_card(const Invocation& in) {
+  Invocation job = in;
+  for (const char* flag : {"gpu", "vram", "vram-in-use"}) job.given.erase(flag);
+  return job;
+}
+
+Result<CardFit> fit_of(const Job& job, const Gpu& gpu, std::optional<Bytes> memory) {
+  Subject subject = job.subject;
+  subject.gpu = FoundGpu{gpu, 1, {}, {}};
+  subject.vram = memory;
+  if (const auto error = not_emulated(subject)) return *error;
+  const Setup setup = setup_of(subject);
+  std::vector<MethodPlan> methods;
+  const RunDraft& draft = job.draft;
+  const bool is_given = draft.method || (draft.quantization && draft.quantization->value != Quantization::none);
+  if (is_given) {
+    auto plan = planned(setup, draft, subject.allocator);
+    if (!plan) return plan.error();
+    const Method method = plan->valid.run.method;
+    methods.push_back({method, "", std::move(*plan)});
+  } else {
+    for (const Method method : {Method::full, Method::lora, Method::qlora})
+      if (const auto one = draft_for(method, draft)) {
+        auto best = best_rung(setup, method, *one);
+        if (!best) return best.error();
+        methods.push_back(std::move(*best));
+      }
+  }
+  const MethodPlan best = methods[best_of(methods)];
+  return CardFit{best.plan.fit.value_or(Fit::exceeds), best, std::move(methods)};
+}
+
+}  // namespace
+
+std::string Job::words() const {
+  std::string text = subject.model.model.id;
+  if (draft.method) text += ", " + std::string(name(draft.method->value));
+  if (draft.length) text += ", length " + std::to_string(draft.length->value);
+  if (draft.micro_batch) text += ", batch " + std::to_string(draft.micro_batch->value);
+  return text;
+}
+
+std::string CardFit::words() const {
+  return std::string(name(best.method)) + (best.rung.empty() ? "" : " with " + best.rung);
+}
+
+Result<std::optional<Job>> read_job(const Invocation& in, const Tables& tables) {
+  if (!in.has("model")) return std::optional<Job>{};
+  const Invocation flags = without_card(in);
+  Job job;
+  auto subject = read_subject(flags, tables);
+  if (!subject) return subject.error();
+  job.subject = std::move(*subject);
+  if (const auto error = not_emulated(job.subject)) return *error;
+  auto draft = read_run(flags);
+  if (!draft) return draft.error();
+  job.draft = std::move(*draft);
+  // What is impossible or not modelled on every card is told before any card is asked.
+  const auto valid = validated(job.draft, job.subject.model.model, job.subject.stack, nullptr);
+  if (!valid) return valid.error();
+  return std::optional<Job>(std::move(job));
+}
+
+Result<Job> read_job_or_7b(const Invocation& in, const Tables& tables, std::vector<std::string>& assumed) {
+  Invocation with_model = in;
+  if (!in.has("model")) {
+    with_model.given["model"] = {"qwen2.5-7b"};
+    assumed.push_back("the job is Qwen2.5-7B; --model names another");
+  }
+  auto job = read_job(with_model, tables);
+  if (!job) return job.error();
+  (*job)->is_assumed = !in.has("model");
+  if ((*job)->is_assumed) (*job)->subject.inputs.front().from = "default";
+  return std::move(**job);
+}
+
+const Result<CardFit>& CardFits::on(const Gpu& gpu, std::optional<Bytes> memory) {
+  const std::string key = gpu.id + (memory ? "/" + std::to_string(memory->count()) : "");
+  const auto known = known_.find(key);
+  if (known != known_.end()) return known->second;
+  return known_.emplace(key, fit_of(job_, gpu, memory)).first->second;
+}
+
+Value as_json(const CardFit& fit) {
+  return Value::object({{"fit", name(fit.fit)},
+                        {"method", name(fit.best.method)},
+                        {"rung", fit.best.rung.empty() ? "defaults" : fit.best.rung},
+                        {"device_bytes", fit.estimate().device},
+                        {"usable_bytes", fit.estimate().on.usable->value}});
+}
+
+}  // namespace qwenplan
