@@ -6,19 +6,13 @@
 #include <system_error>
 
 #include "read/json_text.hpp"
+#include "read/model_bounds.hpp"
 #include "read/text_file.hpp"
 
 namespace qwenplan {
 namespace {
 
 constexpr std::uintmax_t kLargestFile = 4 * 1024 * 1024;
-constexpr std::int64_t kMostLayers = 1024;
-constexpr std::int64_t kWidest = 1 << 20;
-constexpr std::int64_t kMostWords = 1 << 22;
-constexpr std::int64_t kMostHeads = 4096;
-constexpr std::int64_t kWidestHead = 8192;
-constexpr std::int64_t kMostExperts = 4096;
-constexpr std::int64_t kLongest = std::int64_t{1} << 31;
 
 /// What a configuration class of transformers 5.23 takes for a key that is not in the file.
 struct Defaults {
@@ -63,7 +57,7 @@ void read_experts(const Json& config, Fields& fields, Model& model) {
   Experts experts;
   experts.count = fields.whole(count_key, 0, kMostExperts).value_or(128);
   experts.per_token = fields.whole("num_experts_per_tok", 1, kMostExperts).value_or(8);
-  experts.ffn = fields.whole("moe_intermediate_size", 1, kMostWords).value_or(768);
+  experts.ffn = fields.whole("moe_intermediate_size", 1, kWidestFfn).value_or(768);
   experts.sparse_step = fields.whole("decoder_sparse_step", 1, kMostLayers).value_or(1);
   if (experts.count == 0) return;
   if (experts.per_token > experts.count)
@@ -97,7 +91,7 @@ Result<Model> read_emulated(const Json& config, const Defaults& defaults, Model 
   model.architecture = architecture;
   model.layers = fields.whole("num_hidden_layers", 1, kMostLayers).value_or(defaults.layers);
   model.hidden = fields.whole("hidden_size", 1, kWidest).value_or(defaults.hidden);
-  model.ffn = fields.whole("intermediate_size", 1, kMostWords).value_or(defaults.ffn);
+  model.ffn = fields.whole("intermediate_size", 1, kWidestFfn).value_or(defaults.ffn);
   model.heads = fields.whole("num_attention_heads", 1, kMostHeads).value_or(defaults.heads);
   // The classes read null as "one for each head", and only a missing key as their own default.
   const bool null_kv_heads =
@@ -166,7 +160,7 @@ std::int64_t fact(const Json& config, std::initializer_list<const char*> keys, s
 Model read_other(const Json& config, Model model) {
   model.layers = fact(config, {"num_hidden_layers", "n_layer", "num_layers"}, kMostLayers);
   model.hidden = fact(config, {"hidden_size", "n_embd", "d_model"}, kWidest);
-  model.ffn = fact(config, {"intermediate_size", "n_inner", "ffn_dim"}, kMostWords);
+  model.ffn = fact(config, {"intermediate_size", "n_inner", "ffn_dim"}, kWidestFfn);
   model.heads = fact(config, {"num_attention_heads", "n_head"}, kMostHeads);
   model.kv_heads = fact(config, {"num_key_value_heads"}, kMostHeads);
   model.head_dim = fact(config, {"head_dim"}, kWidestHead);

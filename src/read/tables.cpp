@@ -14,6 +14,7 @@
 #include "read/embedded.hpp"
 #include "read/hf_config.hpp"
 #include "read/json_text.hpp"
+#include "read/model_bounds.hpp"
 #include "read/text_file.hpp"
 
 namespace qwenplan {
@@ -270,7 +271,6 @@ Result<Gpu> read_gpu(const Json& row, const Json& header, const std::string& whe
 /// emulated, whatever the class.
 Result<FoundModel> read_model(const Json& row, const Json& header, const std::string& where,
                               const std::string& pointer) {
-  constexpr std::int64_t kMost = std::int64_t{1} << 31;
   Fields fields(row, where, pointer);
   const Origins origins(row, header);
   FoundModel found;
@@ -284,23 +284,24 @@ Result<FoundModel> read_model(const Json& row, const Json& header, const std::st
   struct Count {
     const char* key;
     std::int64_t Model::*member;
+    std::int64_t most;
   };
-  constexpr Count kShape[] = {{"layers", &Model::layers},
-                              {"hidden", &Model::hidden},
-                              {"ffn", &Model::ffn},
-                              {"heads", &Model::heads},
-                              {"kv_heads", &Model::kv_heads},
-                              {"head_dim", &Model::head_dim},
-                              {"vocabulary", &Model::vocabulary}};
+  constexpr Count kShape[] = {{"layers", &Model::layers, kMostLayers},
+                              {"hidden", &Model::hidden, kWidest},
+                              {"ffn", &Model::ffn, kWidestFfn},
+                              {"heads", &Model::heads, kMostHeads},
+                              {"kv_heads", &Model::kv_heads, kMostHeads},
+                              {"head_dim", &Model::head_dim, kWidestHead},
+                              {"vocabulary", &Model::vocabulary, kMostWords}};
   bool is_complete = true;
   found.evidence = origins.evidence("layers");
   for (const Count& count : kShape) {
-    model.*count.member = fields.whole(count.key, 1, kMost).value_or(0);
+    model.*count.member = fields.whole(count.key, 1, count.most).value_or(0);
     is_complete = is_complete && fields.has(count.key);
     if (fields.has(count.key)) found.evidence = weaker(found.evidence, origins.evidence(count.key));
   }
-  model.max_positions = fields.whole("max_positions", 1, kMost).value_or(0);
-  model.sliding_window = fields.whole("sliding_window", 1, kMost).value_or(0);
+  model.max_positions = fields.whole("max_positions", 1, kLongest).value_or(0);
+  model.sliding_window = fields.whole("sliding_window", 1, kLongest).value_or(0);
   model.ties_embeddings = fields.boolean("ties_embeddings").value_or(false);
   model.has_qkv_bias = fields.boolean("has_qkv_bias").value_or(false);
   model.has_o_bias = fields.boolean("has_o_bias").value_or(false);
@@ -311,10 +312,12 @@ Result<FoundModel> read_model(const Json& row, const Json& header, const std::st
       fields.expected("experts", "an object");
     } else {
       Fields inner(*experts, where, pointer + "/experts");
-      model.experts = Experts{inner.whole("count", 1, kMost).value_or(0),
-                              inner.whole("per_token", 1, kMost).value_or(0),
-                              inner.whole("ffn", 1, kMost).value_or(0),
-                              inner.whole("sparse_step", 1, kMost).value_or(1)};
+      model.experts = Experts{inner.whole("count", 1, kMostExperts).value_or(0),
+                              inner.whole("per_token", 1, kMostExperts).value_or(0),
+                              inner.whole("ffn", 1, kWidestFfn).value_or(0),
+                              inner.whole("sparse_step", 1, kMostLayers).value_or(1)};
+      if (model.experts->per_token > model.experts->count)
+        inner.expected("per_token", "at most the count of experts");
       if (inner.error()) return *inner.error();
       found.evidence = weaker(found.evidence, origins.evidence("experts"));
     }
@@ -331,12 +334,14 @@ Result<FoundModel> read_model(const Json& row, const Json& header, const std::st
     fields.expected("kv_heads", "a divisor of heads");
   if (!fields.has("id")) fields.expected("id", "text");
   if (fields.error()) return *fields.error();
-  if (is_complete) {
-    for (int i = 0; i < static_cast<int>(Architecture::other); ++i)
-      if (name(static_cast<Architecture>(i)) == model.architecture_name)
-        model.architecture = static_cast<Architecture>(i);
-  } else {
-    model.architecture_name += " of unknown shape";
+  for (int i = 0; i < static_cast<int>(Architecture::other); ++i) {
+    const auto known = static_cast<Architecture>(i);
+    if (name(known) != model.architecture_name) continue;
+    if (is_complete && (known != Architecture::qwen3_moe || model.experts))
+      model.architecture = known;
+    else
+      model.architecture_name += " of unknown shape";
+    break;
   }
   return found;
 }
@@ -428,6 +433,17 @@ std::optional<Error> Tables::Overlay::add_row(Kind kind, const Json& row, const 
                  alias.get_ref<const std::string&>().find_first_of("\"\\") == std::string::npos;
         });
     if (!is_list) return wrong("/aliases: expected a list of names");
+  }
+
+  // A field that no row of the table has is a misspelt one, which would otherwise do nothing.
+  for (const auto& [key, value] : row.items()) {
+    const std::string quoted = '"' + key + "\": ";
+    const auto known = of(kind).table().rows;
+    if (key != "evidence" && key != "source" && key != "except" && key != "note" &&
+        std::none_of(known.begin(), known.end(), [&](const Row& other) {
+          return other.json.find(quoted) != std::string_view::npos;
+        }))
+      return wrong(": no row of the table has a field '" + key.substr(0, 40) + "'");
   }
 
   std::vector<Row>& table = rows[static_cast<std::size_t>(kind)];

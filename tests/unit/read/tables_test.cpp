@@ -326,13 +326,15 @@ TEST_CASE("a malformed row of a GPU is refused") {
       R"({"id": "t4", "evidence": null})", R"({"id": "t4", "source": 1})",
       R"({"id": "t4", "except": {}})",
       R"({"id": "t4", "except": [{"of": "power", "evidence": "vendor"}]})",
-      R"({"id": "t4", "has_bf16": "yes"})", R"({"id": "t4", "name": 1})", R"({"id": "new"})");
+      R"({"id": "t4", "has_bf16": "yes"})", R"({"id": "t4", "memroy": "16 GiB"})",
+      R"({"id": "t4", "name": 1})", R"({"id": "new"})");
   overlay_error("gpus.json", gpus(rows));
 }
 
 TEST_CASE("a malformed row of a model is refused") {
   const std::string model = GENERATE(
       R"({"id": "qwen2.5-7b", "layers": -1})", R"({"id": "qwen2.5-7b", "layers": "28"})",
+      R"({"id": "qwen2.5-7b", "layers": 1000000000})", R"({"id": "qwen2.5-7b", "rows": 1})",
       R"({"id": "qwen2.5-7b", "kv_heads": 3})", R"({"id": "qwen2.5-7b", "experts": 8})",
       R"({"id": "qwen2.5-7b", "experts": {"count": -1}})",
       R"({"id": "qwen2.5-7b", "stored": "int4"})", R"({"id": "qwen2.5-7b", "ties_embeddings": 1})");
