@@ -19,7 +19,7 @@ endforeach()
 if(missing)
   list(JOIN missing ", " missing)
   message(FATAL_ERROR "qwenplan needs packages that are not here: ${missing}. Install them with one of\n"
-    "  apt install cmake g++ make libcli11-dev nlohmann-json3-dev libfmt-dev catch2\n"
+    "  apt install cmake g++ ninja-build libcli11-dev nlohmann-json3-dev libfmt-dev catch2\n"
     "  brew install cmake cli11 nlohmann-json fmt catch2\n"
     "  vcpkg install cli11 nlohmann-json fmt catch2\n"
     "and configure again.")
