@@ -125,6 +125,29 @@ inline Tensor fused_attention(Tape& t, const Setting& s, AttentionKernel kernel,
   return op.result(std::move(out));
 }
 
+/// Where the heads lie in memory: behind the positions, as a projection leaves them, or before.
+enum class HeadOrder { inner, outer };
+
+/// K and V lie as their projection left them unless they were expanded to all heads.
+inline HeadOrder order_of_heads(const Setting& s) {
+  return s.model.heads == s.model.kv_heads ? HeadOrder::inner : HeadOrder::outer;
+}
+
+/// torch.matmul of two tensors by heads. Heads behind the positions cannot be one batch together
+/// with several sequences: they are copied first.
+inline Tensor attention_product(Tape& t, const Setting& s, const Tensor& a, HeadOrder order_of_a, const Tensor& b,
+                                HeadOrder order_of_b, std::int64_t elements) {
+  const bool is_batch = s.run.micro_batch > 1;
+  const Tensor rows = is_batch && order_of_a == HeadOrder::inner ? clone(t, a) : a;
+  const Tensor columns = is_batch && order_of_b == HeadOrder::inner ? clone(t, b) : b;
+  return batched_matmul(t, rows, columns, elements);
+}
+
+/// The product's own view of several sequences: its gradient comes back in the other order.
+inline Tensor reordered_rows(Tape& t, const Setting& s, const Tensor& x) {
+  return s.run.micro_batch > 1 ? reordered_view(t, x) : x;
+}
+
 /// The composite kernel: scores in fp32, kept whole. It scales query and key apart, and its softmax
 /// looks for rows that are masked out.
 inline Tensor math_attention(Tape& t, const Setting& s, const Tensor& q_half, const Tensor& k_half,
@@ -147,7 +170,7 @@ inline Tensor math_attention(Tape& t, const Setting& s, const Tensor& q_half, co
   Tensor weights;
   {
     const Tensor k_scaled = scale(t, k);
-    weights = batched_matmul(t, q, k_scaled, scores);
+    weights = attention_product(t, s, q, HeadOrder::inner, k_scaled, order_of_heads(s), scores);
   }
   weights = add(t, weights, causal);
   {
@@ -159,7 +182,8 @@ inline Tensor math_attention(Tape& t, const Setting& s, const Tensor& q_half, co
     weights = op.result(std::move(out));
   }
   const Tensor returned = cast(t, weights, q_half.dtype());
-  const Tensor wide = batched_matmul(t, weights, v, q.elements());
+  const Tensor wide = reordered_rows(
+      t, s, attention_product(t, s, weights, HeadOrder::outer, v, order_of_heads(s), q.elements()));
   return cast(t, wide, q_half.dtype());
 }
 
@@ -190,6 +214,7 @@ inline Tensor sdpa_attention(Tape& t, Setting& s, const Tensor& query, const Ten
   if (kernel == AttentionKernel::efficient) additive = padded_mask(t, s, additive);
   if (kernel == AttentionKernel::math) {
     const Tensor out = math_attention(t, s, q_half, k_half, v_half, additive);
+    additive.reset();
     return clone(t, out);
   }
   Tensor out = fused_attention(t, s, kernel, q_half, k_half, v_half, additive);
@@ -209,7 +234,7 @@ inline Tensor eager_attention(Tape& t, Setting& s, const Tensor& q, const Tensor
   {
     const Tensor k_half = autocast(t, s, k);
     const Tensor q_half = autocast(t, s, q);
-    weights = batched_matmul(t, q_half, k_half, scores);
+    weights = attention_product(t, s, q_half, HeadOrder::inner, k_half, order_of_heads(s), scores);
   }
   weights = scale(t, weights);
   if (s.model.architecture == Architecture::gemma2) {
@@ -223,7 +248,8 @@ inline Tensor eager_attention(Tape& t, Setting& s, const Tensor& q, const Tensor
   {
     const Tensor v_half = autocast(t, s, v);
     const Tensor w_half = autocast(t, s, weights);
-    out = batched_matmul(t, w_half, v_half, q.elements());
+    out = attention_product(t, s, w_half, HeadOrder::outer, v_half, order_of_heads(s), q.elements());
+    out = reordered_rows(t, s, out);
   }
   return clone(t, out);  // transpose(1, 2).contiguous()
 }

@@ -82,7 +82,10 @@ inline Tensor self_attention(Tape& t, Setting& s, DecoderLayer& layer, const Ten
   // The gradient of the value comes back from a fused kernel in the projection's own order.
   Tensor v = run_linear(t, s, layer.v, x);
   const bool is_eager = s.run.attention == Attention::eager;
-  if (is_eager || expands_heads(s, static_cast<bool>(around.mask))) v = reordered_view(t, v);
+  const bool has_mask = static_cast<bool>(around.mask);
+  const DType dtype = s.run.autocasts ? s.run.half : v.dtype();
+  if (is_eager || expands_heads(s, has_mask) || attention_kernel(s, dtype, has_mask) == AttentionKernel::math)
+    v = reordered_view(t, v);
   {
     Tensor q_turned = rotate(t, q, around);
     Tensor k_turned = rotate(t, k, around);

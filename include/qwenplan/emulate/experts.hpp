@@ -42,11 +42,12 @@ inline Tensor pick(Tape& t, const Tensor& x, const Tensor& index, std::int64_t e
 
 inline Tensor grouped_matmul(Tape& t, const Tensor& x, const Tensor& weight, const Tensor& offsets,
                              std::int64_t elements) {
-  auto op = t.record(gradient::grouped, {&x, &weight});
-  if (weight.requires_grad()) op.save(x);
-  if (x.requires_grad()) op.save(weight);
+  const Tensor in = cast(t, x, weight.dtype());
+  auto op = t.record(gradient::grouped, {&in, &weight});
+  if (weight.requires_grad()) op.save(in);
+  if (in.requires_grad()) op.save(weight);
   op.save(offsets);
-  return op.result(t.allocate(elements, x.dtype()));
+  return op.result(t.allocate(elements, in.dtype()));
 }
 
 /// The sparse MLP of Qwen3-MoE with transformers' grouped matrix products: every token is copied

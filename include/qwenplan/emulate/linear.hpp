@@ -68,13 +68,12 @@ inline Tensor linear_8bit(Tape& t, Setting& s, Linear& layer, const Tensor& x) {
       const Tensor magnitude = t.allocate(x.elements(), DType::fp16);
       outliers = t.allocate(x.elements(), DType::boolean);
     }
+    const Tensor any = t.allocate(1, DType::boolean);
   }
   Tensor product;
   {
     const Tensor whole = t.allocate(tokens * layer.outputs, DType::int32);
     product = t.allocate(tokens * layer.outputs, DType::fp16);
-    if (layer.bias && layer.bias.dtype() != DType::fp16)  // the kernel adds biases in fp16 only
-      { const Tensor added = t.allocate(layer.outputs, DType::fp16); }
     if (x.dtype() != DType::fp16) product = t.allocate(tokens * layer.outputs, x.dtype());
   }
   return op.result(std::move(product));

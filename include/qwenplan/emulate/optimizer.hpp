@@ -91,10 +91,10 @@ class Optimizer {
     const bool is_paged = kind_ != OptimizerKind::adamw_8bit && n >= kSmallestPaged;
     const bool is_8bit = kind_ != OptimizerKind::paged_adamw && n >= kSmallest8bit &&
                          (embedding_ == Tensor::kNone || leaf.value.node() != embedding_);
-    for (int i = 0; i < 2; ++i) {
-      if (!is_paged) states_.push_back(t.allocate(n, is_8bit ? DType::uint8 : DType::fp32));
-      if (is_8bit) states_.push_back(t.allocate((n + kBlock - 1) / kBlock, DType::fp32));
-    }
+    for (int i = 0; i < 2 && !is_paged; ++i)
+      states_.push_back(t.allocate(n, is_8bit ? DType::uint8 : DType::fp32));
+    for (int i = 0; i < 2 && is_8bit; ++i)
+      states_.push_back(t.allocate((n + kBlock - 1) / kBlock, DType::fp32));
   }
 
   OptimizerKind kind_;
