@@ -173,8 +173,9 @@ inline CudaContext cuda_context(const Gpu& gpu) {
   if (gpu.id == "t4")
     return {
         {Bytes(kContextT4), Bytes(kContextT4), Bytes(kContextT4)}, Evidence::measured, "fitcheck"};
-  const int threads = resident_threads(gpu.compute_capability) * gpu.multiprocessors;
-  if (threads == 0) return {kContextUnknown, Evidence::assumed, {}};
+  const std::int64_t threads =
+      std::int64_t{gpu.multiprocessors} * resident_threads(gpu.compute_capability);
+  if (threads <= 0) return {kContextUnknown, Evidence::assumed, {}};
   const Bytes likely = kContextFixed + kContextPerThread * threads;
   return {{scaled(likely, kContextLow), likely, scaled(likely, kContextHigh)},
           Evidence::fitted,
