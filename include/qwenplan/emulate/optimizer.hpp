@@ -60,8 +60,6 @@ class Optimizer {
 
  private:
   void make_states(Tape& t) {
-    if (kind_ == OptimizerKind::adamw_8bit || kind_ == OptimizerKind::paged_adamw_8bit)
-      for (int i = 0; i < 2; ++i) states_.push_back(t.allocate(256, DType::fp32));  // the two 8-bit codes
     for (const Leaf& leaf : t.leaves()) {
       if (!leaf.trainable || !leaf.grad) continue;
       const std::int64_t n = leaf.value.elements();
@@ -91,6 +89,8 @@ class Optimizer {
     const bool is_paged = kind_ != OptimizerKind::adamw_8bit && n >= kSmallestPaged;
     const bool is_8bit = kind_ != OptimizerKind::paged_adamw && n >= kSmallest8bit &&
                          (embedding_ == Tensor::kNone || leaf.value.node() != embedding_);
+    if (is_8bit && !std::exchange(has_codes_, true))
+      for (int i = 0; i < 2; ++i) states_.push_back(t.allocate(256, DType::fp32));  // the two 8-bit codes
     for (int i = 0; i < 2 && !is_paged; ++i)
       states_.push_back(t.allocate(n, is_8bit ? DType::uint8 : DType::fp32));
     for (int i = 0; i < 2 && is_8bit; ++i)
@@ -100,6 +100,7 @@ class Optimizer {
   OptimizerKind kind_;
   std::int32_t embedding_;
   bool has_states_ = false;
+  bool has_codes_ = false;
   std::vector<Tensor> states_;
 };
 

@@ -213,6 +213,7 @@ class Tape {
   std::vector<Saved> saved_;
   std::vector<Leaf> leaves_;
   std::vector<std::pair<std::int32_t, Tensor>> held_;  ///< by rising number of the node
+  std::vector<Tensor> held_again_;
   std::vector<Frame> frames_;
   Layers* layers_ = nullptr;
   std::size_t cursor_ = 0, cursor_end_ = 0;  ///< where a recomputation puts what it saves
@@ -242,7 +243,9 @@ class Tape::Recording {
   /// Holds a tensor as an attribute of the node, out of sight of checkpointing's hooks: it lives
   /// until the node is gone.
   Recording& hold(const Tensor& tensor) {
+    if (tape_ == nullptr) return *this;
     if (index_ >= 0) tape_->held_.push_back({index_, tensor.detached()});
+    else tape_->held_again_.push_back(tensor.detached());  // by a graph that ends with the recomputation
     return *this;
   }
   Recording& sizes(std::int64_t a, std::int64_t b = 0, std::int64_t c = 0) {
@@ -565,6 +568,7 @@ inline void Tape::refill(Frame& frame) {
   std::vector<Tensor> arguments = frame.arguments;
   if (arguments.front().requires_grad()) arguments.front().node_ = kTracked;
   layers_->run_again(*this, frame.layer, arguments);
+  held_again_.clear();
   term_ = before;
   stopped_ = false;
   mode_ = Mode::record;
