@@ -343,8 +343,18 @@ inline Result<ValidRun> validated(const RunDraft& d, const Model& model, const S
   if (has_adapters)
     run.upcasts_for_kbit = settle("kbit-upcast", d.upcasts_for_kbit, run.is_quantized());
 
-  const auto attention =
-      d.attention ? *draft::by_name<Attention>(d.attention->value, 6) : Attention::sdpa;
+  // Gemma 2 caps its scores, which no fused kernel of PyTorch does: transformers 5.18 and later refuse.
+  const bool caps_scores =
+      model.architecture == Architecture::gemma2 && stack.transformers >= Version{5, 18, 0};
+  const auto attention = d.attention ? *draft::by_name<Attention>(d.attention->value, 6)
+                         : caps_scores ? Attention::eager
+                                       : Attention::sdpa;
+  if (caps_scores && attention != Attention::eager && attention != Attention::fa2)
+    return wrong("transformers refuses sdpa for Gemma 2, whose scores are capped", "--attention",
+                 "use eager");
+  if (model.experts && gpu && gpu->is_cuda() && gpu->compute_capability < 80)
+    return Error{Error::Kind::unknown, "experts on a card before Ampere are not modelled", "--gpu",
+                 "grouped matrix products need compute capability 8.0"};
   run.attention = attention;
   shown("attention", std::string(name(attention)), from_of(d.attention));
   run.is_padded = settle("padded", d.is_padded, false);
