@@ -173,11 +173,10 @@ Result<RunDraft> read_run(const Invocation& in) {
 
 Result<Stack> parse_stack(std::string_view text) {
   const std::string where = "--stack";
-  const std::string known = "known: latest, 2025-02, or versions such as torch=2.6,transformers=4.49";
-  if (text == "latest") return kLatest;
-  if (text == kEarly2025.name) return kEarly2025;
-  if (text == kLate2025.name || text == kMid2024.name)
-    return Error{Error::Kind::unknown, "the stack '" + std::string(text) + "' is not modelled", where, known};
+  const std::string known =
+      "known: 2024-06, 2025-02, 2025-09, latest, or versions such as torch=2.6,transformers=4.49";
+  for (const Stack& stack : {kLatest, kLate2025, kEarly2025, kMid2024})
+    if (text == stack.name) return stack;
   if (text.find('=') == std::string_view::npos)
     return wrong("unknown stack '" + std::string(text) + "'", where, known);
 
@@ -188,11 +187,11 @@ Result<Stack> parse_stack(std::string_view text) {
     Version* version;
     Version oldest;
   };
-  const Library libraries[] = {{"torch", &stack.torch, {2, 6, 0}},
-                               {"transformers", &stack.transformers, {4, 49, 0}},
-                               {"peft", &stack.peft, {0, 14, 0}},
-                               {"accelerate", &stack.accelerate, {1, 0, 0}},
-                               {"bitsandbytes", &stack.bitsandbytes, {0, 45, 0}}};
+  const Library libraries[] = {{"torch", &stack.torch, {2, 3, 0}},
+                               {"transformers", &stack.transformers, {4, 41, 0}},
+                               {"peft", &stack.peft, {0, 11, 0}},
+                               {"accelerate", &stack.accelerate, {0, 30, 0}},
+                               {"bitsandbytes", &stack.bitsandbytes, {0, 43, 0}}};
   for (const std::string& item : listed(text)) {
     const std::string_view name = std::string_view(item).substr(0, item.find('='));
     const Library* library = nullptr;

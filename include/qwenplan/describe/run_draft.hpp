@@ -227,6 +227,27 @@ inline std::optional<Error> not_modelled(const RunDraft& d) {
 
 }  // namespace draft
 
+namespace draft {
+
+/// Why a model and a stack do not go together: the class is younger than the library, or what the
+/// library did with it then is not modelled.
+inline std::optional<Error> mismatched(const Model& model, const Stack& stack) {
+  const auto is_older = [&](int major, int minor) { return stack.transformers < Version{major, minor, 0}; };
+  const bool is_qwen3 =
+      model.architecture == Architecture::qwen3 || model.architecture == Architecture::qwen3_moe;
+  if ((is_qwen3 && is_older(4, 51)) || (model.architecture == Architecture::gemma2 && is_older(4, 42)))
+    return wrong("this version of transformers does not know " + std::string(name(model.architecture)), "--stack",
+                 is_qwen3 ? "it came with transformers=4.51" : "it came with transformers=4.42");
+  if (model.experts && is_older(5, 0))
+    return Error{Error::Kind::unknown, "experts before transformers 5 are not modelled", "--stack", "use latest"};
+  if (model.architecture != Architecture::qwen2 && is_older(4, 45))
+    return Error{Error::Kind::unknown, "before transformers 4.45 only Qwen2 classes are modelled", "--stack",
+                 "use 2025-02 or later"};
+  return std::nullopt;
+}
+
+}  // namespace draft
+
 /// Decides every setting of a run: what was given, else the defaults of transformers with PEFT on
 /// this stack and GPU (without one, an A100). Errors: `wrong` for what is impossible or out of range,
 /// `unknown` for what is possible but not modelled, named.
@@ -234,6 +255,7 @@ inline Result<ValidRun> validated(const RunDraft& d, const Model& model, const S
                                   const Gpu* gpu) {
   using draft::wrong;
   if (const auto error = draft::not_modelled(d)) return *error;
+  if (const auto error = draft::mismatched(model, stack)) return *error;
   for (const auto& error :
        {draft::outside(d.length, "seq-len", kMostLength),
         draft::outside(d.micro_batch, "batch", kMostBatch),

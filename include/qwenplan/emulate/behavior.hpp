@@ -14,11 +14,15 @@ struct Behavior {
   bool makes_attention_inputs_contiguous = false;  ///< query/key/value.contiguous() before sdpa (4.48 to 4.53)
   bool masks_are_boolean = true;         ///< masking_utils: bool mask, turned into the dtype in each layer (>= 4.53)
   bool keeps_original_frequencies = true;  ///< rotary embedding keeps a second copy of inv_freq (>= 5.0)
+  bool caches_rotary_tables = false;  ///< each layer holds cos and sin of all positions and picks its own (Qwen2, < 4.45)
+  bool upcasts_logits_in_model = false;  ///< fp32 logits are the model's output (< 4.46)
+  bool shifts_logits = false;            ///< not the labels; a copy with more than one sequence (< 4.49)
   bool warms_up_allocator = true;  ///< with a device map, one block of the model's size first (caching_allocator_warmup, >= 4.51)
   // PEFT
   bool empties_cache_after_upcast = true;  ///< prepare_model_for_kbit_training (>= 0.20)
   // bitsandbytes
   bool casts_quantized_bias_for_good = true;  ///< Linear4bit casts its input before it compares the bias' dtype (>= 0.48)
+  bool quantized_linear_holds_input = false;  ///< MatMul4Bit keeps it as an attribute (< 0.43.2)
   bool copies_second_code = true;             ///< each doubly quantized layer has its own 1 KiB code table (>= 0.46)
   bool adds_offset_in_place = false;          ///< forward dequantization of the statistics (< 0.50: in place)
   // torch
@@ -45,6 +49,10 @@ inline Behavior behavior_of(const Stack& stack) {
       stack.transformers >= Version{4, 48, 0} && stack.transformers < Version{4, 54, 0};
   b.masks_are_boolean = stack.transformers >= Version{4, 53, 0};
   b.keeps_original_frequencies = stack.transformers >= Version{5, 0, 0};
+  b.caches_rotary_tables = stack.transformers < Version{4, 45, 0};
+  b.upcasts_logits_in_model = stack.transformers < Version{4, 46, 0};
+  b.shifts_logits = stack.transformers < Version{4, 49, 0};
+  b.quantized_linear_holds_input = stack.bitsandbytes < Version{0, 43, 2};
   b.warms_up_allocator = stack.transformers >= Version{4, 51, 0};
   b.empties_cache_after_upcast = stack.peft >= Version{0, 20, 0};
   b.casts_quantized_bias_for_good = stack.bitsandbytes >= Version{0, 48, 0};

@@ -16,6 +16,7 @@ struct DecoderLayer {
   Tensor q_norm, k_norm;
   Linear gate, up, down;
   ExpertWeights experts;
+  Tensor frequencies, cos, sin;  ///< rotary tables of all positions, where each layer holds its own
   Tensor norm[4];  ///< input, post-attention; Gemma 2: also before and after the MLP
 };
 
@@ -63,10 +64,17 @@ inline Tensor norm(Tape& t, const Setting& s, const Tensor& weight, const Tensor
 }
 
 /// Rotary position embedding of one of query and key.
-inline Tensor rotate(Tape& t, const Tensor& x, const Surroundings& around) {
-  const Tensor straight = mul(t, x, around.cos);
-  const Tensor turned = mul(t, rotate_half(t, x), around.sin);
+inline Tensor rotate(Tape& t, const Tensor& x, const Tensor& cos, const Tensor& sin) {
+  const Tensor straight = mul(t, x, cos);
+  const Tensor turned = mul(t, rotate_half(t, x), sin);
   return add(t, straight, turned);
+}
+
+/// The rows of a layer's own rotary table that a sequence needs, in the format of the values.
+inline Tensor picked_rows(Tape& t, const Setting& s, const Tensor& table, DType dtype) {
+  const std::int64_t elements = s.run.length * s.model.head_dim;
+  const Tensor rows = dtype == table.dtype() ? table : t.allocate(elements, dtype);
+  return t.allocate(elements, dtype);
 }
 
 inline Tensor self_attention(Tape& t, Setting& s, DecoderLayer& layer, const Tensor& x, const Surroundings& around,
@@ -86,9 +94,14 @@ inline Tensor self_attention(Tape& t, Setting& s, DecoderLayer& layer, const Ten
   const DType dtype = s.run.autocasts ? s.run.half : v.dtype();
   if (is_eager || expands_heads(s, has_mask) || attention_kernel(s, dtype, has_mask) == AttentionKernel::math)
     v = reordered_view(t, v);
+  Tensor cos = around.cos, sin = around.sin;
+  if (s.behavior.caches_rotary_tables) {
+    cos = picked_rows(t, s, layer.cos, v.dtype());
+    sin = picked_rows(t, s, layer.sin, v.dtype());
+  }
   {
-    Tensor q_turned = rotate(t, q, around);
-    Tensor k_turned = rotate(t, k, around);
+    Tensor q_turned = rotate(t, q, cos, sin);
+    Tensor k_turned = rotate(t, k, cos, sin);
     q = std::move(q_turned);
     k = std::move(k_turned);
   }

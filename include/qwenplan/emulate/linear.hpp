@@ -96,6 +96,7 @@ inline Tensor linear_4bit(Tape& t, Setting& s, Linear& layer, const Tensor& x) {
   const std::int64_t elements = layer.inputs * layer.outputs;
   auto op = t.record(gradient::through_quantized, {&in});
   op.sizes(elements, layer.state.nested ? layer.state.absmax.elements() : 0);
+  if (s.behavior.quantized_linear_holds_input) op.hold(in);
   Tensor product;
   {
     Tensor absmax;

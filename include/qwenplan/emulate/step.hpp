@@ -43,6 +43,7 @@ class Training : public Tape::Layers {
       t_.set_term(Term::logits);
       logits = head(hidden);
       t_.enter(Phase::loss, step, micro);
+      if (s_.behavior.upcasts_logits_in_model) logits = cast(t_, logits, DType::fp32);
       loss = causal_lm_loss(t_, s_, logits);
     }
     leave_autocast();
@@ -128,6 +129,7 @@ class Training : public Tape::Layers {
       around_.mask = causal_mask(dtype, Window::all);
       if (gemma) sliding_mask_ = causal_mask(dtype, Window::sliding);
     }
+    if (s_.behavior.caches_rotary_tables) return;
     Tensor angles;
     {
       const Tensor positions = t_.allocate(length, DType::fp32);

@@ -132,7 +132,15 @@ inline Weights load_weights(Tape& t, Setting& s) {
       layer.norm[n] = detail::weight(t, s, m.hidden);
   }
   w.final_norm = detail::weight(t, s, m.hidden);
-  w.frequencies = t.allocate(m.head_dim / 2, DType::fp32, Term::buffers);
+  if (s.behavior.caches_rotary_tables) {
+    for (DecoderLayer& layer : w.layers) {
+      layer.frequencies = t.allocate(m.head_dim / 2, DType::fp32, Term::buffers);
+      layer.cos = t.allocate(m.max_positions * m.head_dim, s.run.weights, Term::buffers);
+      layer.sin = t.allocate(m.max_positions * m.head_dim, s.run.weights, Term::buffers);
+    }
+  } else {
+    w.frequencies = t.allocate(m.head_dim / 2, DType::fp32, Term::buffers);
+  }
   if (s.behavior.keeps_original_frequencies) w.original_frequencies = t.allocate(m.head_dim / 2, DType::fp32, Term::buffers);
   w.head.inputs = m.hidden;
   w.head.outputs = m.vocabulary;
