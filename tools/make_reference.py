@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Bring recorded training steps into the form that the tests read (tests/reference/README.md).
+"""Bring recordings and measurements into the form that the tests read (tests/reference/README.md).
 
     make_reference.py traces  OUT/traces RECORDED...       gzipped CSV of events -> one text file each
     make_reference.py shapes  OUT/shapes.csv models.json [config.json...] -- MODEL...
@@ -23,13 +23,18 @@ OPTIONS = {'padded': '0', 'keep': '0', 'sm': '80', 'grad_accum': '1', 'half': 'b
            'modules_to_save': '', 'layers': ''}
 
 
+METHOD = '(full|qlora|lora|int8)(_(bf16_amp|bf16|amp|fp32adapter|fp32|upcast|dq_noamp|dq|noamp|noprep))?'
+OPTIMIZER = '(?:paged_)?adamw(?:_fused|_foreach|_loop|_8bit)?|sgd(?:_momentum)?'
+TARGETS = ('all', 'attn', 'qv', 'mlp', 'qo')
+
+
 def settings_of(name):
     """The settings that the name of a recording carries: ten values, then options with theirs."""
-    head, options = re.match(r'(.*?(?:paged_)?adamw(?:_fused|_foreach|_loop|_8bit)?|.*?sgd(?:_momentum)?)((?:_keep|_padded|_sm|_grad|_half|_ree|_mod|_layers).*)$', name).groups()
+    head, options = re.match('(.*?(?:%s))((?:_[a-z]+).*)$' % OPTIMIZER, name).groups()
     model, rest = head.split('_', 1)
-    method = re.match('(full|qlora|lora|int8)(_(bf16_amp|bf16|amp|fp32adapter|fp32|upcast|dq_noamp|dq|noamp|noprep))?', rest).group(0)
+    method = re.match(METHOD, rest).group(0)
     values = rest[len(method) + 1:].split('_')
-    if values[1] not in ('all', 'attn', 'qv', 'mlp', 'qo'):
+    if values[1] not in TARGETS:
         values.insert(1, '')
     row = dict(zip(SETTINGS, [model, method] + values[:7] + ['_'.join(values[7:])]), **OPTIONS)
     for option in OPTIONS:

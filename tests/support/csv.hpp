@@ -4,9 +4,11 @@
 #include <cstdint>
 #include <cstdlib>
 #include <fstream>
+#include <functional>
 #include <map>
 #include <memory>
 #include <string>
+#include <string_view>
 #include <utility>
 #include <vector>
 
@@ -34,7 +36,8 @@ class CsvRow {
   std::vector<std::string> cells_;
 };
 
-/// The rows of a table with a header line. No cell of the reference tables holds a comma or a quote.
+/// The rows of a table with a header line. No cell of the reference tables holds a comma or a
+/// quote.
 inline std::vector<CsvRow> read_csv(const std::string& path) {
   std::vector<CsvRow> rows;
   std::ifstream file(path);
@@ -42,8 +45,10 @@ inline std::vector<CsvRow> read_csv(const std::string& path) {
   for (std::string line; std::getline(file, line);) {
     std::vector<std::string> cells(1);
     for (const char c : line) {
-      if (c == ',') cells.emplace_back();
-      else cells.back().push_back(c);
+      if (c == ',')
+        cells.emplace_back();
+      else
+        cells.back().push_back(c);
     }
     if (header) {
       rows.emplace_back(header, std::move(cells));

@@ -32,14 +32,23 @@ inline Recording read_recording(const std::string& path) {
   for (std::string line; std::getline(file, line);) {
     const std::string rest = line.substr(1);
     switch (line.front()) {
-      case '@': recording.phases.push_back(rest); break;
-      case '=': kinds.push_back({std::atoll(rest.c_str()), rest.substr(rest.find(' ') + 1)}); break;
+      case '@':
+        recording.phases.push_back(rest);
+        break;
+      case '=':
+        kinds.push_back({std::atoll(rest.c_str()), rest.substr(rest.find(' ') + 1)});
+        break;
       case '+':
-        recording.events.push_back({static_cast<std::int64_t>(recording.allocations.size()), true, recording.phases.size() - 1});
+        recording.events.push_back({static_cast<std::int64_t>(recording.allocations.size()), true,
+                                    recording.phases.size() - 1});
         recording.allocations.push_back(kinds[static_cast<std::size_t>(std::atoll(rest.c_str()))]);
         break;
-      case '-': recording.events.push_back({std::atoll(rest.c_str()) - 1, false, recording.phases.size() - 1}); break;
-      default: break;
+      case '-':
+        recording.events.push_back(
+            {std::atoll(rest.c_str()) - 1, false, recording.phases.size() - 1});
+        break;
+      default:
+        break;
     }
   }
   return recording;

@@ -2,6 +2,7 @@
 
 #include <array>
 #include <cstdint>
+#include <functional>
 #include <map>
 #include <set>
 #include <string>
@@ -25,8 +26,8 @@ inline Model model_of_shape(const CsvRow& row) {
   Model m;
   m.id = row.text("model");
   m.architecture_name = row.text("architecture");
-  for (const Architecture a : {Architecture::qwen2, Architecture::qwen3, Architecture::qwen3_moe, Architecture::llama,
-                               Architecture::mistral, Architecture::gemma2})
+  for (const Architecture a : {Architecture::qwen2, Architecture::qwen3, Architecture::qwen3_moe,
+                               Architecture::llama, Architecture::mistral, Architecture::gemma2})
     if (name(a) == m.architecture_name) m.architecture = a;
   m.layers = row.integer("layers");
   m.hidden = row.integer("hidden");
@@ -41,7 +42,8 @@ inline Model model_of_shape(const CsvRow& row) {
   m.has_qkv_bias = row.integer("qkv_bias") != 0;
   m.has_qk_norm = row.integer("qk_norm") != 0;
   if (row.integer("experts") > 0)
-    m.experts = Experts{row.integer("experts"), row.integer("experts_per_token"), row.integer("expert_ffn"), 1};
+    m.experts = Experts{row.integer("experts"), row.integer("experts_per_token"),
+                        row.integer("expert_ffn"), 1};
   return m;
 }
 
@@ -49,7 +51,8 @@ inline Model model_of_shape(const CsvRow& row) {
 inline const std::map<std::string, Model, std::less<>>& reference_models() {
   static const auto models = [] {
     std::map<std::string, Model, std::less<>> found;
-    for (const CsvRow& row : read_csv(reference_path("shapes.csv"))) found.emplace(row.text("model"), model_of_shape(row));
+    for (const CsvRow& row : read_csv(reference_path("shapes.csv")))
+      found.emplace(row.text("model"), model_of_shape(row));
     return found;
   }();
   return models;
@@ -125,21 +128,25 @@ inline Run run_of(const CsvRow& row) {
   const RecordedMethod& recorded = *recorded_method(row.text("method"));
   Run run;
   run.method = recorded.method;
-  run.half = row.text("half") == "fp16" || row.text("half_dtype") == "fp16" ? DType::fp16 : DType::bf16;
+  run.half =
+      row.text("half") == "fp16" || row.text("half_dtype") == "fp16" ? DType::fp16 : DType::bf16;
   run.weights = recorded.base_is_half ? run.half : DType::fp32;
   run.adapter = recorded.adapter_is_half ? run.half : DType::fp32;
   run.autocasts = recorded.autocasts;
   run.quantization = recorded.quantization;
   run.double_quantizes = recorded.double_quantizes;
   run.upcasts_for_kbit = recorded.upcasts;
-  run.precision = recorded.autocasts ? Precision::bf16_mixed : recorded.base_is_half ? Precision::bf16_true : Precision::fp32;
+  run.precision = recorded.autocasts      ? Precision::bf16_mixed
+                  : recorded.base_is_half ? Precision::bf16_true
+                                          : Precision::fp32;
   run.is_padded = row.integer("padded") != 0;
   run.keeps_outputs = row.integer("keep_outputs") != 0;
   run.length = row.has("seq_len") ? row.integer("seq_len") : row.integer("seq_len_tokens");
   run.micro_batch = row.integer("micro_batch");
   run.accumulation = row.has("grad_accum") ? row.integer("grad_accum") : 1;
   run.checkpoints = row.integer("grad_checkpointing") != 0;
-  run.checkpoints_reentrant = row.integer("reentrant") != 0 || row.integer("checkpoint_reentrant") != 0;
+  run.checkpoints_reentrant =
+      row.integer("reentrant") != 0 || row.integer("checkpoint_reentrant") != 0;
   run.attention = row.text("attn") == "eager" ? Attention::eager : Attention::sdpa;
   run.optimizer = optimizer_of(row.text("optimizer"));
   run.lora_rank = row.integer("lora_r");
@@ -161,7 +168,8 @@ inline Trace without_workspaces(const Trace& trace) {
     }
     if (i == trace.events.size()) break;
     const Event& event = trace.events[i];
-    if (event.kind == Event::Kind::allocate && event.term == Term::workspace) dropped.insert(event.storage);
+    if (event.kind == Event::Kind::allocate && event.term == Term::workspace)
+      dropped.insert(event.storage);
     if (!dropped.contains(event.storage)) out.events.push_back(event);
   }
   return out;
@@ -169,7 +177,8 @@ inline Trace without_workspaces(const Trace& trace) {
 
 /// Loss functions, caches and optimizers that a run cannot ask for.
 inline bool is_expressible(const CsvRow& row) {
-  return row.text("loss") != "no_head" && row.integer("use_cache") == 0 && row.text("optimizer") != "adafactor";
+  return row.text("loss") != "no_head" && row.integer("use_cache") == 0 &&
+         row.text("optimizer") != "adafactor";
 }
 
 }  // namespace qwenplan::test

@@ -2,9 +2,10 @@
 #include <cstdint>
 #include <cstdio>
 #include <cstdlib>
-#include <filesystem>
+#include <iterator>
 #include <map>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "qwenplan/emulate/step.hpp"
@@ -68,9 +69,12 @@ Sequence sequence_of(const Recording& recording) {
   for (const Recording::Event& event : recording.events) {
     const std::string& phase = recording.phases[event.phase];
     if (phase == "activations" && !reader.has_started()) reader.start();
-    const Recording::Allocation& allocation = recording.allocations[static_cast<std::size_t>(event.storage)];
-    if (event.is_allocation) reader.take(event.storage, allocation.bytes, phase + "  " + allocation.what);
-    else reader.drop(event.storage);
+    const Recording::Allocation& allocation =
+        recording.allocations[static_cast<std::size_t>(event.storage)];
+    if (event.is_allocation)
+      reader.take(event.storage, allocation.bytes, phase + "  " + allocation.what);
+    else
+      reader.drop(event.storage);
   }
   return std::move(reader).sequence();
 }
@@ -99,10 +103,12 @@ std::string difference(const Sequence& recorded, const Sequence& emulated) {
   char line[500];
   if (recorded.resident != emulated.resident) {
     std::vector<std::int64_t> missing, extra;
-    std::set_difference(recorded.resident.begin(), recorded.resident.end(), emulated.resident.begin(),
-                        emulated.resident.end(), std::back_inserter(missing));
-    std::set_difference(emulated.resident.begin(), emulated.resident.end(), recorded.resident.begin(),
-                        recorded.resident.end(), std::back_inserter(extra));
+    std::set_difference(recorded.resident.begin(), recorded.resident.end(),
+                        emulated.resident.begin(), emulated.resident.end(),
+                        std::back_inserter(missing));
+    std::set_difference(emulated.resident.begin(), emulated.resident.end(),
+                        recorded.resident.begin(), recorded.resident.end(),
+                        std::back_inserter(extra));
     text += "before the first step, missing:";
     for (const auto bytes : missing) text += ' ' + std::to_string(bytes);
     text += "; too much:";
@@ -111,19 +117,23 @@ std::string difference(const Sequence& recorded, const Sequence& emulated) {
   }
   const std::vector<Moment>&a = recorded.moments, &b = emulated.moments;
   std::size_t i = 0;
-  while (i < std::min(a.size(), b.size()) && a[i].bytes == b[i].bytes && a[i].alive == b[i].alive) ++i;
+  while (i < std::min(a.size(), b.size()) && a[i].bytes == b[i].bytes && a[i].alive == b[i].alive)
+    ++i;
   if (i == a.size() && i == b.size()) return text;
-  std::snprintf(line, sizeof line, "%zu of %zu recorded and %zu emulated allocations agree\n", i, a.size(), b.size());
+  std::snprintf(line, sizeof line, "%zu of %zu recorded and %zu emulated allocations agree\n", i,
+                a.size(), b.size());
   text += line;
   for (std::size_t j = i > 6 ? i - 6 : 0; j < i + 12; ++j) {
     if (j < a.size())
       std::snprintf(line, sizeof line, "%c recorded %12lld alive %12lld  %s\n", j == i ? '>' : ' ',
-                    static_cast<long long>(a[j].bytes), static_cast<long long>(a[j].alive), a[j].what.c_str());
+                    static_cast<long long>(a[j].bytes), static_cast<long long>(a[j].alive),
+                    a[j].what.c_str());
     text += j < a.size() ? line : "";
     if (j < i) continue;
     if (j < b.size())
       std::snprintf(line, sizeof line, "%c emulated %12lld alive %12lld  %s\n", j == i ? '>' : ' ',
-                    static_cast<long long>(b[j].bytes), static_cast<long long>(b[j].alive), b[j].what.c_str());
+                    static_cast<long long>(b[j].bytes), static_cast<long long>(b[j].alive),
+                    b[j].what.c_str());
     text += j < b.size() ? line : "";
   }
   return text;

@@ -63,7 +63,8 @@ std::vector<Comparison> compare(const std::string& series, const std::string& at
     stack.torch = version_of(row.text("torch"), {2, 10, 0});
     stack.transformers = version_of(row.text("transformers"), {5, 0, 0});
     stack.peft = version_of(row.text("peft"), {0, 19, 1});
-    const Trace emulated = trace(reference_models().at(row.text("model")), run_of_t4(row), stack, 75);
+    const Trace emulated =
+        trace(reference_models().at(row.text("model")), run_of_t4(row), stack, 75);
     const MemoryEstimate memory = estimate(emulated, Device{});
     Comparison c;
     const double allocated = static_cast<double>(memory.allocated.likely.count()) / kMib;
@@ -72,11 +73,13 @@ std::vector<Comparison> compare(const std::string& series, const std::string& at
     c.has_reserved = row.real("max_reserved_mib") > 0;
     if (c.has_reserved) c.reserved = reserved / row.real("max_reserved_mib") - 1;
     char text[300];
-    std::snprintf(text, sizeof text, "%s %-25s %-5s b%s s%-5s ckpt%s allocated %9.2f measured %9.2f %+6.2f %%  reserved %7.0f measured %7.0f %+6.2f %%",
+    std::snprintf(text, sizeof text,
+                  "%s %-25s %-5s b%s s%-5s ckpt%s allocated %9.2f measured %9.2f %+6.2f %%  "
+                  "reserved %7.0f measured %7.0f %+6.2f %%",
                   row.text("id").c_str(), row.text("model").c_str(), row.text("method").c_str(),
-                  row.text("micro_batch").c_str(), row.text("seq_len").c_str(), row.text("grad_checkpointing").c_str(),
-                  allocated, row.real("peak_allocated_mib"), c.allocated * 100, reserved, row.real("max_reserved_mib"),
-                  c.reserved * 100);
+                  row.text("micro_batch").c_str(), row.text("seq_len").c_str(),
+                  row.text("grad_checkpointing").c_str(), allocated, row.real("peak_allocated_mib"),
+                  c.allocated * 100, reserved, row.real("max_reserved_mib"), c.reserved * 100);
     c.text = text;
     out.push_back(c);
   }
@@ -112,7 +115,8 @@ TEST_CASE("estimates of the T4 runs with sdpa are within the tolerance") {
   REQUIRE(rows.size() == 31);
   const Errors e = errors_of(rows);
   INFO(e.report);
-  INFO("mean allocated " << e.mean_allocated * 100 << " %, reserved " << e.mean_reserved * 100 << " %");
+  INFO("mean allocated " << e.mean_allocated * 100 << " %, reserved " << e.mean_reserved * 100
+                         << " %");
   CHECK(e.mean_allocated <= 0.01);
   CHECK(e.mean_reserved <= 0.03);
   CHECK(e.lowest_allocated >= -0.03);
@@ -126,7 +130,8 @@ TEST_CASE("estimates of the T4 runs with eager attention") {
   REQUIRE(rows.size() == 28);
   const Errors e = errors_of(rows);
   INFO(e.report);
-  INFO("mean allocated " << e.mean_allocated * 100 << " %, reserved " << e.mean_reserved * 100 << " %");
+  INFO("mean allocated " << e.mean_allocated * 100 << " %, reserved " << e.mean_reserved * 100
+                         << " %");
   CHECK(e.mean_allocated <= 0.01);
   CHECK(e.mean_reserved <= 0.06);
 }
@@ -139,7 +144,8 @@ TEST_CASE("estimates of later T4 runs, of other models") {
     REQUIRE(rows.size() == 6);
     const Errors e = errors_of(rows);
     INFO(e.report);
-    INFO("mean allocated " << e.mean_allocated * 100 << " %, reserved " << e.mean_reserved * 100 << " %");
+    INFO("mean allocated " << e.mean_allocated * 100 << " %, reserved " << e.mean_reserved * 100
+                           << " %");
     CHECK(e.mean_allocated <= 0.01);
     CHECK(e.lowest_allocated >= -0.03);
     CHECK(e.mean_reserved <= 0.05);
