@@ -83,11 +83,8 @@ def offload_optimizer(folder):
     import torch
     from transformers import Qwen2Config, Qwen2ForCausalLM
 
-    with torch.device("meta"):
-        model = Qwen2ForCausalLM(Qwen2Config(**SHAPES["eight-layers"]))
-    model = model.float().to_empty(device="cpu")
+    model = Qwen2ForCausalLM(Qwen2Config(**SHAPES["eight-layers"])).float()
     for p in model.parameters():
-        p.data.fill_(0.01)
         p.grad = torch.full_like(p, 0.001)
     optimizer = torch.optim.AdamW(model.parameters(), fused=True)
     optimizer.step()
@@ -220,7 +217,7 @@ def make_inputs(folder):
     from transformers import Qwen2Config, Qwen2ForCausalLM
 
     model = Qwen2ForCausalLM(Qwen2Config(**SHAPES["qwen2.5-0.5b"])).to(torch.bfloat16)
-    model.save_pretrained(os.path.join(folder, "qwen2.5-0.5b"), max_shard_size="300MB")
+    model.save_pretrained(os.path.join(folder, "qwen2.5-0.5b"))
     Qwen2Config(**SHAPES["eight-layers"], architectures=["Qwen2ForCausalLM"],
                 dtype="bfloat16").save_pretrained(os.path.join(folder, "eight-layers"))
     rows = np.random.default_rng(1).integers(0, 151_000, (ROWS, ROW_TOKENS))

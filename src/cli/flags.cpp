@@ -213,10 +213,13 @@ constexpr Choice kCheckFormats[] = {{"text", ""}, {"json", ""}, {"csv", ""}, {"m
 constexpr Flag kCheck[] = {
     {.name = "format", .value = "FORMAT", .group = "Output", .help = "how to write the report", .choices = kCheckFormats},
 };
+constexpr Choice kSolved[] = {{"batch", "", "micro-batch batch-size"},
+                              {"seq-len", "", "length seqlen max-seq-length"},
+                              {"lora-r", "", "rank lora-rank"}};
 constexpr Flag kBatch[] = {
-    {.name = "solve", .value = "WHAT", .group = "Search", .help = "batch, seq-len or lora-r"},
-    {.name = "start", .value = "N", .group = "Search", .help = "where the ladder begins"},
-    {.name = "events", .value = "LIST", .group = "Search", .help = "oom, underutilized, with commas"},
+    {.name = "solve", .value = "WHAT", .group = "Search", .help = "the setting whose largest value is wanted", .choices = kSolved},
+    {.name = "start", .value = "N", .group = "Search", .help = "batch at which the ladder begins"},
+    {.name = "events", .value = "LIST", .group = "Search", .help = "what happened: oom, underutilized, ok, with commas"},
 };
 constexpr Flag kTime[] = {
     {.name = "dataset", .value = "FILE", .group = "Data", .help = "a jsonl to take lengths from"},
@@ -235,6 +238,7 @@ constexpr Flag kData[] = {
 constexpr Flag kStoragePlan[] = {
     {.name = "save-total-limit", .value = "N", .group = "Folders", .help = "checkpoints that are kept",
      .aliases = "keep keep-checkpoints"},
+    {.name = "in", .value = "DIR", .group = "Folders", .help = "is that much free there"},
     {.name = "merge", .kind = on_off, .group = "Folders", .help = "write a merged model in the end"},
 };
 constexpr Flag kLayout[] = {

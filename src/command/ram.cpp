@@ -9,7 +9,7 @@
 #include "cli/spelling.hpp"
 #include "command/command.hpp"
 #include "command/guide_answer.hpp"
-#include "command/planning.hpp"
+#include "command/method_plans.hpp"
 #include "command/subject.hpp"
 #include "probe/host.hpp"
 #include "probe/topology.hpp"
@@ -199,48 +199,20 @@ Range<Bytes> spilled(const Plan& plan, const Model& model) {
 
 struct Candidate {
   std::string name;
-  Plan plan;
+  const Plan* plan;
   HostOptions options;
   HostEstimate host;
 };
 
-Candidate candidate(std::string name, Plan plan, const Asked& asked, const Subject& subject) {
+Candidate candidate(const MethodPlan& job, const Asked& asked, const Subject& subject) {
   HostOptions o = asked.options;
-  const Run& run = plan.valid.run;
+  const Run& run = job.plan.valid.run;
   // A quantized base is made on the GPU; everything else comes to the host first unless a device map
   // is given.
   o.load_to = asked.load_to.value_or(run.is_quantized() ? LoadTo::gpu : LoadTo::cpu);
-  o.paged = spilled(plan, subject.model.model);
+  o.paged = spilled(job.plan, subject.model.model);
   HostEstimate host = host_memory(subject.model.model, run, subject.stack, o);
-  return {std::move(name), std::move(plan), o, std::move(host)};
-}
-
-/// The run that is asked for, or the best of each method where none is.
-Result<std::vector<Candidate>> candidates(const Setup& setup, const RunDraft& draft, const Asked& asked) {
-  std::vector<Candidate> found;
-  const Subject& subject = setup.subject;
-  const bool has_method =
-      draft.method || (draft.quantization && draft.quantization->value != Quantization::none);
-  if (has_method) {
-    auto plan = planned(setup, draft, subject.allocator);
-    if (!plan) return plan.error();
-    const Method method = plan->valid.run.method;
-    found.push_back(candidate(std::string(name(method)), std::move(*plan), asked, subject));
-    return found;
-  }
-  std::vector<MethodPlan> plans;
-  for (const Method method : {Method::full, Method::lora, Method::qlora})
-    if (const auto each = draft_for(method, draft)) {
-      auto plan = best_rung(setup, method, *each);
-      if (!plan) return plan.error();
-      plans.push_back(std::move(*plan));
-    }
-  // The one in detail comes first. Without a card it is the one that needs least of it.
-  std::swap(plans.front(), plans[setup.device.usable ? best_of(plans) : plans.size() - 1]);
-  for (MethodPlan& each : plans)
-    found.push_back(candidate(std::string(name(each.method)) + (each.rung.empty() ? "" : " " + each.rung),
-                              std::move(each.plan), asked, subject));
-  return found;
+  return {name_of(job), &job.plan, o, std::move(host)};
 }
 
 Value terms_json(const HostStage& stage) {
@@ -286,9 +258,11 @@ Result<Answer> ram(const Invocation& in) {
   asked->options.offload = *offload;
 
   const Setup setup = setup_of(*subject);
-  const auto found = candidates(setup, *draft, *asked);
-  if (!found) return found.error();
-  const Candidate& best = found->front();
+  const auto jobs = method_plans(setup, *draft);
+  if (!jobs) return jobs.error();
+  std::vector<Candidate> found;
+  for (const MethodPlan& job : *jobs) found.push_back(candidate(job, *asked, *subject));
+  const Candidate& best = found.front();
   const HostEstimate& host = best.host;
   const Range<Bytes> total = host.total();
   const auto sufficient = sufficient_ram_gib(total);
@@ -302,10 +276,10 @@ Result<Answer> ram(const Invocation& in) {
                            asked->load_to ? "flag" : "default"});
   if (*offload != Offload::none)
     answer.inputs.push_back({"offload", Value(*offload == Offload::optimizer ? "optimizer" : "parameters"), "flag"});
-  for (const RunSetting& setting : best.plan.valid.settings) answer.inputs.push_back(as_input(setting));
+  for (const RunSetting& setting : best.plan->valid.settings) answer.inputs.push_back(as_input(setting));
   answer.notes = subject->notes;
   answer.notes.insert(answer.notes.end(), asked->notes.begin(), asked->notes.end());
-  answer.notes.insert(answer.notes.end(), best.plan.valid.notes.begin(), best.plan.valid.notes.end());
+  answer.notes.insert(answer.notes.end(), best.plan->valid.notes.begin(), best.plan->valid.notes.end());
 
   std::optional<Fit> fit;
   if (asked->ram) fit = judged(total, *asked->ram);
@@ -338,7 +312,7 @@ Result<Answer> ram(const Invocation& in) {
   }
   Value& methods = answer.json.set("methods", Value::list());
   Table method_table{{{"method"}, {"needs"}, {"sufficient", Column::Align::right}}, {}};
-  for (const Candidate& each : *found) {
+  for (const Candidate& each : found) {
     const Range<Bytes> need = each.host.total();
     const auto size = sufficient_ram_gib(need);
     methods.push(Value::object({{"method", each.name}, {"total_bytes", need}, {"sufficient_ram_gib", size}}));
@@ -392,7 +366,7 @@ Result<Answer> ram(const Invocation& in) {
   else answer.add(Headline{"fits " + asked->ram_name + ": " + need, Tone::good});
   answer.add(std::move(terms));
   answer.add(std::move(size_table));
-  if (found->size() > 1) answer.add(std::move(method_table));
+  if (found.size() > 1) answer.add(std::move(method_table));
   answer.add(Paragraph{"mapped files are not counted, since the kernel drops their pages when memory is short: " +
                        text(host.checkpoint) + " of checkpoint" +
                        (host.dataset > Bytes() ? ", " + text(host.dataset) + " of data" : "") +

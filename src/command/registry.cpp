@@ -10,8 +10,10 @@
 
 namespace qwenplan {
 namespace command {
+Result<Answer> batch(const Invocation&);
 Result<Answer> cloud_budget(const Invocation&);
 Result<Answer> cloud_compare(const Invocation&);
+Result<Answer> cloud_script(const Invocation&);
 Result<Answer> cloud_strategy(const Invocation&);
 Result<Answer> cpu(const Invocation&);
 Result<Answer> data_check(const Invocation&);
@@ -21,6 +23,12 @@ Result<Answer> doctor(const Invocation&);
 Result<Answer> explain(const Invocation&);
 Result<Answer> roi(const Invocation&);
 Result<Answer> ram(const Invocation&);
+Result<Answer> storage_bench(const Invocation&);
+Result<Answer> storage_clean(const Invocation&);
+Result<Answer> storage_env(const Invocation&);
+Result<Answer> storage_init(const Invocation&);
+Result<Answer> storage_layout(const Invocation&);
+Result<Answer> storage_plan(const Invocation&);
 Result<Answer> vram(const Invocation&);
 Result<Answer> matrix(const Invocation&);
 Result<Answer> monitor(const Invocation&);
@@ -48,23 +56,24 @@ const std::array kCommands = {
             "qwenplan recommend --preset rtx3060-7b"},
     Command{"check", "a trainer's own configuration: fits, or what is wrong", nullptr,
             {subject_flags(), check_flags()}, {"FILE...", 1, -1}},
-    Command{"batch", "the largest batch or length that fits", nullptr,
-            {subject_flags(), run_flags(), parallel_flags(), batch_flags()}, kNoWords},
+    Command{"batch", "the largest batch, length or rank that fits", command::batch,
+            {subject_flags(), run_flags(), parallel_flags(), batch_flags()}, kNoWords,
+            "qwenplan batch --model 3b --gpu rtx3060 --method qlora"},
     Command{"time", "tokens per second, hours per epoch, energy", nullptr,
             {subject_flags(), run_flags(), parallel_flags(), time_flags()}, kNoWords},
     Command{"bench", "measure load, inference and a training step", nullptr,
             {subject_flags(), run_flags(), bench_flags()}, kNoWords},
-    Command{"storage plan", "disk space of a job", nullptr,
+    Command{"storage plan", "disk space of a job", command::storage_plan,
             {subject_flags(), run_flags(), data_flags(), storage_plan_flags()}, kNoWords,
             "qwenplan storage plan --model 7b --method lora --dataset-size 2GB"},
-    Command{"storage layout", "the three layouts of folders", nullptr,
+    Command{"storage layout", "the three layouts of folders", command::storage_layout,
             {subject_flags(), run_flags(), data_flags(), storage_plan_flags()}, {"[NAME]", 0, 1},
             "qwenplan storage layout recommended"},
-    Command{"storage init", "make the folders of a layout", nullptr, {layout_flags()}, {"DIR", 1, 1}},
-    Command{"storage bench", "real speed of a disk", nullptr,
+    Command{"storage init", "make the folders of a layout", command::storage_init, {layout_flags()}, {"DIR", 1, 1}},
+    Command{"storage bench", "real speed of a disk", command::storage_bench,
             {subject_flags(), run_flags(), storage_bench_flags()}, {"[DIR]", 0, 1}},
-    Command{"storage env", "cache variables for a folder", nullptr, {no_flags()}, {"DIR", 1, 1}},
-    Command{"storage clean", "find old temporary files", nullptr, {clean_flags()}, {"DIR", 1, 1}},
+    Command{"storage env", "cache variables for a folder", command::storage_env, {no_flags()}, {"DIR", 1, 1}},
+    Command{"storage clean", "find old temporary files", command::storage_clean, {clean_flags()}, {"DIR", 1, 1}},
     Command{"cpu", "threads, workers and environment", command::cpu, {cpu_flags()}, kNoWords, "qwenplan cpu --shell"},
     Command{"monitor", "live memory beside the prediction", command::monitor,
             {subject_flags(), run_flags(), monitor_flags()}, {"[-- CMD...]"},
@@ -74,7 +83,7 @@ const std::array kCommands = {
     Command{"cloud compare", "offers and their prices", command::cloud_compare, {subject_flags(), run_flags(), cloud_flags()}, kNoWords},
     Command{"cloud strategy", "on demand, spot or reserved", command::cloud_strategy, {subject_flags(), run_flags(), cloud_flags()}, kNoWords},
     Command{"cloud budget", "what a month costs", command::cloud_budget, {subject_flags(), run_flags(), cloud_flags()}, kNoWords},
-    Command{"cloud script", "a set-up that runs", nullptr, {subject_flags(), run_flags(), cloud_flags()}, {"[PLATFORM]", 0, 1}},
+    Command{"cloud script", "a set-up that runs", command::cloud_script, {subject_flags(), run_flags(), cloud_flags()}, {"[PLATFORM]", 0, 1}},
     Command{"plan", "the whole answer on one screen", nullptr,
             {subject_flags(), run_flags(), parallel_flags(), time_flags()}, kNoWords},
     Command{"emit", "a ready launch for an engine", nullptr,
