@@ -35,9 +35,7 @@ Error not_built(const Command& command) {
           std::string(command.name), "this version answers: " + built};
 }
 
-}  // namespace
-
-Outcome execute(const std::vector<std::string>& arguments, const Environment& environment) {
+Outcome answered(const std::vector<std::string>& arguments, const Environment& environment) {
   const Format format = error_format(arguments);
   Style style{environment.width, environment.wants_color, environment.has_utf8};
   const Style plain_style{environment.width, false, environment.has_utf8};
@@ -57,20 +55,26 @@ Outcome execute(const std::vector<std::string>& arguments, const Environment& en
 
   const Command& command = *line->command;
   const auto answer = command.run ? command.run(*invocation) : Result<Answer>(not_built(command));
-  if (!answer) {
-    Outcome outcome = failed(answer.error(), format, plain_style);
-    if (invocation->is_quiet) outcome.err.clear();
-    return outcome;
-  }
+  if (!answer) return failed(answer.error(), format, plain_style);
 
   Outcome outcome{answer->status, "", ""};
   if (answer->error) outcome.status = std::max<int>(outcome.status, status_of(answer->error->kind));
-  if (invocation->is_quiet) return outcome;
   outcome.out = render(*answer, invocation->format, style);
   if (format != Format::json)
     for (const std::string& note : answer->notes)
       outcome.err += wrap("note: " + harmless(note), style.width, 2) + "\n";
   if (answer->error) outcome.err += render_error(*answer->error, format, plain_style);
+  return outcome;
+}
+
+}  // namespace
+
+Outcome execute(const std::vector<std::string>& arguments, const Environment& environment) {
+  Outcome outcome = answered(arguments, environment);
+  const auto end = std::find(arguments.begin(), arguments.end(), "--");
+  const bool is_quiet = std::find(arguments.begin(), end, "--quiet") != end ||
+                        std::find(arguments.begin(), end, "-q") != end;
+  if (is_quiet) outcome.out.clear(), outcome.err.clear();
   return outcome;
 }
 

@@ -202,15 +202,16 @@ Result<Answer> data_show(const Invocation& in) {
   std::vector<std::string> keys;
   add_sources(*row, keys);
   Value sources = Value::list();
-  Table source_table{{{"source"}, {"title"}, {"address"}, {"read"}}, {}};
+  std::vector<Paragraph> cited;
   for (const std::string& key : keys) {
     const auto source = read_row(*tables, Kind::sources, key);
     if (!source) return source.error();
     sources.push(as_value(*source));
-    source_table.rows.push_back({key, shown(*source, "title"), shown(*source, "address"), shown(*source, "read")});
+    cited.push_back({key + ": " + shown(*source, "title") + ", " + shown(*source, "address") + ", read " +
+                     shown(*source, "read")});
   }
   answer.json.set("sources", std::move(sources));
-  if (!keys.empty()) answer.add(std::move(source_table));
+  for (Paragraph& each : cited) answer.add(std::move(each));
   return answer;
 }
 

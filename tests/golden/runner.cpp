@@ -8,7 +8,8 @@
 //   --- stderr
 //   ...
 // Lines before the one with '$' are comments and are kept. The environment is fixed: no terminal,
-// no colour, 80 columns, a day in 2026, so that an answer is the same on every machine.
+// no colour, 80 columns, a day in 2026, so that an answer is the same on every machine. The line runs
+// in an empty folder, which it may fill.
 
 #include <sys/wait.h>
 #include <unistd.h>
@@ -55,9 +56,11 @@ Case read_case(const fs::path& path) {
 }
 
 Case run(const Case& expected, const fs::path& folder) {
-  const fs::path out = folder / "out", err = folder / "err";
-  const std::string line = "{ " + expected.command + "\n} >'" + out.string() + "' 2>'" + err.string() + "' </dev/null";
+  const fs::path out = folder / "out", err = folder / "err", here = folder / "here";
+  fs::create_directory(here);
+  const std::string line = "cd '" + here.string() + "' && { " + expected.command + "\n} >'" + out.string() + "' 2>'" + err.string() + "' </dev/null";
   const int status = std::system(line.c_str());
+  fs::remove_all(here);
   Case actual = expected;
   actual.status = std::to_string(WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status));
   actual.out = contents(out);
