@@ -42,8 +42,9 @@ int main(int argc, char** argv) {
   write_all(STDERR_FILENO, outcome.err);
   if (!write_all(STDOUT_FILENO, outcome.out)) {
     if (errno == EPIPE) return qwenplan::kYes;
-    write_all(STDERR_FILENO, "error: the answer cannot be written\n  in: standard output\n"
-                             "  help: is the disk full, or the output closed?\n");
+    write_all(STDERR_FILENO,
+              "error: the answer cannot be written\n  in: standard output\n"
+              "  help: is the disk full, or the output closed?\n");
     return qwenplan::kUnknown;
   }
   return outcome.status;

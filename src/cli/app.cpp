@@ -61,9 +61,12 @@ Result<Invocation> parse(const Taught& line, const Environment& environment) {
   }
 
   const std::string format = invocation.value("format").value_or("text");
-  if (format == "json" || invocation.has("json")) invocation.format = Format::json;
-  else if (format == "csv") invocation.format = Format::csv;
-  else if (format == "markdown") invocation.format = Format::markdown;
+  if (format == "json" || invocation.has("json"))
+    invocation.format = Format::json;
+  else if (format == "csv")
+    invocation.format = Format::csv;
+  else if (format == "markdown")
+    invocation.format = Format::markdown;
   invocation.is_quiet = invocation.has("quiet");
   invocation.is_strict = invocation.has("strict");
   const std::string color = invocation.value("color").value_or("auto");

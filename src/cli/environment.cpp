@@ -46,7 +46,8 @@ int terminal_width() {
 }
 
 bool names_utf8(std::string_view locale) {
-  return locale.find("UTF-8") != std::string_view::npos || locale.find("utf8") != std::string_view::npos;
+  return locale.find("UTF-8") != std::string_view::npos ||
+         locale.find("utf8") != std::string_view::npos;
 }
 
 }  // namespace

@@ -18,7 +18,8 @@ Format error_format(const std::vector<std::string>& arguments) {
   for (std::size_t i = 0; i < arguments.size() && arguments[i] != "--"; ++i) {
     const std::string& token = arguments[i];
     if (token == "--json" || token == "--format=json") return Format::json;
-    if (token == "--format" && i + 1 < arguments.size() && arguments[i + 1] == "json") return Format::json;
+    if (token == "--format" && i + 1 < arguments.size() && arguments[i + 1] == "json")
+      return Format::json;
   }
   return Format::text;
 }
@@ -43,10 +44,14 @@ Outcome answered(const std::vector<std::string>& arguments, const Environment& e
   const auto line = taught(arguments);
   if (!line) return failed(line.error(), format, plain_style);
   switch (line->wish) {
-    case Taught::Wish::version: return {kYes, "qwenplan " + std::string(kVersion) + "\n", ""};
-    case Taught::Wish::short_help: return {kYes, help(line->command, HelpLength::brief), ""};
-    case Taught::Wish::long_help: return {kYes, help(line->command, HelpLength::full), ""};
-    case Taught::Wish::answer: break;
+    case Taught::Wish::version:
+      return {kYes, "qwenplan " + std::string(kVersion) + "\n", ""};
+    case Taught::Wish::short_help:
+      return {kYes, help(line->command, HelpLength::brief), ""};
+    case Taught::Wish::long_help:
+      return {kYes, help(line->command, HelpLength::full), ""};
+    case Taught::Wish::answer:
+      break;
   }
 
   const auto invocation = parse(*line, environment);

@@ -9,7 +9,8 @@ namespace qwenplan {
 struct Choice {
   std::string_view name;
   std::string_view help;
-  std::string_view aliases = {};  ///< other spellings, separated by blanks; case, '_' and '-' do not matter
+  std::string_view aliases =
+      {};  ///< other spellings, separated by blanks; case, '_' and '-' do not matter
 };
 
 /// A flag of the command line, as data: the parser and the help are both made from it.
@@ -24,10 +25,10 @@ struct Flag {
   };
   std::string_view name;  ///< the one spelling that is taught: "seq-len"
   Kind kind = Kind::value;
-  std::string_view value = {};    ///< what the help calls the value: "TOKENS"
-  std::string_view group = {};    ///< heading in the help; empty: known, but not shown
-  std::string_view help;     ///< one line, lower case, no full stop
-  std::string_view aliases = {};  ///< other spellings without dashes, separated by blanks
+  std::string_view value = {};           ///< what the help calls the value: "TOKENS"
+  std::string_view group = {};           ///< heading in the help; empty: known, but not shown
+  std::string_view help;                 ///< one line, lower case, no full stop
+  std::string_view aliases = {};         ///< other spellings without dashes, separated by blanks
   std::span<const Choice> choices = {};  ///< if any, nothing else is accepted
   char letter = 0;                       ///< short form, or none
 };

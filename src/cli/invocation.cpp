@@ -9,7 +9,8 @@
 namespace qwenplan {
 namespace {
 
-Error not_between(std::string_view text, std::string_view where, std::string low, std::string high) {
+Error not_between(std::string_view text, std::string_view where, std::string low,
+                  std::string high) {
   return {Error::Kind::wrong, "'" + std::string(text) + "' is out of range", std::string(where),
           "write a number from " + low + " to " + high};
 }
@@ -32,13 +33,14 @@ Result<std::int64_t> parse_whole(std::string_view text, std::string_view where, 
   return number;
 }
 
-Result<double> parse_number(std::string_view text, std::string_view where, double low, double high) {
+Result<double> parse_number(std::string_view text, std::string_view where, double low,
+                            double high) {
   double number = 0;
   const char* last = text.data() + text.size();
   const auto [end, error] = std::from_chars(text.data(), last, number);
   if (end != last || text.empty() || error == std::errc::invalid_argument || std::isnan(number))
-    return Error{Error::Kind::wrong, "'" + std::string(text) + "' is not a number", std::string(where),
-                 "write it in digits, such as 0.05"};
+    return Error{Error::Kind::wrong, "'" + std::string(text) + "' is not a number",
+                 std::string(where), "write it in digits, such as 0.05"};
   if (error != std::errc{} || number < low || number > high)
     return not_between(text, where, plain(low), plain(high));
   return number;

@@ -16,20 +16,21 @@ struct Command;
 
 enum class Format : unsigned char { text, json, csv, markdown };
 
-/// A command line that was understood: every flag under the name that is taught, every choice in the
-/// spelling that is taught. Whether the values make sense is for the command to say.
+/// A command line that was understood: every flag under the name that is taught, every choice in
+/// the spelling that is taught. Whether the values make sense is for the command to say.
 struct Invocation {
   const Command* command = nullptr;
   Environment environment;
   Format format = Format::text;
   bool is_quiet = false;
-  bool is_strict = false;         ///< tight counts as no
+  bool is_strict = false;  ///< tight counts as no
   bool uses_color = false;
-  bool uses_guide = false;        ///< --estimator guide
-  std::string data_directory;     ///< --data, else QWENPLAN_DATA; empty: the tables in the binary alone
-  std::string_view data_from;     ///< "flag" or "env"; empty if there is none
-  std::vector<std::string> words; ///< what stands without a flag
-  std::vector<std::string> rest;  ///< what stands behind "--"
+  bool uses_guide = false;  ///< --estimator guide
+  std::string
+      data_directory;  ///< --data, else QWENPLAN_DATA; empty: the tables in the binary alone
+  std::string_view data_from;      ///< "flag" or "env"; empty if there is none
+  std::vector<std::string> words;  ///< what stands without a flag
+  std::vector<std::string> rest;   ///< what stands behind "--"
   std::map<std::string, std::vector<std::string>, std::less<>> given;  ///< by Flag::name
 
   bool has(std::string_view name) const { return given.find(name) != given.end(); }

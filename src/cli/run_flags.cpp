@@ -110,7 +110,8 @@ std::optional<Error> read_quantization(const Invocation& in, RunDraft& d) {
 
 std::optional<Error> read_loss(const Invocation& in, RunDraft& d) {
   Said<Loss> said;
-  if (const auto text = in.value("loss")) said.say("--loss " + *text, *draft::by_name<Loss>(*text, 3));
+  if (const auto text = in.value("loss"))
+    said.say("--loss " + *text, *draft::by_name<Loss>(*text, 3));
   if (in.switched("use-liger-kernel") == true) said.say("--use-liger-kernel", Loss::fused);
   give(d.loss, said.value());
   return said.error();
@@ -142,8 +143,8 @@ std::optional<Version> parse_version(std::string_view text) {
 Result<RunDraft> read_run(const Invocation& in) {
   RunDraft d;
   if (const auto text = in.value("method")) give(d.method, draft::by_name<Method>(*text, 4));
-  for (const auto& error : {read_numbers(in, d), read_precision(in, d), read_quantization(in, d),
-                            read_loss(in, d)})
+  for (const auto& error :
+       {read_numbers(in, d), read_precision(in, d), read_quantization(in, d), read_loss(in, d)})
     if (error) return *error;
 
   give(d.double_quantizes, in.switched("double-quant"));
@@ -209,10 +210,12 @@ Result<Stack> parse_stack(std::string_view text) {
     const auto version =
         parse_version(std::string_view(item).substr(std::min(item.size(), name.size() + 1)));
     if (!version)
-      return wrong("'" + item + "' names no version", where, "write " + std::string(name) + "=2.6 or =2.6.0");
+      return wrong("'" + item + "' names no version", where,
+                   "write " + std::string(name) + "=2.6 or =2.6.0");
     if (*version < library->oldest)
       return Error{Error::Kind::unknown, "'" + item + "' is not modelled", where,
-                   "the oldest is " + std::string(name) + "=" + std::to_string(library->oldest.major) + "." +
+                   "the oldest is " + std::string(name) + "=" +
+                       std::to_string(library->oldest.major) + "." +
                        std::to_string(library->oldest.minor)};
     *library->version = *version;
   }
@@ -235,10 +238,14 @@ Result<AllocatorSettings> parse_allocator(std::string_view text, std::string_vie
       const auto threshold = parse_number(value, where, 0.0, 1.0);
       if (!threshold) return threshold.error();
       settings.garbage_collection_threshold = *threshold;
-    } else if (key == "roundup_power2_divisions" || (key == "backend" && value == "cudaMallocAsync")) {
-      return Error{Error::Kind::unknown, "the allocator's option '" + item + "' is not modelled", std::string(where),
-                   "modelled: expandable_segments, max_split_size_mb, garbage_collection_threshold"};
-    } else if (key != "backend" && !key.starts_with("pinned_") && key != "release_lock_on_cudamalloc") {
+    } else if (key == "roundup_power2_divisions" ||
+               (key == "backend" && value == "cudaMallocAsync")) {
+      return Error{
+          Error::Kind::unknown, "the allocator's option '" + item + "' is not modelled",
+          std::string(where),
+          "modelled: expandable_segments, max_split_size_mb, garbage_collection_threshold"};
+    } else if (key != "backend" && !key.starts_with("pinned_") &&
+               key != "release_lock_on_cudamalloc") {
       return wrong("unknown option '" + item + "'", std::string(where),
                    "write it as PyTorch reads it, such as expandable_segments:True");
     }
@@ -246,7 +253,8 @@ Result<AllocatorSettings> parse_allocator(std::string_view text, std::string_vie
   return settings;
 }
 
-Result<std::optional<Bytes>> read_size(const Invocation& invocation, std::string_view flag, Zero zero) {
+Result<std::optional<Bytes>> read_size(const Invocation& invocation, std::string_view flag,
+                                       Zero zero) {
   const auto text = invocation.value(flag);
   if (!text) return std::optional<Bytes>{};
   const std::string where = "--" + std::string(flag);

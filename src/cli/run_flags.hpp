@@ -20,12 +20,14 @@ Result<RunDraft> read_run(const Invocation& invocation);
 /// "torch=2.6,transformers=4.49". Older ones than those of 2025-02 are an error of kind unknown.
 Result<Stack> parse_stack(std::string_view text);
 
-/// The options of PyTorch's allocator, as PYTORCH_CUDA_ALLOC_CONF has them. Options that do not change
-/// which memory is reserved are passed over; others that are not modelled are an error of kind unknown.
+/// The options of PyTorch's allocator, as PYTORCH_CUDA_ALLOC_CONF has them. Options that do not
+/// change which memory is reserved are passed over; others that are not modelled are an error of
+/// kind unknown.
 Result<AllocatorSettings> parse_allocator(std::string_view text, std::string_view where);
 
 /// The size given for a flag such as --vram, or nothing. Zero is refused unless `zero` is allowed.
 enum class Zero : unsigned char { refused, allowed };
-Result<std::optional<Bytes>> read_size(const Invocation& invocation, std::string_view flag, Zero zero);
+Result<std::optional<Bytes>> read_size(const Invocation& invocation, std::string_view flag,
+                                       Zero zero);
 
 }  // namespace qwenplan

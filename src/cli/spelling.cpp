@@ -77,7 +77,8 @@ Error unknown_option(const Command* command, std::string_view shown, std::string
   // What a training script takes and what costs no memory: said so, rather than guessed at.
   constexpr std::string_view kFree =
       "lr learning-rate lr-scheduler-type warmup-ratio warmup-steps weight-decay num-train-epochs "
-      "max-steps seed max-grad-norm output-dir logging-steps save-steps report-to adam-beta1 adam-beta2 "
+      "max-steps seed max-grad-norm output-dir logging-steps save-steps report-to adam-beta1 "
+      "adam-beta2 "
       "adam-epsilon save-strategy run-name";
   if (is_listed(kFree, name))
     return wrong("unknown option " + quoted(shown), "command line",
@@ -146,8 +147,9 @@ Result<const Command*> take_command(std::vector<std::string>& words) {
       return &command;
     }
   if (!seconds.empty())
-    return wrong("unknown command " + quoted(first + " " + words[1]), "command line",
-                 did_you_mean(folded(words[1]), seconds, first + " ", "one of: " + joined(seconds)));
+    return wrong(
+        "unknown command " + quoted(first + " " + words[1]), "command line",
+        did_you_mean(folded(words[1]), seconds, first + " ", "one of: " + joined(seconds)));
   std::vector<std::string> names;
   for (const Command& command : commands())
     names.emplace_back(command.name.substr(0, command.name.find(' ')));
@@ -156,7 +158,8 @@ Result<const Command*> take_command(std::vector<std::string>& words) {
 }
 
 bool looks_like_option(std::string_view token) {
-  return token.size() > 1 && token[0] == '-' && !(token[1] >= '0' && token[1] <= '9') && token[1] != '.';
+  return token.size() > 1 && token[0] == '-' && !(token[1] >= '0' && token[1] <= '9') &&
+         token[1] != '.';
 }
 
 /// "2x" of `--gpu 2x rtx4090`, which people write without quotes.
@@ -176,7 +179,8 @@ class Reader {
     for (; at_ < arguments_.size(); ++at_) {
       const std::string& token = arguments_[at_];
       if (token == "--") {
-        out.rest.assign(arguments_.begin() + static_cast<std::ptrdiff_t>(at_) + 1, arguments_.end());
+        out.rest.assign(arguments_.begin() + static_cast<std::ptrdiff_t>(at_) + 1,
+                        arguments_.end());
         return std::nullopt;
       }
       if (!looks_like_option(token)) {
@@ -224,8 +228,9 @@ class Reader {
       if (value && flag.name == "gpu" && is_count(*value) && at_ + 1 < arguments_.size())
         *value += " " + arguments_[++at_];
       if (!value || value->empty())
-        return wrong(where + " needs a value", where,
-                     "write " + where + " " + std::string(flag.value) + ": " + std::string(flag.help));
+        return wrong(
+            where + " needs a value", where,
+            "write " + where + " " + std::string(flag.value) + ": " + std::string(flag.help));
     } else if (flag.kind == Kind::marker || is_negated) {
       if (value) return wrong(where + " takes no value", where, "write " + where + " alone");
       value = is_negated ? "off" : "on";
@@ -237,10 +242,11 @@ class Reader {
       }
       const std::optional<bool> is_on = value ? truth(*value) : true;
       if (!is_on)
-        return wrong(quoted(*value) + " is neither yes nor no", where,
-                     "write " + where + (flag.kind == Kind::on_off
-                                             ? " or --no-" + std::string(flag.name)
-                                             : std::string(" alone, or with true or false")));
+        return wrong(
+            quoted(*value) + " is neither yes nor no", where,
+            "write " + where +
+                (flag.kind == Kind::on_off ? " or --no-" + std::string(flag.name)
+                                           : std::string(" alone, or with true or false")));
       value = *is_on ? "on" : "off";
     }
     out.tokens.push_back("--" + std::string(flag.name));
@@ -251,7 +257,8 @@ class Reader {
   bool is_option_here(std::string_view token) const {
     if (token == "--") return true;
     if (!looks_like_option(token)) return false;
-    if (!token.starts_with("--")) return token.size() == 2 && find_letter(command_, token[1]) != nullptr;
+    if (!token.starts_with("--"))
+      return token.size() == 2 && find_letter(command_, token[1]) != nullptr;
     return find(command_, folded(token.substr(2, token.find('=') - 2))).flag != nullptr;
   }
 
@@ -316,12 +323,17 @@ Result<Taught> taught(const std::vector<std::string>& arguments) {
   }
   for (const std::string& token : arguments) {
     if (token == "--") break;
-    if (token == "--version" || token == "-V") out.wish = Taught::Wish::version;
-    else if (token == "--help") out.wish = Taught::Wish::long_help;
-    else if (token == "-h") out.wish = Taught::Wish::short_help;
+    if (token == "--version" || token == "-V")
+      out.wish = Taught::Wish::version;
+    else if (token == "--help")
+      out.wish = Taught::Wish::long_help;
+    else if (token == "-h")
+      out.wish = Taught::Wish::short_help;
   }
-  const bool is_general = words.empty() || (words.size() == 1 && !second_words(folded(words[0])).empty());
-  if (out.wish == Taught::Wish::version || (out.wish != Taught::Wish::answer && is_general)) return out;
+  const bool is_general =
+      words.empty() || (words.size() == 1 && !second_words(folded(words[0])).empty());
+  if (out.wish == Taught::Wish::version || (out.wish != Taught::Wish::answer && is_general))
+    return out;
 
   auto command = take_command(words);
   if (!command) return command.error();
@@ -330,7 +342,8 @@ Result<Taught> taught(const std::vector<std::string>& arguments) {
 
   Reader reader(arguments, out.command);
   if (std::optional<Error> error = reader.read(out)) return *error;
-  const auto named = static_cast<std::ptrdiff_t>(out.command->name.find(' ') == std::string_view::npos ? 1 : 2);
+  const auto named =
+      static_cast<std::ptrdiff_t>(out.command->name.find(' ') == std::string_view::npos ? 1 : 2);
   out.words.erase(out.words.begin(), out.words.begin() + named);
 
   const Words& wanted = out.command->words;

@@ -22,11 +22,12 @@ struct Taught {
   std::vector<std::string> rest;     ///< what stands behind "--"
 };
 
-/// Finds the command and every flag by any of its spellings. This runs before the parser, which would
-/// misreport a misspelt word as something missing.
+/// Finds the command and every flag by any of its spellings. This runs before the parser, which
+/// would misreport a misspelt word as something missing.
 Result<Taught> taught(const std::vector<std::string>& arguments);
 
-/// The taught name of a choice, by any of its spellings; otherwise an error that names what is near.
+/// The taught name of a choice, by any of its spellings; otherwise an error that names what is
+/// near.
 Result<std::string> choose(const Flag& flag, std::string_view text);
 
 /// Lower case, with '-' for '_'.

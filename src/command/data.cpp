@@ -22,11 +22,15 @@ constexpr std::pair<std::string_view, Kind> kKinds[] = {
 
 Value as_value(const Json& json) {
   switch (json.type()) {
-    case Json::value_t::boolean: return Value(json.get<bool>());
+    case Json::value_t::boolean:
+      return Value(json.get<bool>());
     case Json::value_t::number_integer:
-    case Json::value_t::number_unsigned: return Value(json.get<std::int64_t>());
-    case Json::value_t::number_float: return Value(json.get<double>());
-    case Json::value_t::string: return Value(json.get<std::string>());
+    case Json::value_t::number_unsigned:
+      return Value(json.get<std::int64_t>());
+    case Json::value_t::number_float:
+      return Value(json.get<double>());
+    case Json::value_t::string:
+      return Value(json.get<std::string>());
     case Json::value_t::array: {
       Value list = Value::list();
       for (const Json& item : json) list.push(as_value(item));
@@ -37,7 +41,8 @@ Value as_value(const Json& json) {
       for (const auto& [key, item] : json.items()) object.set(key, as_value(item));
       return object;
     }
-    default: return Value();
+    default:
+      return Value();
   }
 }
 
@@ -62,11 +67,13 @@ void add_leaves(const Json& json, const std::string& path, Table& table) {
     for (const auto& [key, item] : json.items())
       add_leaves(item, path.empty() ? key : path + "." + key, table);
   } else if (json.is_array() && !json.empty() && json[0].is_object()) {
-    for (std::size_t i = 0; i < json.size(); ++i) add_leaves(json[i], path + "." + std::to_string(i), table);
+    for (std::size_t i = 0; i < json.size(); ++i)
+      add_leaves(json[i], path + "." + std::to_string(i), table);
   } else if (json.is_array()) {
     std::string items;
     for (const Json& item : json)
-      (items += items.empty() ? "" : ", ") += item.is_string() ? item.get<std::string>() : item.dump();
+      (items += items.empty() ? "" : ", ") +=
+          item.is_string() ? item.get<std::string>() : item.dump();
     table.rows.push_back({path, items});
   } else {
     table.rows.push_back({path, json.is_string() ? json.get<std::string>() : json.dump()});
@@ -135,12 +142,19 @@ Result<Answer> data_list(const Invocation& in) {
     std::vector<std::pair<std::string, const char*>> columns;
     using enum Column::Align;
     if (*kind == Kind::gpus) {
-      table.columns = {{"id"}, {"name"}, {"memory", right}, {"bandwidth", right}, {"compute", right}};
-      columns = {{"id", "id"}, {"name", "name"}, {"memory", "memory"}, {"bandwidth", "bandwidth"},
+      table.columns = {
+          {"id"}, {"name"}, {"memory", right}, {"bandwidth", right}, {"compute", right}};
+      columns = {{"id", "id"},
+                 {"name", "name"},
+                 {"memory", "memory"},
+                 {"bandwidth", "bandwidth"},
                  {"compute_capability", "compute_capability"}};
     } else if (*kind == Kind::models) {
       table.columns = {{"id"}, {"Hub"}, {"parameters", right}, {"class"}};
-      columns = {{"id", "id"}, {"hub_id", "hub_id"}, {"parameters", "parameters"}, {"architecture", "architecture"}};
+      columns = {{"id", "id"},
+                 {"hub_id", "hub_id"},
+                 {"parameters", "parameters"},
+                 {"architecture", "architecture"}};
     } else {
       table.columns = {{"id"}, {"title"}, {"read"}};
       columns = {{"id", "id"}, {"title", "title"}, {"read", "read"}};
@@ -158,7 +172,8 @@ Result<Answer> data_list(const Invocation& in) {
       table.rows.push_back(std::move(cells));
     }
     answer.inputs.push_back({"table", Value(folded(in.words[0])), "flag"});
-    answer.add(Headline{std::to_string(table.rows.size()) + " " + folded(in.words[0]) + ", tables of " + tables->as_of()});
+    answer.add(Headline{std::to_string(table.rows.size()) + " " + folded(in.words[0]) +
+                        ", tables of " + tables->as_of()});
     answer.json.set("rows", rows);
   }
   answer.rows = std::move(rows);
@@ -180,14 +195,16 @@ Result<Answer> data_show(const Invocation& in) {
   if (!row_of)
     if (const auto gpu = tables->gpu(wanted)) row_of = {Kind::gpus, gpu->gpu.id};
   if (!row_of)
-    if (const auto model = tables->model(wanted); model && !model->is_file) row_of = {Kind::models, model->model.id};
+    if (const auto model = tables->model(wanted); model && !model->is_file)
+      row_of = {Kind::models, model->model.id};
   if (!row_of) {
     std::vector<std::string> names;
     for (const auto& [name, kind] : kKinds)
       for (std::string& id : tables->ids(kind)) names.push_back(std::move(id));
     const auto near = nearest(folded(wanted), names);
     return Error{Error::Kind::wrong, "no row is called '" + wanted + "'", "data show",
-                 near.empty() ? "qwenplan data list gpus, or models, lists them" : "did you mean '" + near[0] + "'?"};
+                 near.empty() ? "qwenplan data list gpus, or models, lists them"
+                              : "did you mean '" + near[0] + "'?"};
   }
 
   const auto row = read_row(*tables, row_of->first, row_of->second);
@@ -207,8 +224,8 @@ Result<Answer> data_show(const Invocation& in) {
     const auto source = read_row(*tables, Kind::sources, key);
     if (!source) return source.error();
     sources.push(as_value(*source));
-    cited.push_back({key + ": " + shown(*source, "title") + ", " + shown(*source, "address") + ", read " +
-                     shown(*source, "read")});
+    cited.push_back({key + ": " + shown(*source, "title") + ", " + shown(*source, "address") +
+                     ", read " + shown(*source, "read")});
   }
   answer.json.set("sources", std::move(sources));
   for (Paragraph& each : cited) answer.add(std::move(each));
@@ -248,7 +265,8 @@ Result<Answer> data_check(const Invocation& in) {
           find(where, "source '" + key + "' is not in the table of sources");
     }
   if (tables->as_of() > in.environment.today)
-    find("tables", "they are of " + tables->as_of() + ", later than today, " + in.environment.today);
+    find("tables",
+         "they are of " + tables->as_of() + ", later than today, " + in.environment.today);
 
   answer.json.set("rows", rows);
   answer.json.set("findings", findings);
@@ -258,7 +276,8 @@ Result<Answer> data_check(const Invocation& in) {
     return answer;
   }
   answer.status = kWrong;
-  answer.add(Headline{std::to_string(lines.size()) + " findings in " + std::to_string(rows) + " rows", Tone::bad});
+  answer.add(Headline{
+      std::to_string(lines.size()) + " findings in " + std::to_string(rows) + " rows", Tone::bad});
   for (const std::string& line : lines) answer.add(Paragraph{line});
   return answer;
 }

@@ -37,27 +37,33 @@ Result<Answer> doctor(const Invocation& in) {
                                {"total_bytes", gpu.total},
                                {"used_bytes", gpu.used}}));
       if (!found)
-        answer.notes.push_back("the table does not know '" + gpu.name + "': give its nearest kin with --gpu and --vram");
+        answer.notes.push_back("the table does not know '" + gpu.name +
+                               "': give its nearest kin with --gpu and --vram");
     }
   } else {
     row("GPU", driver.error().what);
   }
-  row("CPU", (host.cpu.empty() ? "unknown" : host.cpu) +
-                 (host.logical_cpus > 0 ? ", " + std::to_string(host.logical_cpus) + " logical" : ""));
+  row("CPU",
+      (host.cpu.empty() ? "unknown" : host.cpu) +
+          (host.logical_cpus > 0 ? ", " + std::to_string(host.logical_cpus) + " logical" : ""));
   row("memory", host.total ? text(*host.total) +
                                  (host.available ? ", " + text(*host.available) + " available" : "")
                            : "unknown");
-  row("tables", "of " + tables->as_of() +
-                    (in.data_directory.empty() ? "" : ", with " + in.data_directory + " over them"));
+  row("tables",
+      "of " + tables->as_of() +
+          (in.data_directory.empty() ? "" : ", with " + in.data_directory + " over them"));
 
   answer.json.set("driver", driver ? Value(driver->version) : Value());
   answer.json.set("gpus", std::move(gpus));
-  answer.json.set("host", Value::object({{"cpu", host.cpu.empty() ? Value() : Value(host.cpu)},
-                                         {"logical_cpus", host.logical_cpus > 0 ? Value(host.logical_cpus) : Value()},
-                                         {"total_bytes", host.total},
-                                         {"available_bytes", host.available}}));
+  answer.json.set(
+      "host",
+      Value::object({{"cpu", host.cpu.empty() ? Value() : Value(host.cpu)},
+                     {"logical_cpus", host.logical_cpus > 0 ? Value(host.logical_cpus) : Value()},
+                     {"total_bytes", host.total},
+                     {"available_bytes", host.available}}));
   answer.add(driver ? Headline{"this machine can be asked: use --gpu this", Tone::good}
-                    : Headline{"this machine shows no NVIDIA GPU; estimates for named GPUs work", Tone::warning});
+                    : Headline{"this machine shows no NVIDIA GPU; estimates for named GPUs work",
+                               Tone::warning});
   answer.add(std::move(table));
   if (!driver) answer.error = driver.error();
   return answer;

@@ -11,11 +11,21 @@ namespace {
 
 /// Words that people use for a term.
 constexpr std::pair<std::string_view, std::string_view> kSynonyms[] = {
-    {"lora", "adapters"},     {"states", "optimizer"},  {"loss", "logits"},
-    {"gradient", "gradients"}, {"cuda-context", "context"}, {"verdict", "fits"},
-    {"tight", "fits"},        {"exceeds", "fits"},      {"fit", "fits"},
-    {"cache", "reserved"},    {"flush", "flushes"},     {"device-bytes", "device"},
-    {"allocated-bytes", "allocated"}, {"reserved-bytes", "reserved"}, {"usable-bytes", "usable"},
+    {"lora", "adapters"},
+    {"states", "optimizer"},
+    {"loss", "logits"},
+    {"gradient", "gradients"},
+    {"cuda-context", "context"},
+    {"verdict", "fits"},
+    {"tight", "fits"},
+    {"exceeds", "fits"},
+    {"fit", "fits"},
+    {"cache", "reserved"},
+    {"flush", "flushes"},
+    {"device-bytes", "device"},
+    {"allocated-bytes", "allocated"},
+    {"reserved-bytes", "reserved"},
+    {"usable-bytes", "usable"},
     {"at-capacity", "flushes"}};
 
 Value as_json(const TermEntry& entry) {
@@ -44,8 +54,9 @@ Result<Answer> explain(const Invocation& in) {
     if (in.format == Format::markdown)
       for (const TermEntry& entry : terms())
         answer.add(Paragraph{std::string(entry.name) + ": " + std::string(entry.mechanism) +
-                             ". Depends on: " + std::string(entry.inputs) + ". Evidence: " +
-                             std::string(entry.evidence) + ". Source: " + std::string(entry.source) + "."});
+                             ". Depends on: " + std::string(entry.inputs) +
+                             ". Evidence: " + std::string(entry.evidence) +
+                             ". Source: " + std::string(entry.source) + "."});
     answer.json.set("terms", rows);
     answer.rows = std::move(rows);
     return answer;
@@ -63,7 +74,8 @@ Result<Answer> explain(const Invocation& in) {
     answer.add(Headline{std::string(entry.name) + ": " + std::string(entry.meaning)});
     answer.add(Paragraph{"how: " + std::string(entry.mechanism)});
     answer.add(Paragraph{"from: " + std::string(entry.inputs)});
-    answer.add(Paragraph{"evidence: " + std::string(entry.evidence) + "; source: " + std::string(entry.source)});
+    answer.add(Paragraph{"evidence: " + std::string(entry.evidence) +
+                         "; source: " + std::string(entry.source)});
     return answer;
   }
   const auto near = nearest(wanted, names);

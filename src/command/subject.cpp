@@ -18,8 +18,10 @@ Result<FoundGpu> this_card(const Tables& tables, Subject& subject) {
   const LiveGpu& live = driver->gpus.front();
   auto found = tables.gpu(live.name, live.total);
   if (!found)
-    return Error{Error::Kind::unknown, "the table does not know this card, '" + live.name + "'", "--gpu this",
-                 "name its nearest kin with --gpu, and --vram " + std::to_string(live.total.count()) + "B"};
+    return Error{
+        Error::Kind::unknown, "the table does not know this card, '" + live.name + "'",
+        "--gpu this",
+        "name its nearest kin with --gpu, and --vram " + std::to_string(live.total.count()) + "B"};
   if (driver->gpus.size() > 1)
     subject.notes.push_back("this machine has " + std::to_string(driver->gpus.size()) +
                             " GPUs; the answer is for the first, " + live.name);
@@ -75,8 +77,9 @@ Result<Subject> read_subject(const Invocation& in, const Tables& tables) {
   if (*in_use && !subject.vram && !subject.gpu)
     return Error{Error::Kind::wrong, "memory is in use of a GPU that is not named", "--vram-in-use",
                  "name it with --gpu, or its size with --vram"};
-  const std::optional<Bytes> capacity =
-      subject.vram ? subject.vram : subject.gpu ? std::optional(subject.gpu->gpu.memory.value) : std::nullopt;
+  const std::optional<Bytes> capacity = subject.vram  ? subject.vram
+                                        : subject.gpu ? std::optional(subject.gpu->gpu.memory.value)
+                                                      : std::nullopt;
   if (capacity && subject.in_use >= *capacity) return no_memory("--vram-in-use");
 
   const auto stack = parse_stack(in.value("stack").value_or("latest"));
@@ -88,7 +91,8 @@ Result<Subject> read_subject(const Invocation& in, const Tables& tables) {
   const auto options = in.value("alloc-conf");
   const std::string& text = options ? *options : in.environment.allocator_options;
   if (!text.empty()) {
-    const auto allocator = parse_allocator(text, options ? "--alloc-conf" : "PYTORCH_CUDA_ALLOC_CONF");
+    const auto allocator =
+        parse_allocator(text, options ? "--alloc-conf" : "PYTORCH_CUDA_ALLOC_CONF");
     if (!allocator) return allocator.error();
     subject.allocator = *allocator;
     subject.inputs.push_back({"alloc-conf", Value(text), options ? "flag" : "env"});
@@ -97,7 +101,8 @@ Result<Subject> read_subject(const Invocation& in, const Tables& tables) {
 }
 
 Input as_input(const RunSetting& setting) {
-  return {std::string(setting.flag), std::visit([](const auto& value) { return Value(value); }, setting.value),
+  return {std::string(setting.flag),
+          std::visit([](const auto& value) { return Value(value); }, setting.value),
           name(setting.from)};
 }
 
@@ -105,7 +110,9 @@ std::string as_words(const RunSetting& setting) {
   struct Writer {
     std::string flag;
     std::string operator()(bool is) const { return is ? "--" + flag : "--no-" + flag; }
-    std::string operator()(std::int64_t number) const { return "--" + flag + " " + std::to_string(number); }
+    std::string operator()(std::int64_t number) const {
+      return "--" + flag + " " + std::to_string(number);
+    }
     std::string operator()(double number) const { return "--" + flag + " " + plain(number); }
     std::string operator()(const std::string& text) const { return "--" + flag + " " + text; }
   };

@@ -20,8 +20,8 @@ namespace qwenplan {
 struct Subject {
   FoundModel model;
   std::optional<FoundGpu> gpu;
-  std::optional<Bytes> vram;   ///< --vram, or what the driver of this machine reports
-  Bytes in_use{};              ///< --vram-in-use, or what the driver reports
+  std::optional<Bytes> vram;  ///< --vram, or what the driver of this machine reports
+  Bytes in_use{};             ///< --vram-in-use, or what the driver reports
   Stack stack = kLatest;
   AllocatorSettings allocator;  ///< --alloc-conf, else this shell's PYTORCH_CUDA_ALLOC_CONF
   std::vector<Input> inputs;
@@ -32,7 +32,8 @@ struct Subject {
   int compute_capability() const { return gpu ? gpu->gpu.compute_capability : 80; }
 };
 
-/// Reads --model, --gpu, --vram, --vram-in-use, --stack and --alloc-conf, and asks the driver for `--gpu this`.
+/// Reads --model, --gpu, --vram, --vram-in-use, --stack and --alloc-conf, and asks the driver for
+/// `--gpu this`.
 Result<Subject> read_subject(const Invocation& invocation, const Tables& tables);
 
 /// A setting as a value of `inputs`, and as words: "--seq-len 2048", "--no-padded".

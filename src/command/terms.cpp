@@ -9,14 +9,19 @@ constexpr std::string_view kOracle =
 
 constexpr TermEntry kTerms[] = {
     {"weights", "The base model's parameters as they lie on the GPU.",
-     "sum over tensors of round_up(elements * bytes, 512); 4 bits an element in a quantized linear layer; "
+     "sum over tensors of round_up(elements * bytes, 512); 4 bits an element in a quantized linear "
+     "layer; "
      "embedding, norms and head stay in --weights, or fp32 after --kbit-upcast",
      "model, --method, --quant, --weights, --precision, --kbit-upcast", "exact", kOracle},
     {"quantization", "What bitsandbytes keeps beside packed weights to unpack them.",
-     "per linear layer of n weights: 4 * n/64 bytes of scales and a table of 16 values; with double "
-     "quantization n/64 bytes, 4 * n/64/256 bytes of second scales, a table of 256 values and an offset",
-     "model, --quant, --double-quant", "exact", "bitsandbytes, functional.py: QuantState, quantize_4bit"},
-    {"adapters", "The parameters of LoRA.", "rank * (inputs + outputs) of each adapted layer, in --adapter-dtype",
+     "per linear layer of n weights: 4 * n/64 bytes of scales and a table of 16 values; with "
+     "double "
+     "quantization n/64 bytes, 4 * n/64/256 bytes of second scales, a table of 256 values and an "
+     "offset",
+     "model, --quant, --double-quant", "exact",
+     "bitsandbytes, functional.py: QuantState, quantize_4bit"},
+    {"adapters", "The parameters of LoRA.",
+     "rank * (inputs + outputs) of each adapted layer, in --adapter-dtype",
      "model, --lora-r, --lora-targets, --adapter-dtype, --modules-to-save", "exact",
      "PEFT, tuners/lora/layer.py: update_layer"},
     {"buffers", "Tensors of the model that are not trained, such as rotary frequencies.",
@@ -24,60 +29,75 @@ constexpr TermEntry kTerms[] = {
     {"inputs", "Token ids, labels and the padding mask.", "8 bytes * batch * length each",
      "--batch, --seq-len, --padded", "exact", kOracle},
     {"gradients", "Gradients of what is trained.",
-     "bytes of the trained parameters in their own format, from backward to the end of the step; with "
+     "bytes of the trained parameters in their own format, from backward to the end of the step; "
+     "with "
      "--grad-accum of two or more they are alive in the later forwards too",
      "--method, --lora-r, --weights, --adapter-dtype, --grad-accum", "emulated", kOracle},
     {"optimizer", "States that the optimizer keeps from the first step on.",
-     "AdamW: two values a trained parameter in its format; 8-bit: two bytes and 4/256 * 2 of scales; SGD with "
+     "AdamW: two values a trained parameter in its format; 8-bit: two bytes and 4/256 * 2 of "
+     "scales; SGD with "
      "momentum: one value; paged states lie in unified memory and are not counted here",
      "--optimizer, --method, --lora-r", "emulated",
      "torch/optim/adam.py; bitsandbytes, optim/optimizer.py: small tensors stay in fp32"},
     {"activations", "What forward keeps for backward.",
-     "each operation of the decoder layer keeps what its derivative needs; with checkpointing each layer keeps "
+     "each operation of the decoder layer keeps what its derivative needs; with checkpointing each "
+     "layer keeps "
      "its input alone, and backward runs one layer again at a time",
-     "model, --seq-len, --batch, --checkpointing, --attention, --lora-targets, --lora-dropout, --precision, --stack",
+     "model, --seq-len, --batch, --checkpointing, --attention, --lora-targets, --lora-dropout, "
+     "--precision, --stack",
      "emulated", kOracle},
-    {"logits", "The scores of every word of the vocabulary for every token, and the loss's copies of them.",
-     "batch * length * vocabulary * (2 bytes of logits + 4 of the fp32 copy + 4 of log-softmax); in backward "
+    {"logits",
+     "The scores of every word of the vocabulary for every token, and the loss's copies of them.",
+     "batch * length * vocabulary * (2 bytes of logits + 4 of the fp32 copy + 4 of log-softmax); "
+     "in backward "
      "12 bytes: log-softmax, its gradient and that of the loss",
      "model's vocabulary, --seq-len, --batch, --loss, --keep-outputs", "emulated",
      "transformers, loss/loss_utils.py; torch: log_softmax and nll_loss"},
     {"temporary", "What lives within an operation or until the next one.",
-     "gradients on their way through backward, dequantized weights, copies of another format, the optimizer's "
+     "gradients on their way through backward, dequantized weights, copies of another format, the "
+     "optimizer's "
      "temporaries (foreach AdamW: one copy of what is trained)",
      "model, --quant, --optimizer, --seq-len, --batch", "emulated", kOracle},
     {"workspace", "Buffers of cuBLAS and of attention kernels, taken from the same allocator.",
-     "cuBLAS: about 8.1 MiB a handle (:4096:2:16:8), 32 MiB on Hopper; flash attention's backward: row sums, an "
+     "cuBLAS: about 8.1 MiB a handle (:4096:2:16:8), 32 MiB on Hopper; flash attention's backward: "
+     "row sums, an "
      "fp32 accumulator of dq, and dk and dv of all heads where heads are grouped",
      "--gpu, --attention, --seq-len, --batch, model", "literature",
      "aten/src/ATen/cuda/CUDABlas.cpp: getCUDABlasLtWorkspaceSize; flash_api.cpp: mha_bwd"},
-    {"communication", "Buffers of several GPUs that talk to each other.", "none on one GPU", "--gpus", "exact",
-     "by definition"},
+    {"communication", "Buffers of several GPUs that talk to each other.", "none on one GPU",
+     "--gpus", "exact", "by definition"},
     {"context", "What a CUDA process holds before PyTorch allocates anything.",
-     "the driver's context, kernels and libraries of this GPU; a range, since it grows with the driver",
+     "the driver's context, kernels and libraries of this GPU; a range, since it grows with the "
+     "driver",
      "--gpu", "measured", "nvidia-smi of a process less torch.cuda.memory_reserved()"},
     {"allocated", "Bytes of tensors that are alive: torch.cuda.max_memory_allocated().",
-     "the emulated step allocates and frees storages in PyTorch's order; sizes round up to 512 bytes; the "
+     "the emulated step allocates and frees storages in PyTorch's order; sizes round up to 512 "
+     "bytes; the "
      "peak over all phases of two steps",
      "the run, --stack, --gpu", "emulated", kOracle},
     {"reserved", "Bytes that PyTorch's caching allocator holds: torch.cuda.max_memory_reserved().",
-     "the same trace through the allocator's own rules: segments of 2 and 20 MiB, larger ones rounded up to "
+     "the same trace through the allocator's own rules: segments of 2 and 20 MiB, larger ones "
+     "rounded up to "
      "2 MiB, best fit, split, merge",
      "the trace", "emulated", "c10/cuda/CUDACachingAllocator.cpp"},
-    {"device", "What nvidia-smi shows for the process.", "reserved + context", "the trace, --gpu", "emulated",
-     "by definition"},
+    {"device", "What nvidia-smi shows for the process.", "reserved + context", "the trace, --gpu",
+     "emulated", "by definition"},
     {"usable", "What the GPU has for the run.",
-     "what the driver reports as total (or the nominal size less a margin, where it is not known) less "
+     "what the driver reports as total (or the nominal size less a margin, where it is not known) "
+     "less "
      "--vram-in-use",
      "--gpu, --vram, --vram-in-use", "vendor", "data/gpus.json"},
     {"fits", "The verdict.",
-     "fits: device.high <= usable. tight: the likely value alone fits, or the step completes only by flushing "
+     "fits: device.high <= usable. tight: the likely value alone fits, or the step completes only "
+     "by flushing "
      "the allocator's cache. exceeds: neither",
      "device, usable", "exact", "by definition"},
     {"flushes", "Times a step that the allocator gives cached memory back to the driver to go on.",
-     "the trace through an allocator of the GPU's size: where a new segment does not fit, all unused segments "
+     "the trace through an allocator of the GPU's size: where a new segment does not fit, all "
+     "unused segments "
      "are released; out of memory only if that is not enough",
-     "the trace, --gpu, --vram", "emulated", "c10/cuda/CUDACachingAllocator.cpp: release_cached_blocks"},
+     "the trace, --gpu, --vram", "emulated",
+     "c10/cuda/CUDACachingAllocator.cpp: release_cached_blocks"},
 };
 
 }  // namespace

@@ -28,11 +28,12 @@ std::string_view evidence_of(std::string_view term) {
 }
 
 Value as_json(const PhaseUse& use) {
-  Value phase = Value::object({{"phase", name(use.phase)},
-                               {"step", use.step > 0 ? Value(use.step) : Value()},
-                               {"micro_step", use.micro_step > 0 ? Value(use.micro_step) : Value()},
-                               {"allocated_bytes", use.allocated},
-                               {"allocated_without_workspace_bytes", use.allocated_without_workspace}});
+  Value phase =
+      Value::object({{"phase", name(use.phase)},
+                     {"step", use.step > 0 ? Value(use.step) : Value()},
+                     {"micro_step", use.micro_step > 0 ? Value(use.micro_step) : Value()},
+                     {"allocated_bytes", use.allocated},
+                     {"allocated_without_workspace_bytes", use.allocated_without_workspace}});
   Value& list = phase.set("terms", Value::list());
   for (int t = 0; t < kTerms; ++t) {
     const Bytes bytes = use.terms[static_cast<std::size_t>(t)];
@@ -55,7 +56,8 @@ std::string largest_terms(const PhaseUse& use, std::size_t count) {
   std::vector<std::pair<Bytes, std::string_view>> terms;
   for (int t = 0; t < kTerms; ++t)
     terms.emplace_back(use.terms[static_cast<std::size_t>(t)], name(static_cast<Term>(t)));
-  std::stable_sort(terms.begin(), terms.end(), [](const auto& a, const auto& b) { return a.first > b.first; });
+  std::stable_sort(terms.begin(), terms.end(),
+                   [](const auto& a, const auto& b) { return a.first > b.first; });
   std::string out;
   for (std::size_t i = 0; i < count && terms[i].first > Bytes(); ++i)
     out += (i > 0 ? ", " : "") + std::string(terms[i].second) + " " + text(terms[i].first);
@@ -78,8 +80,8 @@ Bars timeline(const MemoryEstimate& estimate) {
                                             (use.micro_step == 0 || use.micro_step == last_micro));
     if (!is_shown && !is_peak) continue;
     bars.bars.push_back({std::string(name(use.phase)), static_cast<double>(use.allocated.count()),
-                         text(use.allocated),
-                         is_peak ? "<- peak" : "", is_peak ? Tone::warning : Tone::plain});
+                         text(use.allocated), is_peak ? "<- peak" : "",
+                         is_peak ? Tone::warning : Tone::plain});
   }
   return bars;
 }
@@ -91,7 +93,8 @@ std::optional<std::string> at_capacity_words(const Plan& plan) {
   if (!capacity->completes()) {
     const OutOfMemory& out = *capacity->out_of_memory;
     return "out of memory in " + std::string(name(out.phase)) +
-           (out.step > 0 ? " of step " + std::to_string(out.step) : "") + ", at a request of " + text(out.request);
+           (out.step > 0 ? " of step " + std::to_string(out.step) : "") + ", at a request of " +
+           text(out.request);
   }
   if (capacity->flushes > 0)
     return "a step completes only by giving cached memory back to the driver, " +
@@ -109,22 +112,26 @@ void note_variants(const Setup& setup, const Tables& tables, const Plan& plan, A
     const Device there = device(other->gpu, setup.subject.in_use);
     const Fit fit = judge(plan.estimate.reserved + there.context.bytes, there.usable->value, false);
     if (fit != *plan.fit)
-      answer.notes.push_back("on " + id + ", with " + text(there.usable->value) + ", the answer would be: " +
-                             std::string(name(fit)));
+      answer.notes.push_back("on " + id + ", with " + text(there.usable->value) +
+                             ", the answer would be: " + std::string(name(fit)));
   }
 }
 
 /// Facts alone, where the decoder or the card cannot be emulated.
 Answer facts_alone(Answer answer, const Subject& subject, Error error) {
   const Model& m = subject.model.model;
-  answer.json.set("parameters", Value::object({{"total", subject.model.parameters}, {"trainable", Value()}}));
+  answer.json.set("parameters",
+                  Value::object({{"total", subject.model.parameters}, {"trainable", Value()}}));
   answer.json.set("verdict", Value());
   Table table{{{""}, {""}}, {}};
-  const auto row = [&](const char* what, std::string value) { table.rows.push_back({what, std::move(value)}); };
+  const auto row = [&](const char* what, std::string value) {
+    table.rows.push_back({what, std::move(value)});
+  };
   row("model", m.hub_id.empty() ? m.id : m.hub_id);
   row("class", m.architecture_name);
   if (subject.model.parameters) row("parameters", short_count(subject.model.parameters->count()));
-  for (const auto& [what, count] : {std::pair{"layers", m.layers}, {"hidden", m.hidden}, {"vocabulary", m.vocabulary}})
+  for (const auto& [what, count] :
+       {std::pair{"layers", m.layers}, {"hidden", m.hidden}, {"vocabulary", m.vocabulary}})
     if (count > 0) row(what, grouped(count));
   if (subject.gpu) {
     row("GPU", subject.gpu->gpu.name);
@@ -155,11 +162,13 @@ Result<Answer> vram(const Invocation& in) {
   answer.data_as_of = tables->as_of();
   answer.inputs = subject.inputs;
   answer.notes = subject.notes;
-  if (auto error = not_emulated(subject)) return facts_alone(std::move(answer), subject, std::move(*error));
+  if (auto error = not_emulated(subject))
+    return facts_alone(std::move(answer), subject, std::move(*error));
 
   const Setup setup = setup_of(subject);
   std::vector<MethodPlan> methods;
-  const bool tries_methods = !given->method && !(given->quantization && given->quantization->value != Quantization::none);
+  const bool tries_methods =
+      !given->method && !(given->quantization && given->quantization->value != Quantization::none);
   if (tries_methods) {
     for (const Method method : {Method::full, Method::lora, Method::qlora})
       if (const auto draft = draft_for(method, *given)) {
@@ -209,19 +218,24 @@ Result<Answer> vram(const Invocation& in) {
 
   Value rows = Value::list();
   for (const PhaseUse& use : e.footprint.timeline) {
-    Value& row = rows.push(Value::object({{"phase", name(use.phase)}, {"step", use.step}, {"micro_step", use.micro_step},
+    Value& row = rows.push(Value::object({{"phase", name(use.phase)},
+                                          {"step", use.step},
+                                          {"micro_step", use.micro_step},
                                           {"allocated_bytes", use.allocated}}));
     for (int t = 0; t < kTerms; ++t)
-      row.set(std::string(name(static_cast<Term>(t))) + "_bytes", use.terms[static_cast<std::size_t>(t)]);
+      row.set(std::string(name(static_cast<Term>(t))) + "_bytes",
+              use.terms[static_cast<std::size_t>(t)]);
   }
   answer.rows = std::move(rows);
 
   answer.add(headline(setup, plan));
-  std::string run_words = std::string(name(plan.valid.run.method)) + " of " + setup.model().id + ", " +
-                          short_count(total.count()) + " parameters, " + short_count(trained.count()) + " trained";
+  std::string run_words = std::string(name(plan.valid.run.method)) + " of " + setup.model().id +
+                          ", " + short_count(total.count()) + " parameters, " +
+                          short_count(trained.count()) + " trained";
   if (!methods[best].rung.empty()) run_words += ", with " + methods[best].rung;
   answer.add(Paragraph{run_words + "; tensors " + text(e.allocated.likely) + ", PyTorch holds " +
-                       text(e.reserved.likely) + ", CUDA context " + text(e.on.context.bytes.likely)});
+                       text(e.reserved.likely) + ", CUDA context " +
+                       text(e.on.context.bytes.likely)});
   answer.add(timeline(e));
   answer.add(Paragraph{"at the peak: " + largest_terms(e.footprint.timeline[e.footprint.peak], 4)});
   if (const auto words = at_capacity_words(plan)) answer.add(Paragraph{*words, Tone::warning});
@@ -229,12 +243,14 @@ Result<Answer> vram(const Invocation& in) {
     Table table{{{"method"}, {"verdict"}, {"needs"}, {"with"}}, {}};
     for (const MethodPlan& each : methods)
       table.rows.push_back({std::string(name(each.method)), fit_words(each.plan.fit),
-                            text(each.plan.estimate.device), each.rung.empty() ? "the defaults" : each.rung});
+                            text(each.plan.estimate.device),
+                            each.rung.empty() ? "the defaults" : each.rung});
     answer.add(std::move(table));
   }
   if (!advice.empty()) answer.add(advice_table(advice));
   if (!assumed_words.empty()) answer.add(Paragraph{"assumed: " + assumed_words, Tone::faint});
-  answer.add(Paragraph{"qwenplan explain " + largest_term(e) + " tells how a term is found", Tone::faint});
+  answer.add(
+      Paragraph{"qwenplan explain " + largest_term(e) + " tells how a term is found", Tone::faint});
   return answer;
 }
 

@@ -18,7 +18,8 @@ Result<double> parse_billions(const std::string& text) {
   const bool is_billions = unit == 'B' || unit == 'b';
   if (!is_billions && unit != 'M' && unit != 'm')
     return Error{Error::Kind::wrong, "'" + text + "' has no unit", where, "write 7B, or 500M"};
-  const auto number = parse_number(std::string_view(text).substr(0, text.size() - 1), where, 0, 1e6);
+  const auto number =
+      parse_number(std::string_view(text).substr(0, text.size() - 1), where, 0, 1e6);
   if (!number) return number.error();
   return is_billions ? *number : *number / 1000;
 }
@@ -29,7 +30,8 @@ Result<Answer> vram_guide(const Invocation& in) {
   const auto text = in.value("params");
   const auto name = in.value("model");
   if (!text && !name)
-    return Error{Error::Kind::wrong, "the guide's calculator needs a size", "--params", "such as --params 7B"};
+    return Error{Error::Kind::wrong, "the guide's calculator needs a size", "--params",
+                 "such as --params 7B"};
 
   double billions = 0;
   std::string as_of;
@@ -50,13 +52,15 @@ Result<Answer> vram_guide(const Invocation& in) {
   const auto memory = guide::calculate_model_memory(billions, precision);
   if (!memory) return memory.error();
 
-  Answer answer = guide_answer("qwenplan.vram/1",
-                               {{"calculate_model_memory", guide_value(*memory)},
-                                {"recommend_optimization", guide_value(guide::recommend_optimization(billions))}},
-                               {guide::GuideSystem::memory_calculator, guide::GuideSystem::optimization});
+  Answer answer = guide_answer(
+      "qwenplan.vram/1",
+      {{"calculate_model_memory", guide_value(*memory)},
+       {"recommend_optimization", guide_value(guide::recommend_optimization(billions))}},
+      {guide::GuideSystem::memory_calculator, guide::GuideSystem::optimization});
   answer.data_as_of = as_of;
   answer.inputs.push_back({"params_billions", Value(billions), text ? "flag" : "table"});
-  answer.inputs.push_back({"precision", Value(precision), in.has("precision") ? "flag" : "default"});
+  answer.inputs.push_back(
+      {"precision", Value(precision), in.has("precision") ? "flag" : "default"});
   return answer;
 }
 

@@ -67,12 +67,13 @@ struct Answer {
   std::string schema;      ///< "qwenplan.vram/1"
   std::string data_as_of;  ///< day of the tables used, YYYY-MM-DD; empty: none were used
   std::vector<Input> inputs;
-  Value json = Value::object();      ///< the fields behind `inputs`
-  std::optional<Value> rows;         ///< a list of flat objects for CSV; else the leaves of `json`
-  std::vector<Block> blocks;         ///< for text and Markdown
-  std::optional<std::string> raw;    ///< printed alone and as it is, such as a trainer's configuration
-  std::vector<std::string> notes;    ///< on stderr, and `notes` in JSON
-  std::optional<Error> error;        ///< why the answer is not whole; on stderr, and it sets the status
+  Value json = Value::object();  ///< the fields behind `inputs`
+  std::optional<Value> rows;     ///< a list of flat objects for CSV; else the leaves of `json`
+  std::vector<Block> blocks;     ///< for text and Markdown
+  std::optional<std::string>
+      raw;  ///< printed alone and as it is, such as a trainer's configuration
+  std::vector<std::string> notes;  ///< on stderr, and `notes` in JSON
+  std::optional<Error> error;  ///< why the answer is not whole; on stderr, and it sets the status
 
   template <class Piece>
   void add(Piece piece) {

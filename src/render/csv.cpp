@@ -25,7 +25,8 @@ void flatten(const Value& value, const std::string& path, Cells& cells) {
     return path.empty() ? std::string(key) : path + "." + std::string(key);
   };
   if (const Value::Object* members = value.as_object()) {
-    for (const Value::Member& member : *members) flatten(member.second, inside(member.first), cells);
+    for (const Value::Member& member : *members)
+      flatten(member.second, inside(member.first), cells);
   } else if (const Value::List* items = value.as_list()) {
     for (std::size_t i = 0; i < items->size(); ++i)
       flatten((*items)[i], inside(std::to_string(i)), cells);

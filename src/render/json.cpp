@@ -31,12 +31,18 @@ void write_string(std::string_view text, std::string& out) {
   while (!text.empty()) {
     const std::size_t length = sequence_length(text);
     const auto c = static_cast<unsigned char>(text[0]);
-    if (length == 0) out += "\xEF\xBF\xBD";  // U+FFFD: what cannot be read is shown as such
-    else if (c == '"' || c == '\\') (out += '\\') += text[0];
-    else if (c == '\n') out += "\\n";
-    else if (c == '\t') out += "\\t";
-    else if (c < 0x20 || c == 0x7F) (((out += "\\u00") += kHex[c >> 4]) += kHex[c & 15U]);
-    else out += text.substr(0, length);
+    if (length == 0)
+      out += "\xEF\xBF\xBD";  // U+FFFD: what cannot be read is shown as such
+    else if (c == '"' || c == '\\')
+      (out += '\\') += text[0];
+    else if (c == '\n')
+      out += "\\n";
+    else if (c == '\t')
+      out += "\\t";
+    else if (c < 0x20 || c == 0x7F)
+      (((out += "\\u00") += kHex[c >> 4]) += kHex[c & 15U]);
+    else
+      out += text.substr(0, length);
     text.remove_prefix(length == 0 ? 1 : length);
   }
   out += '"';
@@ -144,7 +150,8 @@ std::string to_json(const Answer& answer) {
   Value& inputs = whole.set("inputs", Value::object());
   for (const Input& input : answer.inputs)
     inputs.set(input.name, Value::object({{"value", input.value}, {"from", input.from}}));
-  for (const Value::Member& member : *answer.json.as_object()) whole.set(member.first, member.second);
+  for (const Value::Member& member : *answer.json.as_object())
+    whole.set(member.first, member.second);
   if (answer.json.find("notes") == nullptr) {
     Value& notes = whole.set("notes", Value::list());
     for (const std::string& note : answer.notes) notes.push(note);
@@ -163,8 +170,8 @@ std::string render_error(const Error& error, Format format, const Style& style) 
     Writer{out}.flat(object);
     return out + "\n";
   }
-  return paint("error:", Tone::bad, style) + " " + harmless(error.what) + "\n  in: " +
-         harmless(error.where) + "\n  help: " + harmless(error.hint) + "\n";
+  return paint("error:", Tone::bad, style) + " " + harmless(error.what) +
+         "\n  in: " + harmless(error.where) + "\n  help: " + harmless(error.hint) + "\n";
 }
 
 }  // namespace qwenplan

@@ -22,7 +22,9 @@ std::string row(const std::vector<std::string>& cells) {
 
 struct Writer {
   std::string operator()(const Headline& line) const { return "**" + escaped(line.text) + "**\n"; }
-  std::string operator()(const Paragraph& paragraph) const { return escaped(paragraph.text) + "\n"; }
+  std::string operator()(const Paragraph& paragraph) const {
+    return escaped(paragraph.text) + "\n";
+  }
   std::string operator()(const Verbatim& block) const { return "```\n" + block.text + "\n```\n"; }
   std::string operator()(const Table& table) const {
     std::vector<std::string> titles;
@@ -36,8 +38,11 @@ struct Writer {
     return out;
   }
   std::string operator()(const Bars& bars) const {
-    Table table{{{"", Column::Align::left}, {"amount", Column::Align::right}, {"", Column::Align::left}}, {}};
-    for (const Bars::Bar& bar : bars.bars) table.rows.push_back({bar.label, bar.amount, bar.remark});
+    Table table{
+        {{"", Column::Align::left}, {"amount", Column::Align::right}, {"", Column::Align::left}},
+        {}};
+    for (const Bars::Bar& bar : bars.bars)
+      table.rows.push_back({bar.label, bar.amount, bar.remark});
     return (*this)(table);
   }
 };

@@ -90,7 +90,8 @@ std::string text_usd(double dollars) {
   const std::size_t point = cents.find('.');
   std::string whole = cents.substr(0, point);
   for (std::size_t i = whole.size(); i > 3;) whole.insert(i -= 3, 1, ',');
-  return (is_negative ? "-$" : "$") + whole + (point == std::string::npos ? "" : cents.substr(point));
+  return (is_negative ? "-$" : "$") + whole +
+         (point == std::string::npos ? "" : cents.substr(point));
 }
 
 std::string text_percent(double fraction) { return fixed(fraction * 100, 1) + " %"; }

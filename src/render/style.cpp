@@ -24,7 +24,9 @@ std::uint32_t next_character(std::string_view& text) {
 }
 
 int width_of(std::uint32_t c) {
-  const auto within = [c](std::uint32_t first, std::uint32_t last) { return c >= first && c <= last; };
+  const auto within = [c](std::uint32_t first, std::uint32_t last) {
+    return c >= first && c <= last;
+  };
   if (within(0x0300, 0x036F) || within(0x200B, 0x200F) || within(0xFE00, 0xFE0F)) return 0;
   if (within(0x1100, 0x115F) || within(0x2E80, 0x303E) || within(0x3041, 0xA4CF) ||
       within(0xAC00, 0xD7A3) || within(0xF900, 0xFAFF) || within(0xFE30, 0xFE4F) ||

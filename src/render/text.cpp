@@ -7,7 +7,9 @@
 namespace qwenplan {
 namespace {
 
-std::string blanks(int count) { return std::string(static_cast<std::size_t>(std::max(count, 0)), ' '); }
+std::string blanks(int count) {
+  return std::string(static_cast<std::size_t>(std::max(count, 0)), ' ');
+}
 
 std::string padded(const std::string& cell, int width, Column::Align align) {
   const std::string space = blanks(width - display_width(cell));
@@ -72,7 +74,8 @@ std::string layout(const Table& table, const Style& style) {
     for (std::size_t y = 0; y < height; ++y) {
       std::string line;
       for (std::size_t i = 0; i < lines.size(); ++i)
-        line += "  " + padded(y < lines[i].size() ? lines[i][y] : "", widths[i], table.columns[i].align);
+        line += "  " +
+                padded(y < lines[i].size() ? lines[i][y] : "", widths[i], table.columns[i].align);
       out += without_trailing_blanks(line) + "\n";
     }
   };
@@ -134,10 +137,14 @@ std::string to_text(const Answer& answer, const Style& style) {
 std::string render(const Answer& answer, Format format, const Style& style) {
   if (answer.raw && format != Format::json) return *answer.raw;
   switch (format) {
-    case Format::json: return to_json(answer);
-    case Format::csv: return to_csv(answer);
-    case Format::markdown: return to_markdown(answer);
-    case Format::text: break;
+    case Format::json:
+      return to_json(answer);
+    case Format::csv:
+      return to_csv(answer);
+    case Format::markdown:
+      return to_markdown(answer);
+    case Format::text:
+      break;
   }
   return to_text(answer, style);
 }

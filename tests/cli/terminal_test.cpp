@@ -23,7 +23,8 @@ std::string on_terminal(const std::string& line, unsigned short columns) {
     unsetenv("COLUMNS");
     setenv("TERM", "xterm", 1);
     setenv("LC_ALL", "C.UTF-8", 1);
-    const std::string whole = "qwenplan() { " + qwenplan::test::quoted(QWENPLAN_BINARY) + " \"$@\"; }\n" + line;
+    const std::string whole =
+        "qwenplan() { " + qwenplan::test::quoted(QWENPLAN_BINARY) + " \"$@\"; }\n" + line;
     execl("/bin/sh", "sh", "-c", whole.c_str(), nullptr);
     _exit(127);
   }

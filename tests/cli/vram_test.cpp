@@ -39,8 +39,8 @@ TEST_CASE("the fields that are promised are there, in bytes") {
   CHECK(answer["schema"] == "qwenplan.vram/1");
   CHECK(answer["inputs"]["seq-len"] == json({{"value", 512}, {"from", "flag"}}));
   CHECK(answer["inputs"]["batch"] == json({{"value", 1}, {"from", "default"}}));
-  // Qwen2.5-7B's own count; and rank 16 times inputs and outputs of its seven linear layers: q and o
-  // 3584 + 3584, k and v 3584 + 512, gate, up and down 3584 + 18944.
+  // Qwen2.5-7B's own count; and rank 16 times inputs and outputs of its seven linear layers: q and
+  // o 3584 + 3584, k and v 3584 + 512, gate, up and down 3584 + 18944.
   CHECK(answer["parameters"]["total"] == 7615616512);
   CHECK(answer["parameters"]["trainable"] == 28 * 16 * (2 * 7168 + 2 * 4096 + 3 * 22528));
 
@@ -85,7 +85,8 @@ TEST_CASE("a phase's terms sum to its bytes, and the largest phase is the verdic
   // The likely value counts whole blocks of the allocator, the timeline what tensors take.
   CHECK(largest == answer["verdict"]["allocated_bytes"]["low"].get<std::int64_t>());
   CHECK(peak == answer["verdict"]["peak_phase"]);
-  const std::vector<std::string> micro{"forward", "loss", "backward", "forward", "loss", "backward", "step"};
+  const std::vector<std::string> micro{"forward", "loss",     "backward", "forward",
+                                       "loss",    "backward", "step"};
   std::vector<std::string> expected{"load", "prepare"};
   for (int step = 0; step < 2; ++step) expected.insert(expected.end(), micro.begin(), micro.end());
   phases.resize(expected.size());
@@ -102,14 +103,17 @@ TEST_CASE("the exit status is the verdict") {
   // Between what is likely and its upper bound lies a card that is tight.
   const json free = asked("--model qwen2.5-0.5b --method lora");
   const std::int64_t bytes = (likely(free, "device_bytes") * 3 +
-                              free["verdict"]["device_bytes"]["high"].get<std::int64_t>()) / 4;
+                              free["verdict"]["device_bytes"]["high"].get<std::int64_t>()) /
+                             4;
   const std::string size = " --vram " + std::to_string(bytes) + "B";
   CHECK(asked("--model qwen2.5-0.5b --method lora" + size)["verdict"]["fit"] == "tight");
-  CHECK(asked("--model qwen2.5-0.5b --method lora --strict" + size, 1)["verdict"]["fit"] == "tight");
+  CHECK(asked("--model qwen2.5-0.5b --method lora --strict" + size, 1)["verdict"]["fit"] ==
+        "tight");
 }
 
 TEST_CASE("a run that is too large to count does not fit") {
-  const json answer = asked("--model 72b --gpu h100 --method full --seq-len 16777216 --batch 16 --no-checkpointing", 1);
+  const json answer = asked(
+      "--model 72b --gpu h100 --method full --seq-len 16777216 --batch 16 --no-checkpointing", 1);
   CHECK(answer["verdict"]["fit"] == "exceeds");
   CHECK(likely(answer, "allocated_bytes") > std::int64_t{1} << 40);
 }
@@ -139,16 +143,20 @@ TEST_CASE("advice saves what it says when it is taken") {
 }
 
 TEST_CASE("the answer does not depend on the order of flags, the locale or the time") {
-  const std::string one = run("qwenplan vram --json --model 7b --gpu t4 --method qlora --seq-len 512").out;
+  const std::string one =
+      run("qwenplan vram --json --model 7b --gpu t4 --method qlora --seq-len 512").out;
   CHECK(one == run("qwenplan vram --seq-len 512 --method qlora --gpu t4 --model 7b --json").out);
-  CHECK(one == run("LC_ALL=de_DE.UTF-8 COLUMNS=40 SOURCE_DATE_EPOCH=1 qwenplan vram --json --model 7b --gpu t4 "
-                   "--method qlora --seq-len 512").out);
+  CHECK(one == run("LC_ALL=de_DE.UTF-8 COLUMNS=40 SOURCE_DATE_EPOCH=1 qwenplan vram --json --model "
+                   "7b --gpu t4 "
+                   "--method qlora --seq-len 512")
+                   .out);
 }
 
 TEST_CASE("the card of this machine is asked for by 'this'") {
   const TempFolder folder;
-  const Left left = run(on_machine(folder, "driver 550.54\ngpu 12884901888 1073741824 NVIDIA GeForce RTX 3060\n") +
-                        "qwenplan vram --model 1.5b --gpu this --method lora --json");
+  const Left left = run(
+      on_machine(folder, "driver 550.54\ngpu 12884901888 1073741824 NVIDIA GeForce RTX 3060\n") +
+      "qwenplan vram --model 1.5b --gpu this --method lora --json");
   REQUIRE(left.status == 0);
   const json answer = left.json();
   CHECK(answer["inputs"]["gpu"]["value"] == "rtx3060-12g");
@@ -175,7 +183,8 @@ TEST_CASE("a machine without a driver says so, with status 3") {
 TEST_CASE("the doctor shows the cards and their ids") {
   const TempFolder folder;
   const Left left =
-      run(on_machine(folder, "driver 550.54\ngpu 25769803776 0 NVIDIA GeForce RTX 4090\n") + "qwenplan doctor --json");
+      run(on_machine(folder, "driver 550.54\ngpu 25769803776 0 NVIDIA GeForce RTX 4090\n") +
+          "qwenplan doctor --json");
   CHECK(left.status == 0);
   CHECK(left.json()["driver"] == "550.54");
   CHECK(left.json()["gpus"][0]["id"] == "rtx4090-24g");
@@ -187,7 +196,8 @@ TEST_CASE("this shell's allocator options count, and a flag counts more") {
   const json set = run("PYTORCH_CUDA_ALLOC_CONF=expandable_segments:True " + ask).json();
   CHECK(set["inputs"]["alloc-conf"]["from"] == "env");
   CHECK(likely(set, "reserved_bytes") < likely(plain, "reserved_bytes"));
-  const json unset =
-      run("PYTORCH_CUDA_ALLOC_CONF=expandable_segments:True " + ask + " --alloc-conf expandable_segments:False").json();
+  const json unset = run("PYTORCH_CUDA_ALLOC_CONF=expandable_segments:True " + ask +
+                         " --alloc-conf expandable_segments:False")
+                         .json();
   CHECK(likely(unset, "reserved_bytes") == likely(plain, "reserved_bytes"));
 }

@@ -8,8 +8,8 @@
 //   --- stderr
 //   ...
 // Lines before the one with '$' are comments and are kept. The environment is fixed: no terminal,
-// no colour, 80 columns, a day in 2026, so that an answer is the same on every machine. The line runs
-// in an empty folder, which it may fill.
+// no colour, 80 columns, a day in 2026, so that an answer is the same on every machine. The line
+// runs in an empty folder, which it may fill.
 
 #include <sys/wait.h>
 #include <unistd.h>
@@ -30,7 +30,8 @@ struct Case {
   std::string comment, command, status, out, err;
 
   std::string text() const {
-    return comment + "$ " + command + "\nstatus " + status + "\n--- stdout\n" + out + "--- stderr\n" + err;
+    return comment + "$ " + command + "\nstatus " + status + "\n--- stdout\n" + out +
+           "--- stderr\n" + err;
   }
 };
 
@@ -46,11 +47,16 @@ Case read_case(const fs::path& path) {
   std::istringstream lines(contents(path));
   std::string* part = &read.comment;
   for (std::string line; std::getline(lines, line);) {
-    if (line.starts_with("$ ")) read.command = line.substr(2);
-    else if (line.starts_with("status ")) read.status = line.substr(7);
-    else if (line == "--- stdout") part = &read.out;
-    else if (line == "--- stderr") part = &read.err;
-    else *part += line + "\n";
+    if (line.starts_with("$ "))
+      read.command = line.substr(2);
+    else if (line.starts_with("status "))
+      read.status = line.substr(7);
+    else if (line == "--- stdout")
+      part = &read.out;
+    else if (line == "--- stderr")
+      part = &read.err;
+    else
+      *part += line + "\n";
   }
   return read;
 }
@@ -58,7 +64,8 @@ Case read_case(const fs::path& path) {
 Case run(const Case& expected, const fs::path& folder) {
   const fs::path out = folder / "out", err = folder / "err", here = folder / "here";
   fs::create_directory(here);
-  const std::string line = "cd '" + here.string() + "' && { " + expected.command + "\n} >'" + out.string() + "' 2>'" + err.string() + "' </dev/null";
+  const std::string line = "cd '" + here.string() + "' && { " + expected.command + "\n} >'" +
+                           out.string() + "' 2>'" + err.string() + "' </dev/null";
   const int status = std::system(line.c_str());
   fs::remove_all(here);
   Case actual = expected;
@@ -86,7 +93,8 @@ int main(int argc, char** argv) {
   setenv("SOURCE_DATE_EPOCH", "1798761600", 1);
   setenv("LC_ALL", "C.UTF-8", 1);
   for (const char* name : {"QWENPLAN_DATA", "NO_COLOR", "COLUMNS", "TERM", "PYTORCH_ALLOC_CONF",
-                           "PYTORCH_CUDA_ALLOC_CONF"}) unsetenv(name);
+                           "PYTORCH_CUDA_ALLOC_CONF"})
+    unsetenv(name);
 
   std::string name = (fs::temp_directory_path() / "qwenplan-golden-XXXXXX").string();
   if (!mkdtemp(name.data())) return 2;
@@ -102,7 +110,9 @@ int main(int argc, char** argv) {
       continue;
     }
     ++failures;
-    std::cout << argv[at] << " answers otherwise; expected:\n" << expected.text() << "\nactual:\n" << actual.text() << "\n";
+    std::cout << argv[at] << " answers otherwise; expected:\n"
+              << expected.text() << "\nactual:\n"
+              << actual.text() << "\n";
   }
   fs::remove_all(folder);
   return failures == 0 ? 0 : 1;

@@ -1,6 +1,6 @@
+#include "qwenplan/base/quantity.hpp"
 #include "qwenplan/base/evidence.hpp"
 #include "qwenplan/base/literals.hpp"
-#include "qwenplan/base/quantity.hpp"
 #include "qwenplan/base/range.hpp"
 
 #include <type_traits>

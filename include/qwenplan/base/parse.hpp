@@ -10,9 +10,9 @@
 
 namespace qwenplan {
 
-/// Reads a size with its unit: "24 GiB", "24GiB", "1.5 TB", "800 mib", "512 B". A bare number, "24 G"
-/// and a negative size are refused, since they say two things or nothing. Fractions are exact and
-/// round to the nearest byte. `where` names the flag or the file in the error.
+/// Reads a size with its unit: "24 GiB", "24GiB", "1.5 TB", "800 mib", "512 B". A bare number, "24
+/// G" and a negative size are refused, since they say two things or nothing. Fractions are exact
+/// and round to the nearest byte. `where` names the flag or the file in the error.
 inline Result<Bytes> parse_bytes(std::string_view text, std::string_view where) {
   const auto wrong = [&](std::string what, std::string hint) {
     return Error{Error::Kind::wrong, std::move(what), std::string(where), std::move(hint)};
@@ -43,9 +43,11 @@ inline Result<Bytes> parse_bytes(std::string_view text, std::string_view where) 
   for (const char c : text.substr(at))
     unit += c >= 'A' && c <= 'Z' ? static_cast<char>(c - 'A' + 'a') : c;
   if (unit.empty() || unit == "g" || unit == "m" || unit == "k" || unit == "t") {
-    const std::string prefix = unit.empty() ? "G" : std::string(1, static_cast<char>(unit[0] - 'a' + 'A'));
+    const std::string prefix =
+        unit.empty() ? "G" : std::string(1, static_cast<char>(unit[0] - 'a' + 'A'));
     const std::string small = prefix == "K" ? "k" : prefix;
-    return wrong(shown + " has no unit", number + " " + prefix + "iB or " + number + " " + small + "B?");
+    return wrong(shown + " has no unit",
+                 number + " " + prefix + "iB or " + number + " " + small + "B?");
   }
   constexpr std::string_view kPrefixes = "kmgtp";
   std::int64_t factor = 1;

@@ -31,7 +31,8 @@ struct Given {
   From from = From::flag;
 };
 
-/// The largest values that are asked about: they keep every count of the emulation far from overflow.
+/// The largest values that are asked about: they keep every count of the emulation far from
+/// overflow.
 inline constexpr std::int64_t kMostTokens = std::int64_t{1} << 28;  ///< of one micro-step
 inline constexpr std::int64_t kMostLength = std::int64_t{1} << 24;
 inline constexpr std::int64_t kMostBatch = std::int64_t{1} << 16;
@@ -100,7 +101,8 @@ constexpr std::string_view name(Quantization quantization) {
   return names[static_cast<int>(quantization)];
 }
 constexpr std::string_view name(Precision precision) {
-  constexpr std::string_view names[] = {"bf16-true", "bf16-mixed", "fp16-true", "fp16-mixed", "fp32"};
+  constexpr std::string_view names[] = {"bf16-true", "bf16-mixed", "fp16-true", "fp16-mixed",
+                                        "fp32"};
   return names[static_cast<int>(precision)];
 }
 constexpr std::string_view name(Attention attention) {
@@ -112,8 +114,9 @@ constexpr std::string_view name(Loss loss) {
   return names[static_cast<int>(loss)];
 }
 constexpr std::string_view name(OptimizerKind optimizer) {
-  constexpr std::string_view names[] = {"adamw-fused", "adamw-foreach", "adamw-loop", "adamw-8bit",
-                                        "paged-adamw", "paged-adamw-8bit", "sgd", "sgd-momentum"};
+  constexpr std::string_view names[] = {"adamw-fused", "adamw-foreach", "adamw-loop",
+                                        "adamw-8bit",  "paged-adamw",   "paged-adamw-8bit",
+                                        "sgd",         "sgd-momentum"};
   return names[static_cast<int>(optimizer)];
 }
 
@@ -131,14 +134,15 @@ inline Error wrong(std::string what, std::string where, std::string hint) {
   return {Error::Kind::wrong, std::move(what), std::move(where), std::move(hint)};
 }
 inline Error unmodelled(std::string what, std::string where, std::string hint) {
-  return {Error::Kind::unknown, std::move(what) + " is not modelled", std::move(where), std::move(hint)};
+  return {Error::Kind::unknown, std::move(what) + " is not modelled", std::move(where),
+          std::move(hint)};
 }
 
 inline std::optional<Module> module_named(std::string_view wanted) {
   constexpr std::pair<std::string_view, Module> kModules[] = {
-      {"q_proj", q_proj},       {"k_proj", k_proj},   {"v_proj", v_proj},
+      {"q_proj", q_proj},       {"k_proj", k_proj},       {"v_proj", v_proj},
       {"o_proj", o_proj},       {"gate_proj", gate_proj}, {"up_proj", up_proj},
-      {"down_proj", down_proj}, {"lm_head", lm_head}, {"embed_tokens", embed_tokens}};
+      {"down_proj", down_proj}, {"lm_head", lm_head},     {"embed_tokens", embed_tokens}};
   for (const auto& [known, module] : kModules)
     if (known == wanted) return module;
   return std::nullopt;
@@ -180,8 +184,8 @@ inline Result<ModuleSet> saved_modules(const std::vector<std::string>& names) {
 }
 
 /// An error for a whole number below one or beyond its bound.
-inline std::optional<Error> outside(const RunDraft::Maybe<std::int64_t>& given, std::string_view flag,
-                                    std::int64_t high) {
+inline std::optional<Error> outside(const RunDraft::Maybe<std::int64_t>& given,
+                                    std::string_view flag, std::int64_t high) {
   if (!given || (given->value >= 1 && given->value <= high)) return std::nullopt;
   return wrong(std::to_string(given->value) + " is out of range", "--" + std::string(flag),
                "write a number from 1 to " + std::to_string(high));
@@ -208,7 +212,8 @@ inline std::optional<Error> not_modelled(const RunDraft& d) {
   if (d.method && d.method->value == Method::freeze)
     return unmodelled("freezing some layers", "--method", "modelled: full, lora, qlora");
   if (d.loss && d.loss->value != Loss::standard)
-    return unmodelled("the " + std::string(name(d.loss->value)) + " loss", "--loss", "modelled: standard");
+    return unmodelled("the " + std::string(name(d.loss->value)) + " loss", "--loss",
+                      "modelled: standard");
   if (d.quantization && (d.quantization->value == Quantization::gptq_int4 ||
                          d.quantization->value == Quantization::awq_int4))
     return unmodelled("the quantization " + std::string(name(d.quantization->value)), "--quant",
@@ -218,10 +223,12 @@ inline std::optional<Error> not_modelled(const RunDraft& d) {
   if (d.attention && !by_name<Attention>(d.attention->value, 6))
     return unmodelled("the attention '" + d.attention->value + "'", "--attention",
                       "modelled: sdpa, eager, flash, efficient, math, fa2");
-  if (d.optimizer && d.optimizer->value != "adamw" && !by_name<OptimizerKind>(d.optimizer->value, 8))
-    return unmodelled("the optimizer '" + d.optimizer->value + "'", "--optimizer",
-                      "modelled: adamw, adamw-fused, adamw-foreach, adamw-loop, adamw-8bit, paged-adamw, "
-                      "paged-adamw-8bit, sgd, sgd-momentum");
+  if (d.optimizer && d.optimizer->value != "adamw" &&
+      !by_name<OptimizerKind>(d.optimizer->value, 8))
+    return unmodelled(
+        "the optimizer '" + d.optimizer->value + "'", "--optimizer",
+        "modelled: adamw, adamw-fused, adamw-foreach, adamw-loop, adamw-8bit, paged-adamw, "
+        "paged-adamw-8bit, sgd, sgd-momentum");
   return std::nullopt;
 }
 
@@ -232,35 +239,39 @@ namespace draft {
 /// Why a model and a stack do not go together: the class is younger than the library, or what the
 /// library did with it then is not modelled.
 inline std::optional<Error> mismatched(const Model& model, const Stack& stack) {
-  const auto is_older = [&](int major, int minor) { return stack.transformers < Version{major, minor, 0}; };
+  const auto is_older = [&](int major, int minor) {
+    return stack.transformers < Version{major, minor, 0};
+  };
   const bool is_qwen3 =
       model.architecture == Architecture::qwen3 || model.architecture == Architecture::qwen3_moe;
-  if ((is_qwen3 && is_older(4, 51)) || (model.architecture == Architecture::gemma2 && is_older(4, 42)))
-    return wrong("this version of transformers does not know " + std::string(name(model.architecture)), "--stack",
-                 is_qwen3 ? "it came with transformers=4.51" : "it came with transformers=4.42");
+  if ((is_qwen3 && is_older(4, 51)) ||
+      (model.architecture == Architecture::gemma2 && is_older(4, 42)))
+    return wrong(
+        "this version of transformers does not know " + std::string(name(model.architecture)),
+        "--stack", is_qwen3 ? "it came with transformers=4.51" : "it came with transformers=4.42");
   if (model.experts && is_older(5, 0))
-    return Error{Error::Kind::unknown, "experts before transformers 5 are not modelled", "--stack", "use latest"};
+    return Error{Error::Kind::unknown, "experts before transformers 5 are not modelled", "--stack",
+                 "use latest"};
   if (model.architecture != Architecture::qwen2 && is_older(4, 45))
-    return Error{Error::Kind::unknown, "before transformers 4.45 only Qwen2 classes are modelled", "--stack",
-                 "use 2025-02 or later"};
+    return Error{Error::Kind::unknown, "before transformers 4.45 only Qwen2 classes are modelled",
+                 "--stack", "use 2025-02 or later"};
   return std::nullopt;
 }
 
 }  // namespace draft
 
 /// Decides every setting of a run: what was given, else the defaults of transformers with PEFT on
-/// this stack and GPU (without one, an A100). Errors: `wrong` for what is impossible or out of range,
-/// `unknown` for what is possible but not modelled, named.
+/// this stack and GPU (without one, an A100). Errors: `wrong` for what is impossible or out of
+/// range, `unknown` for what is possible but not modelled, named.
 inline Result<ValidRun> validated(const RunDraft& d, const Model& model, const Stack& stack,
                                   const Gpu* gpu) {
   using draft::wrong;
   if (const auto error = draft::not_modelled(d)) return *error;
   if (const auto error = draft::mismatched(model, stack)) return *error;
-  for (const auto& error :
-       {draft::outside(d.length, "seq-len", kMostLength),
-        draft::outside(d.micro_batch, "batch", kMostBatch),
-        draft::outside(d.accumulation, "grad-accum", kMostAccumulation),
-        draft::outside(d.lora_rank, "lora-r", kMostRank)})
+  for (const auto& error : {draft::outside(d.length, "seq-len", kMostLength),
+                            draft::outside(d.micro_batch, "batch", kMostBatch),
+                            draft::outside(d.accumulation, "grad-accum", kMostAccumulation),
+                            draft::outside(d.lora_rank, "lora-r", kMostRank)})
     if (error) return *error;
 
   ValidRun out;
@@ -300,7 +311,8 @@ inline Result<ValidRun> validated(const RunDraft& d, const Model& model, const S
       return wrong("full fine-tuning has no adapters", flag, "leave it out, or use --method lora");
     };
     for (const auto& error :
-         {refused(d.lora_rank.has_value(), "--lora-r"), refused(d.lora_alpha.has_value(), "--lora-alpha"),
+         {refused(d.lora_rank.has_value(), "--lora-r"),
+          refused(d.lora_alpha.has_value(), "--lora-alpha"),
           refused(d.lora_dropout.has_value(), "--lora-dropout"),
           refused(d.lora_targets.has_value(), "--lora-targets"),
           refused(d.modules_to_save.has_value(), "--modules-to-save"),
@@ -314,7 +326,8 @@ inline Result<ValidRun> validated(const RunDraft& d, const Model& model, const S
   run.accumulation = settle("grad-accum", d.accumulation, std::int64_t{1});
   if (run.tokens() > kMostTokens)
     return wrong("a micro-step of " + std::to_string(run.tokens()) + " tokens is out of range",
-                 "--seq-len, --batch", "their product may be " + std::to_string(kMostTokens) + " at most");
+                 "--seq-len, --batch",
+                 "their product may be " + std::to_string(kMostTokens) + " at most");
   run.checkpoints = settle("checkpointing", d.checkpoints, true);
   // transformers' gradient_checkpointing_enable: reentrant by default up to 4.x.
   run.checkpoints_reentrant =
@@ -333,28 +346,34 @@ inline Result<ValidRun> validated(const RunDraft& d, const Model& model, const S
 
   // Numbers.
   const bool has_bf16 = !gpu || gpu->has_bf16;
-  run.precision =
-      settle_name("precision", d.precision, has_bf16 ? Precision::bf16_mixed : Precision::fp16_mixed);
-  const bool is_bf16 = run.precision == Precision::bf16_mixed || run.precision == Precision::bf16_true;
-  const bool is_fp16 = run.precision == Precision::fp16_mixed || run.precision == Precision::fp16_true;
-  const bool is_mixed = run.precision == Precision::bf16_mixed || run.precision == Precision::fp16_mixed;
+  run.precision = settle_name("precision", d.precision,
+                              has_bf16 ? Precision::bf16_mixed : Precision::fp16_mixed);
+  const bool is_bf16 =
+      run.precision == Precision::bf16_mixed || run.precision == Precision::bf16_true;
+  const bool is_fp16 =
+      run.precision == Precision::fp16_mixed || run.precision == Precision::fp16_true;
+  const bool is_mixed =
+      run.precision == Precision::bf16_mixed || run.precision == Precision::fp16_mixed;
   const bool is_true = is_bf16 != is_fp16 && !is_mixed;
   if (is_bf16 && !has_bf16)
     return wrong("the " + gpu->name + " has no bf16", "--precision", "use fp16-mixed or fp16-true");
   run.half = is_bf16 ? DType::bf16 : is_fp16 ? DType::fp16 : DType::fp32;
   DType weights = model.stored;
-  if (is_true) weights = run.half;
-  else if (run.precision == Precision::fp32 || method == Method::full) weights = DType::fp32;
-  else if (weights == DType::bf16 && !has_bf16) weights = DType::fp16;
+  if (is_true)
+    weights = run.half;
+  else if (run.precision == Precision::fp32 || method == Method::full)
+    weights = DType::fp32;
+  else if (weights == DType::bf16 && !has_bf16)
+    weights = DType::fp16;
   run.weights = settle_name("weights", d.weights, weights);
   run.autocasts = settle("autocast", d.autocasts, is_mixed);
   if (run.autocasts && run.precision == Precision::fp32)
     return wrong("autocast needs a 16-bit format to cast to", "--autocast",
                  "use --precision bf16-mixed, or leave --autocast out");
 
-  const Quantization quantization =
-      d.quantization ? d.quantization->value
-                     : method == Method::qlora ? Quantization::nf4 : Quantization::none;
+  const Quantization quantization = d.quantization            ? d.quantization->value
+                                    : method == Method::qlora ? Quantization::nf4
+                                                              : Quantization::none;
   run.quantization = quantization;
   shown("quant", std::string(name(quantization)), from_of(d.quantization));
   const bool is_4bit = quantization == Quantization::nf4 || quantization == Quantization::fp4;
@@ -365,10 +384,11 @@ inline Result<ValidRun> validated(const RunDraft& d, const Model& model, const S
   if (has_adapters)
     run.upcasts_for_kbit = settle("kbit-upcast", d.upcasts_for_kbit, run.is_quantized());
 
-  // Gemma 2 caps its scores, which no fused kernel of PyTorch does: transformers 5.18 and later refuse.
+  // Gemma 2 caps its scores, which no fused kernel of PyTorch does: transformers 5.18 and later
+  // refuse.
   const bool caps_scores =
       model.architecture == Architecture::gemma2 && stack.transformers >= Version{5, 18, 0};
-  const auto attention = d.attention ? *draft::by_name<Attention>(d.attention->value, 6)
+  const auto attention = d.attention   ? *draft::by_name<Attention>(d.attention->value, 6)
                          : caps_scores ? Attention::eager
                                        : Attention::sdpa;
   if (caps_scores && attention != Attention::eager && attention != Attention::fa2)
@@ -386,9 +406,11 @@ inline Result<ValidRun> validated(const RunDraft& d, const Model& model, const S
       return wrong(kernel + " does not run on the " + gpu->name, "--attention",
                    "it needs an Ampere card or later; use sdpa");
     if (run.precision == Precision::fp32)
-      return wrong(kernel + " does not compute in fp32", "--attention", "use sdpa, or a 16-bit precision");
+      return wrong(kernel + " does not compute in fp32", "--attention",
+                   "use sdpa, or a 16-bit precision");
     if (attention == Attention::flash && run.is_padded)
-      return wrong(kernel + " takes no padding mask", "--attention", "use sdpa or fa2, or --no-padded");
+      return wrong(kernel + " takes no padding mask", "--attention",
+                   "use sdpa or fa2, or --no-padded");
   }
   run.loss = settle_name("loss", d.loss, Loss::standard);
   run.keeps_outputs = settle("keep-outputs", d.keeps_outputs, false);
@@ -428,7 +450,8 @@ inline Result<ValidRun> validated(const RunDraft& d, const Model& model, const S
                         " positions; --seq-len asks for " + std::to_string(run.length));
   const DType trained = has_adapters ? run.adapter : run.weights;
   if (run.precision == Precision::fp16_mixed && trained == DType::fp16)
-    out.notes.push_back("PyTorch's gradient scaler refuses trained parameters in fp16; use fp32 for them");
+    out.notes.push_back(
+        "PyTorch's gradient scaler refuses trained parameters in fp16; use fp32 for them");
   if (d.lora_alpha) shown("lora-alpha", d.lora_alpha->value, d.lora_alpha->from);
   return out;
 }

@@ -13,10 +13,18 @@ TEST_CASE("sizes are read with their unit") {
     const char* text;
     Bytes bytes;
   };
-  const Case cases[] = {{"24 GiB", 24_GiB},   {"24GiB", 24_GiB},       {"24gib", 24_GiB},
-                        {"24 GB", 24_GB},     {"800MiB", 800_MiB},     {"1.5 GiB", 1536_MiB},
-                        {"0.5 KiB", 512_B},   {"512 B", 512_B},        {"0 B", 0_B},
-                        {".5 MiB", 512_KiB},  {"11.76 GB", 11760_MB},  {"1 TB", 1000_GB},
+  const Case cases[] = {{"24 GiB", 24_GiB},
+                        {"24GiB", 24_GiB},
+                        {"24gib", 24_GiB},
+                        {"24 GB", 24_GB},
+                        {"800MiB", 800_MiB},
+                        {"1.5 GiB", 1536_MiB},
+                        {"0.5 KiB", 512_B},
+                        {"512 B", 512_B},
+                        {"0 B", 0_B},
+                        {".5 MiB", 512_KiB},
+                        {"11.76 GB", 11760_MB},
+                        {"1 TB", 1000_GB},
                         {"8388607 TiB", Bytes(8388607) * (std::int64_t{1} << 40)}};
   for (const Case& each : cases) {
     INFO(each.text);
@@ -27,8 +35,9 @@ TEST_CASE("sizes are read with their unit") {
 }
 
 TEST_CASE("sizes without a unit, and what is no size, are refused") {
-  for (const char* text : {"", "24", "24G", "24 M", "GiB", "-4 GiB", "4 GiBs", "4 XB", "1e3 GB", "nan", "4,5 GB",
-                           "99999999999999999999 GiB", "9223372036854775807 KiB", "8388608 TiB", "0x10 GB", ". GB"}) {
+  for (const char* text :
+       {"", "24", "24G", "24 M", "GiB", "-4 GiB", "4 GiBs", "4 XB", "1e3 GB", "nan", "4,5 GB",
+        "99999999999999999999 GiB", "9223372036854775807 KiB", "8388608 TiB", "0x10 GB", ". GB"}) {
     INFO(text);
     const auto size = parse_bytes(text, "--vram");
     REQUIRE_FALSE(size.ok());

@@ -34,14 +34,16 @@ std::string wrong(Line words) {
   return invocation.error().what + " / " + invocation.error().hint;
 }
 
-bool says(const std::string& text, const std::string& part) { return text.find(part) != std::string::npos; }
+bool says(const std::string& text, const std::string& part) {
+  return text.find(part) != std::string::npos;
+}
 
 }  // namespace
 
 TEST_CASE("a flag is known by every trainer's spelling") {
   for (const Line& words :
-       {Line{"--seq-len", "512"}, Line{"--seq-len=512"}, Line{"-s", "512"}, Line{"-s512"}, Line{"--max_seq_length", "512"},
-        Line{"--cutoff-len=512"}, Line{"--MAX_LENGTH", "512"}}) {
+       {Line{"--seq-len", "512"}, Line{"--seq-len=512"}, Line{"-s", "512"}, Line{"-s512"},
+        Line{"--max_seq_length", "512"}, Line{"--cutoff-len=512"}, Line{"--MAX_LENGTH", "512"}}) {
     CAPTURE(words[0]);
     const auto run = asked(words);
     REQUIRE(run.ok());
@@ -76,9 +78,10 @@ TEST_CASE("the last of one flag counts; two flags that contradict each other are
   CHECK(asked({"--batch", "2", "--batch", "4"})->micro_batch->value == 4);
   CHECK(asked({"--checkpointing", "--no-checkpointing"})->checkpoints->value == false);
   CHECK(asked({"--bf16", "--precision", "bf16-mixed"})->precision->value == Precision::bf16_mixed);
-  for (const Line& words : {Line{"--bf16", "--fp16"}, Line{"--bf16", "--precision", "fp16-true"},
-                             Line{"--load-in-4bit", "--load-in-8bit"}, Line{"--quant", "none", "--load-in-4bit"},
-                             Line{"--loss", "standard", "--use-liger-kernel"}}) {
+  for (const Line& words :
+       {Line{"--bf16", "--fp16"}, Line{"--bf16", "--precision", "fp16-true"},
+        Line{"--load-in-4bit", "--load-in-8bit"}, Line{"--quant", "none", "--load-in-4bit"},
+        Line{"--loss", "standard", "--use-liger-kernel"}}) {
     const auto run = asked(words);
     REQUIRE_FALSE(run.ok());
     CHECK(run.error().kind == Error::Kind::wrong);
@@ -87,13 +90,15 @@ TEST_CASE("the last of one flag counts; two flags that contradict each other are
 }
 
 TEST_CASE("numbers are whole, and in bounds") {
-  for (const char* text : {"0", "-1", "1.5", "x", "", "99999999999999999999", "1e3", " 4", "4 ", "0x10", "16777217"}) {
+  for (const char* text :
+       {"0", "-1", "1.5", "x", "", "99999999999999999999", "1e3", " 4", "4 ", "0x10", "16777217"}) {
     CAPTURE(text);
     const auto run = asked({"--seq-len", text});
     REQUIRE_FALSE(run.ok());
     CHECK(run.error().kind == Error::Kind::wrong);
   }
-  for (const char* text : {"nan", "inf", "-0.1", "1.1", "x"}) CHECK_FALSE(asked({"--lora-dropout", text}).ok());
+  for (const char* text : {"nan", "inf", "-0.1", "1.1", "x"})
+    CHECK_FALSE(asked({"--lora-dropout", text}).ok());
 }
 
 TEST_CASE("a misspelt word is named with its nearest") {
@@ -161,7 +166,8 @@ TEST_CASE("stacks are days, or versions over the latest") {
 }
 
 TEST_CASE("the allocator's options are read as PyTorch has them") {
-  const auto settings = parse_allocator("expandable_segments:True,max_split_size_mb:128", "--alloc-conf");
+  const auto settings =
+      parse_allocator("expandable_segments:True,max_split_size_mb:128", "--alloc-conf");
   REQUIRE(settings.ok());
   CHECK(settings->expandable_segments);
   CHECK(settings->max_split_size == Bytes(128 * 1024 * 1024));

@@ -144,13 +144,15 @@ TEST_CASE("what is impossible is refused") {
     };
   };
   const Case cases[] = {
-      {"full on a quantized base", full([](RunDraft& d) { give(d.quantization, Quantization::nf4); })},
+      {"full on a quantized base",
+       full([](RunDraft& d) { give(d.quantization, Quantization::nf4); })},
       {"qlora on a base that is not quantized",
        [](RunDraft& d) {
          give(d.method, Method::qlora);
          give(d.quantization, Quantization::none);
        }},
-      {"adapters of full fine-tuning", full([](RunDraft& d) { give(d.lora_rank, std::int64_t{8}); })},
+      {"adapters of full fine-tuning",
+       full([](RunDraft& d) { give(d.lora_rank, std::int64_t{8}); })},
       {"a dropout of one",
        [](RunDraft& d) {
          give(d.method, Method::lora);
@@ -201,8 +203,10 @@ TEST_CASE("what is impossible is refused") {
   }
 
   const Gpu t4 = turing();
-  for (const auto& change : {std::function<void(RunDraft&)>([](RunDraft& d) { give(d.precision, Precision::bf16_mixed); }),
-                             std::function<void(RunDraft&)>([](RunDraft& d) { give(d.attention, std::string("fa2")); })}) {
+  for (const auto& change : {std::function<void(RunDraft&)>(
+                                 [](RunDraft& d) { give(d.precision, Precision::bf16_mixed); }),
+                             std::function<void(RunDraft&)>(
+                                 [](RunDraft& d) { give(d.attention, std::string("fa2")); })}) {
     const auto run = valid(change, &t4);
     REQUIRE_FALSE(run.ok());
     CHECK(run.error().kind == Error::Kind::wrong);

@@ -31,8 +31,8 @@ TEST_CASE("JSON keeps the order of fields and their kinds") {
   const auto json = nlohmann::ordered_json::parse(text);
   std::vector<std::string> keys;
   for (const auto& [key, value] : json.items()) keys.push_back(key);
-  CHECK(keys == std::vector<std::string>{"schema", "version", "data_as_of", "inputs", "size_bytes", "nothing",
-                                         "notes"});
+  CHECK(keys == std::vector<std::string>{"schema", "version", "data_as_of", "inputs", "size_bytes",
+                                         "nothing", "notes"});
   CHECK(json["inputs"]["model"]["from"] == "flag");
   CHECK(json["size_bytes"]["likely"].is_number_integer());
   CHECK(json["size_bytes"]["high"] == 3'221'225'472);
@@ -53,9 +53,10 @@ TEST_CASE("doubles read back as they were, and are told from whole numbers") {
 }
 
 TEST_CASE("any bytes become JSON that can be read") {
-  for (const std::string& text : {std::string("a\"b\\c\n\t"), std::string("\x01\x1f\x7f"), std::string("\xff\xfe"),
-                                  std::string("caf\xc3\xa9"), std::string("\xed\xa0\x80"), std::string("\xf0\x9f\x98\x80"),
-                                  std::string("\xc3"), std::string("\0nul", 4)}) {
+  for (const std::string& text :
+       {std::string("a\"b\\c\n\t"), std::string("\x01\x1f\x7f"), std::string("\xff\xfe"),
+        std::string("caf\xc3\xa9"), std::string("\xed\xa0\x80"), std::string("\xf0\x9f\x98\x80"),
+        std::string("\xc3"), std::string("\0nul", 4)}) {
     const auto json = nlohmann::json::parse(to_json(Value(text)), nullptr, false);
     CHECK(json.is_string());
   }
@@ -74,12 +75,15 @@ TEST_CASE("CSV quotes what needs it, and an unknown value is an empty cell") {
 }
 
 TEST_CASE("Markdown escapes what would break its tables") {
-  CHECK(to_markdown(answer()) == "**fits**\n\n| name | size |\n| --- | ---: |\n| a\\|b | 1 |\n| c | 200 |\n");
+  CHECK(to_markdown(answer()) ==
+        "**fits**\n\n| name | size |\n| --- | ---: |\n| a\\|b | 1 |\n| c | 200 |\n");
 }
 
 TEST_CASE("tables line up by the width that a terminal shows") {
-  const Table table{{{"name"}, {"n", Column::Align::right}}, {{"\xe6\x97\xa5\xe6\x9c\xac", "1"}, {"abcde", "22"}}};
-  CHECK(layout(table, {80, false, true}) == "  name    n\n  \xe6\x97\xa5\xe6\x9c\xac    1\n  abcde  22\n");
+  const Table table{{{"name"}, {"n", Column::Align::right}},
+                    {{"\xe6\x97\xa5\xe6\x9c\xac", "1"}, {"abcde", "22"}}};
+  CHECK(layout(table, {80, false, true}) ==
+        "  name    n\n  \xe6\x97\xa5\xe6\x9c\xac    1\n  abcde  22\n");
   CHECK(display_width("e\xcc\x81") == 1);
 }
 
