@@ -149,7 +149,7 @@ constexpr Flag kRun[] = {
     {.name = "dora", .kind = on_off, .group = "Adapters", .help = "weight-decomposed adapters", .aliases = "use-dora"},
 
     {.name = "stack", .value = "STACK", .group = "Libraries",
-     .help = "latest, 2025-02, or versions: torch=2.6,transformers=4.49"},
+     .help = "latest, 2025-09, 2025-02, 2024-06, or torch=2.6,transformers=4.49"},
     {.name = "alloc-conf", .value = "OPTIONS", .group = "Libraries",
      .help = "PYTORCH_CUDA_ALLOC_CONF of the run; by default this shell's"},
     {.name = "trainer", .value = "NAME", .group = "Libraries", .help = "whose defaults and upcasts",

@@ -174,12 +174,12 @@ Result<RunDraft> read_run(const Invocation& in) {
 
 Result<Stack> parse_stack(std::string_view text) {
   const std::string where = "--stack";
-  const std::string known =
-      "known: 2024-06, 2025-02, 2025-09, latest, or versions such as torch=2.6,transformers=4.49";
   for (const Stack& stack : {kLatest, kLate2025, kEarly2025, kMid2024})
     if (text == stack.name) return stack;
   if (text.find('=') == std::string_view::npos)
-    return wrong("unknown stack '" + std::string(text) + "'", where, known);
+    return wrong("unknown stack '" + std::string(text) + "'", where,
+                 "known: latest, 2025-09, 2025-02, 2024-06, or versions such as "
+                 "torch=2.6,transformers=4.49");
 
   Stack stack = kLatest;
   stack.name = "custom";
@@ -188,11 +188,12 @@ Result<Stack> parse_stack(std::string_view text) {
     Version* version;
     Version oldest;
   };
-  const Library libraries[] = {{"torch", &stack.torch, {2, 3, 0}},
-                               {"transformers", &stack.transformers, {4, 41, 0}},
-                               {"peft", &stack.peft, {0, 11, 0}},
-                               {"accelerate", &stack.accelerate, {0, 30, 0}},
-                               {"bitsandbytes", &stack.bitsandbytes, {0, 43, 0}}};
+  // The oldest are those of the oldest stack: before it nothing was checked.
+  const Library libraries[] = {{"torch", &stack.torch, kMid2024.torch},
+                               {"transformers", &stack.transformers, kMid2024.transformers},
+                               {"peft", &stack.peft, kMid2024.peft},
+                               {"accelerate", &stack.accelerate, kMid2024.accelerate},
+                               {"bitsandbytes", &stack.bitsandbytes, kMid2024.bitsandbytes}};
   for (const std::string& item : listed(text)) {
     const std::string_view name = std::string_view(item).substr(0, item.find('='));
     const Library* library = nullptr;
@@ -212,7 +213,7 @@ Result<Stack> parse_stack(std::string_view text) {
     if (!version)
       return wrong("'" + item + "' names no version", where,
                    "write " + std::string(name) + "=2.6 or =2.6.0");
-    if (*version < library->oldest)
+    if (*version < Version{library->oldest.major, library->oldest.minor, 0})
       return Error{Error::Kind::unknown, "'" + item + "' is not modelled", where,
                    "the oldest is " + std::string(name) + "=" +
                        std::to_string(library->oldest.major) + "." +

@@ -16,8 +16,9 @@ namespace qwenplan {
 /// are an error; what is possible is for `validated` to say.
 Result<RunDraft> read_run(const Invocation& invocation);
 
-/// The libraries of --stack: "latest", "2025-02", or versions that replace those of the latest:
-/// "torch=2.6,transformers=4.49". Older ones than those of 2025-02 are an error of kind unknown.
+/// The libraries of --stack: "latest", "2025-09", "2025-02", "2024-06", or versions that replace
+/// those of the latest: "torch=2.6,transformers=4.49". Older ones than those of 2024-06 are an
+/// error of kind unknown.
 Result<Stack> parse_stack(std::string_view text);
 
 /// The options of PyTorch's allocator, as PYTORCH_CUDA_ALLOC_CONF has them. Options that do not

@@ -159,6 +159,8 @@ TEST_CASE("stacks are days, or versions over the latest") {
   CHECK(mixed->torch == Version{2, 6, 0});
   CHECK(mixed->transformers == Version{4, 49, 0});
   CHECK(mixed->peft == kLatest.peft);
+  CHECK(parse_stack("2025-09")->transformers == Version{4, 56, 2});
+  CHECK(parse_stack("2024-06")->torch == Version{2, 3, 1});
   CHECK(parse_stack("2023").error().kind == Error::Kind::wrong);
   CHECK(parse_stack("torch=x").error().kind == Error::Kind::wrong);
   CHECK(parse_stack("torhc=2.6").error().hint == "did you mean 'torch'?");
