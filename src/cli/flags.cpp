@@ -297,6 +297,11 @@ constexpr Flag kCloud[] = {
     {.name = "restart-minutes", .value = "MINUTES", .group = "Spot", .help = "to get a machine again, load and go on"},
     {.name = "dataset", .value = "NAME", .group = "Script", .help = "data set on the Hub, or a jsonl file"},
 };
+constexpr Flag kValidate[] = {
+    {.name = "source", .kind = values, .value = "NAME", .group = "Measurements", .help = "runs of this source alone; may be repeated"},
+    {.name = "tolerance", .value = "LIST", .group = "Measurements",
+     .help = "percents: allocated=1,under-allocated=3,reserved=3,under-reserved=6"},
+};
 
 }  // namespace
 
@@ -324,5 +329,6 @@ std::span<const Flag> build_flags() { return kBuild; }
 std::span<const Flag> gpus_flags() { return kGpus; }
 std::span<const Flag> roi_flags() { return kRoi; }
 std::span<const Flag> cloud_flags() { return kCloud; }
+std::span<const Flag> validate_flags() { return kValidate; }
 
 }  // namespace qwenplan
