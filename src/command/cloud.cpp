@@ -15,7 +15,7 @@
 #include "qwenplan/base/nearest.hpp"
 #include "qwenplan/estimate/cost.hpp"
 #include "qwenplan/estimate/guide.hpp"
-#include "qwenplan/estimate/parameters.hpp"
+#include "qwenplan/estimate/storage.hpp"
 #include "read/prices.hpp"
 #include "read/tables.hpp"
 #include "render/quantity.hpp"
@@ -189,7 +189,7 @@ Value as_json(const Candidate& candidate, bool is_strict) {
                               {"source", offer.source.empty() ? Value() : Value(offer.source)},
                               {"fits", candidate.fits(is_strict)},
                               {"fit", candidate.fit ? Value(name(*candidate.fit)) : Value()},
-                              {"method", candidate.on_card ? Value(name(candidate.on_card->best.method)) : Value()},
+                              {"method", candidate.on_card ? Value(name(candidate.on_card->best().method)) : Value()},
                               {"device_bytes", candidate.on_card ? Value(candidate.on_card->estimate().device) : Value()}});
   if (!candidate.why.empty()) json.set("why", candidate.why);
   return json;
@@ -300,15 +300,6 @@ Result<double> needed_hours(const Invocation& in, double least) {
   return **hours;
 }
 
-/// A job's data for checkpoints: trained parameters with their states in the widest of the formats.
-double checkpoint_bytes(const CardFit& fit, const Model& model) {
-  const Run& run = fit.best.plan.valid.run;
-  const double trained = static_cast<double>(trained_parameters(model, run).count());
-  return trained * 12;  // the parameter and both of Adam's moments in 32 bits
-}
-
-constexpr double kDiskBytesPerSecond = 200e6;
-
 /// One way to pay.
 struct Option {
   std::string strategy;
@@ -369,10 +360,10 @@ Result<Answer> strategies(const Invocation& in) {
   if (*checkpoint) {
     minutes = **checkpoint;
   } else if (cheapest_spot && cheapest_spot->on_card && market.job) {
-    const double bytes = checkpoint_bytes(*cheapest_spot->on_card, market.job->subject.model.model);
-    minutes = bytes / kDiskBytesPerSecond / 60;
-    assumed.push_back("a checkpoint holds what is trained with AdamW's states, " +
-                      text(Bytes(static_cast<std::int64_t>(bytes))) + ", and the disk writes 200 MB/s");
+    const Model& model = market.job->subject.model.model;
+    const Run& run = cheapest_spot->on_card->best().plan.valid.run;
+    minutes = checkpoint_hours(model, run) * 60;
+    assumed.push_back("a checkpoint is " + text(checkpoint_size(model, run).likely) + ", and the disk writes 200 MB/s");
   } else {
     assumed.push_back("a checkpoint takes a minute to write");
   }

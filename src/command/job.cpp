@@ -1,8 +1,12 @@
 #include "command/job.hpp"
 
+#include <algorithm>
 #include <utility>
 
 #include "cli/run_flags.hpp"
+#include "command/method_plans.hpp"
+#include "qwenplan/estimate/host.hpp"
+#include "qwenplan/estimate/storage.hpp"
 
 namespace qwenplan {
 namespace {
@@ -20,24 +24,9 @@ Result<CardFit> fit_of(const Job& job, const Gpu& gpu, std::optional<Bytes> memo
   subject.vram = memory;
   if (const auto error = not_emulated(subject)) return *error;
   const Setup setup = setup_of(subject);
-  std::vector<MethodPlan> methods;
-  const RunDraft& draft = job.draft;
-  const bool is_given = draft.method || (draft.quantization && draft.quantization->value != Quantization::none);
-  if (is_given) {
-    auto plan = planned(setup, draft, subject.allocator);
-    if (!plan) return plan.error();
-    const Method method = plan->valid.run.method;
-    methods.push_back({method, "", std::move(*plan)});
-  } else {
-    for (const Method method : {Method::full, Method::lora, Method::qlora})
-      if (const auto one = draft_for(method, draft)) {
-        auto best = best_rung(setup, method, *one);
-        if (!best) return best.error();
-        methods.push_back(std::move(*best));
-      }
-  }
-  const MethodPlan best = methods[best_of(methods)];
-  return CardFit{best.plan.fit.value_or(Fit::exceeds), best, std::move(methods)};
+  auto methods = method_plans(setup, job.draft);
+  if (!methods) return methods.error();
+  return CardFit{methods->front().plan.fit.value_or(Fit::exceeds), std::move(*methods)};
 }
 
 }  // namespace
@@ -51,7 +40,7 @@ std::string Job::words() const {
 }
 
 std::string CardFit::words() const {
-  return std::string(name(best.method)) + (best.rung.empty() ? "" : " with " + best.rung);
+  return name_of(best());
 }
 
 Result<std::optional<Job>> read_job(const Invocation& in, const Tables& tables) {
@@ -91,10 +80,31 @@ const Result<CardFit>& CardFits::on(const Gpu& gpu, std::optional<Bytes> memory)
   return known_.emplace(key, fit_of(job_, gpu, memory)).first->second;
 }
 
+double checkpoint_hours(const Model& model, const Run& run) {
+  return static_cast<double>(checkpoint_size(model, run).likely.count()) / kDiskBytesPerSecond / 3600;
+}
+
+HostNeed host_need(const Model& model, const Run& run, const Stack& stack) {
+  HostOptions options;
+  // Whether a paged optimizer's states leave the card depends on the card: at most they all do.
+  options.paged = {Bytes(), Bytes(), paged_states(model, run)};
+  const HostEstimate host = host_memory(model, run, stack, options);
+  HostNeed need;
+  need.ram = host.total();
+  need.ram_gib = sufficient_ram_gib(need.ram);
+  for (const HostStage& stage : host.stages) {
+    const Range<Bytes> job = stage.job();
+    need.job_ram = {std::max(need.job_ram.low, job.low), std::max(need.job_ram.likely, job.likely),
+                    std::max(need.job_ram.high, job.high)};
+  }
+  need.disk = total(disk_space(model, run, {}));
+  return need;
+}
+
 Value as_json(const CardFit& fit) {
   return Value::object({{"fit", name(fit.fit)},
-                        {"method", name(fit.best.method)},
-                        {"rung", fit.best.rung.empty() ? "defaults" : fit.best.rung},
+                        {"method", name(fit.best().method)},
+                        {"rung", fit.best().rung.empty() ? "defaults" : fit.best().rung},
                         {"device_bytes", fit.estimate().device},
                         {"usable_bytes", fit.estimate().on.usable->value}});
 }

@@ -33,12 +33,12 @@ Result<Job> read_job_or_7b(const Invocation& in, const Tables& tables, std::vect
 /// What a job is on one card: its best method there, and whether that fits.
 struct CardFit {
   Fit fit = Fit::exceeds;
-  MethodPlan best;
-  std::vector<MethodPlan> methods;  ///< all that were tried
+  std::vector<MethodPlan> methods;  ///< the best first
 
+  const MethodPlan& best() const { return methods.front(); }
   bool fits(bool is_strict) const { return fit == Fit::fits || (fit == Fit::tight && !is_strict); }
-  const MemoryEstimate& estimate() const { return best.plan.estimate; }
-  /// "qlora", "full with --precision bf16-true".
+  const MemoryEstimate& estimate() const { return best().plan.estimate; }
+  /// "qlora", "full --precision bf16-true".
   std::string words() const;
 };
 
@@ -55,6 +55,20 @@ class CardFits {
   const Job& job_;
   std::map<std::string, Result<CardFit>> known_;
 };
+
+/// What a disk or a bucket takes in a second. Assumed.
+inline constexpr double kDiskBytesPerSecond = 200e6;
+/// Hours to write one checkpoint of a run.
+double checkpoint_hours(const Model& model, const Run& run);
+
+/// What a run takes of the machine around its card.
+struct HostNeed {
+  Range<Bytes> ram{};
+  std::optional<std::int64_t> ram_gib;  ///< the smallest size that is sold and holds it; none up to 2 TiB
+  Range<Bytes> job_ram{};               ///< without the system and other programs
+  Range<Bytes> disk{};                  ///< without a data set
+};
+HostNeed host_need(const Model& model, const Run& run, const Stack& stack);
 
 /// A fit on a card as JSON: `fit`, `method`, `rung`, `device_bytes`, `usable_bytes`.
 Value as_json(const CardFit& fit);
