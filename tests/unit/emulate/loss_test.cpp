@@ -1,0 +1,104 @@
+#include "qwenplan/emulate/loss.hpp"
+
+#include <algorithm>
+#include <cstdint>
+
+#include "support/catch.hpp"
+#include "support/tape.hpp"
+#include "support/tiny_model.hpp"
+
+// The logits and their loss, in bytes per token and entry of the vocabulary.
+
+namespace qwenplan::test {
+namespace {
+
+/// Peaks of a step in units of vocabulary x tokens, from what is alive before the head on.
+struct Peaks {
+  double at_head = 0, loss = 0, kept = 0, backward = 0;
+};
+
+Peaks peaks(const Stack& stack, std::int64_t batch, bool keeps_outputs = false) {
+  Run run = Recipe::full_bf16();
+  run.micro_batch = batch;
+  run.length = 1024;
+  run.keeps_outputs = keeps_outputs;
+  Model model = Tiny::model(1);
+  model.vocabulary = 400'000;  // what else is alive is small beside the logits
+  model.ties_embeddings = true;
+  const Footprint f = footprint(trace(model, run, stack, 80));
+  const std::int64_t unit = model.vocabulary * run.tokens();
+  const Bytes resident = use_of(f, Phase::prepare, 0).left;
+  const auto in_units = [&](Bytes bytes) {
+    return static_cast<double>((bytes - resident).count()) / static_cast<double>(unit);
+  };
+  return {in_units(use_of(f, Phase::forward, 1).left), in_units(use_of(f, Phase::loss, 1).allocated),
+          in_units(use_of(f, Phase::loss, 1).left), in_units(use_of(f, Phase::backward, 1).allocated)};
+}
+
+bool is_near(double value, double expected) {
+  // What else is alive, and with shifted logits one position of a sequence, are under a hundredth.
+  return value > expected - 0.02 && value < expected + 0.05;
+}
+
+}  // namespace
+
+TEST_CASE("logits take 2 V, their loss 10, what it keeps 4, its backward 12") {
+  for (const std::int64_t batch : {1, 4}) {
+    const Peaks p = peaks(kLatest, batch);
+    CAPTURE(batch, p.at_head, p.loss, p.kept, p.backward);
+    CHECK(is_near(p.at_head, 2));    // in bf16
+    CHECK(is_near(p.loss, 10));      // + copy in fp32 + log-softmax
+    CHECK(is_near(p.kept, 6));       // log-softmax; and the logits, which the caller still holds
+    CHECK(is_near(p.backward, 12));  // + its gradient + that of the copy
+  }
+}
+
+TEST_CASE("a loop that holds the outputs has the logits besides") {
+  CHECK(is_near(peaks(kLatest, 1, true).backward, 14));
+  CHECK(is_near(peaks(kMid2024, 1, true).backward, 16));  // there the outputs are in fp32
+}
+
+TEST_CASE("older versions shift the logits, and copy those of several sequences") {
+  Stack between = kEarly2025;
+  between.transformers = {4, 47, 0};
+  struct Row {
+    Stack stack;
+    std::int64_t batch;
+    double loss;
+  };
+  // Up to 4.45 the copy in fp32 replaces the logits; from 4.46 to 4.48 the caller holds both.
+  const Row rows[] = {{kMid2024, 1, 8}, {kMid2024, 4, 12}, {between, 1, 10}, {between, 4, 14},
+                      {kEarly2025, 1, 10}, {kEarly2025, 4, 10}};
+  for (const Row& row : rows) {
+    const Peaks p = peaks(row.stack, row.batch);
+    CAPTURE(row.stack.name, row.batch, p.loss, p.backward);
+    CHECK(is_near(p.loss, row.loss));
+    CHECK(is_near(p.backward, 12));
+  }
+}
+
+TEST_CASE("the loss of one sequence, tensor by tensor") {
+  const Model model = Tiny::model(1);
+  Run run = Recipe::full_bf16();
+  run.micro_batch = 1;
+  run.length = 100;
+  const emulate::Setting setting{model, run, emulate::behavior_of(kLatest), 80, {}};
+  emulate::Tape t;
+  const emulate::Tensor leaf = t.parameter(t.allocate(1, DType::bf16));
+  emulate::Tensor logits = emulate::repeat_heads(t, leaf, 100 * Tiny::V);
+  happened(t);
+  emulate::Tensor loss = causal_lm_loss(t, setting, logits);
+  constexpr std::int64_t wide = 400 * Tiny::V;
+  // The copy; labels padded by one, whose slice is contiguous; log-softmax; loss and count.
+  CHECK(happened(t) == Sizes{wide, 808, wide, 4, 4, -wide});
+  logits.reset();
+  CHECK(happened(t) == Sizes{-wide / 2});
+  t.backward(loss);
+  const Sizes seen = happened(t);
+  // The gradients of the loss and of the log-softmax; labels and count go. The gradient of the copy;
+  // that of the log-softmax and itself go. The gradient of the logits; that of the copy goes.
+  CHECK(Sizes(seen.begin(), seen.begin() + 9) ==
+        Sizes{4, wide, -808, -4, wide, -wide, -wide, wide / 2, -wide});
+}
+
+}  // namespace qwenplan::test
