@@ -13,7 +13,8 @@ inline Tensor causal_lm_loss(Tape& t, const Setting& s, const Tensor& logits) {
   const Run& run = s.run;
   const bool is_batch = run.micro_batch > 1;
   const std::int64_t shifted = run.micro_batch * (run.length - 1);
-  Tensor scores = cast(t, logits, DType::fp32);
+  const Tensor upcast = cast(t, logits, DType::fp32);  // a name that stays to the end
+  Tensor scores = upcast;
   Tensor padded, labels;
   if (s.behavior.shifts_logits) {
     // A slice of one sequence is contiguous already; of several it is copied.
