@@ -294,6 +294,7 @@ Result<DiskSpeed> bench_disk(const DiskBench& bench,
     speed.notes.emplace_back("half of the free space is used, not more");
   }
   const double long_part = bench.seconds * 0.35, short_part = bench.seconds * 0.15;
+  most = Bytes(most.count() / static_cast<std::int64_t>(kBlock) * static_cast<std::int64_t>(kBlock));
   if (const auto error = measurement.write_sequentially(most, long_part)) return *error;
   if (const auto error = measurement.read_sequentially(long_part)) return *error;
   if (const auto error = measurement.random("random reading", false, short_part, speed.random_read)) return *error;
