@@ -14,7 +14,7 @@ namespace {
 /// The flags without those that name a card: here they choose among the cards instead.
 Invocation without_card(const Invocation& in) {
   Invocation job = in;
-  for (const char* flag : {"gpu", "vram", "vram-in-use"}) job.given.erase(flag);
+  for (const char* flag : {"gpu", "gpus", "vram", "vram-in-use"}) job.given.erase(flag);
   return job;
 }
 
