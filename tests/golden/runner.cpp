@@ -47,9 +47,10 @@ Case read_case(const fs::path& path) {
   std::istringstream lines(contents(path));
   std::string* part = &read.comment;
   for (std::string line; std::getline(lines, line);) {
-    if (line.starts_with("$ "))
+    const bool is_head = part == &read.comment;
+    if (is_head && line.starts_with("$ "))
       read.command = line.substr(2);
-    else if (line.starts_with("status "))
+    else if (is_head && line.starts_with("status "))
       read.status = line.substr(7);
     else if (line == "--- stdout")
       part = &read.out;
