@@ -1,6 +1,9 @@
 #pragma once
 
+#include <array>
+#include <cstddef>
 #include <cstdint>
+#include <map>
 
 #include "qwenplan/describe/model.hpp"
 #include "qwenplan/describe/run.hpp"
@@ -116,6 +119,36 @@ struct Recipe {
     return run;
   }
 };
+
+/// What is alive at the end of a phase, by its term, in bytes as the allocator counts them.
+inline std::array<std::int64_t, kTerms> alive_after(const Trace& trace, Phase phase, int step = 0) {
+  struct Storage {
+    std::int64_t bytes;
+    Term term;
+  };
+  std::map<std::uint32_t, Storage> living;
+  std::size_t end = 0;
+  for (std::size_t m = 0; m < trace.marks.size(); ++m)
+    if (trace.marks[m].phase == phase && trace.marks[m].step == step)
+      end = m + 1 < trace.marks.size() ? trace.marks[m + 1].first : trace.events.size();
+  for (std::size_t i = 0; i < end; ++i) {
+    const Event& event = trace.events[i];
+    if (event.kind == Event::Kind::allocate)
+      living[event.storage] = {rounded(event.bytes), event.term};
+    else if (event.kind == Event::Kind::retag)
+      living[event.storage].term = event.term;
+    else if (event.kind == Event::Kind::free)
+      living.erase(event.storage);
+  }
+  std::array<std::int64_t, kTerms> alive{};
+  for (const auto& [storage, what] : living)
+    alive[static_cast<std::size_t>(what.term)] += what.bytes;
+  return alive;
+}
+
+inline std::int64_t of(const std::array<std::int64_t, kTerms>& alive, Term term) {
+  return alive[static_cast<std::size_t>(term)];
+}
 
 /// The stretch of a run with this phase, step and micro-step.
 inline const PhaseUse& use_of(const Footprint& footprint, Phase phase, int step,

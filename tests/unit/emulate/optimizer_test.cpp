@@ -1,0 +1,108 @@
+#include "qwenplan/emulate/optimizer.hpp"
+
+#include <cstdint>
+
+#include "support/catch.hpp"
+#include "support/tape.hpp"
+
+namespace qwenplan::test {
+namespace {
+
+using emulate::Optimizer;
+using emulate::Tape;
+using emulate::Tensor;
+
+/// Three bf16 parameters with gradients, of 10,000 elements, of 100, and an embedding of 8,192; and
+/// one that no gradient has reached.
+struct World {
+  Tape t;
+  Tensor embedding;
+
+  explicit World(std::int64_t large = 10'000) {
+    for (const std::int64_t n : {large, std::int64_t{100}, std::int64_t{8192}, std::int64_t{7}}) {
+      embedding = t.parameter(t.allocate(n, DType::bf16));
+      if (n != 7) t.leaves().back().grad = t.allocate(n, DType::bf16);
+    }
+    embedding = t.leaves()[2].value;
+    happened(t);
+  }
+};
+
+/// What the first step and the second do.
+struct Steps {
+  Sizes first, second;
+};
+
+Steps steps(OptimizerKind kind, std::int64_t large = 10'000) {
+  World w(large);
+  Optimizer optimizer(kind, w.embedding);
+  Steps seen;
+  optimizer.step(w.t);
+  seen.first = happened(w.t);
+  optimizer.step(w.t);
+  seen.second = happened(w.t);
+  return seen;
+}
+
+}  // namespace
+
+TEST_CASE("fused Adam: a step counter and two states of the parameter's format, nothing besides") {
+  const Steps seen = steps(OptimizerKind::adamw_fused);
+  CHECK(seen.first == Sizes{4, 20000, 20000, 4, 200, 200, 4, 16384, 16384});
+  CHECK(seen.second.empty());
+}
+
+TEST_CASE("foreach Adam: one more copy of all parameters during the step") {
+  const Steps seen = steps(OptimizerKind::adamw_foreach);
+  CHECK(allocated(seen.first) ==
+        Sizes{20000, 20000, 200, 200, 16384, 16384, 20000, 200, 16384});
+  CHECK(seen.second.size() == 6);
+  CHECK(allocated(seen.second) == Sizes{20000, 200, 16384});
+  CHECK(Sizes(seen.second.begin(), seen.second.begin() + 3) == Sizes{20000, 200, 16384});
+}
+
+TEST_CASE("the loop over parameters: two copies of one at a time") {
+  const Steps seen = steps(OptimizerKind::adamw_loop);
+  // The root and the denominator; the last denominator lives until the next takes its name.
+  CHECK(seen.second == Sizes{20000, 20000, -20000, 200, 200, -20000, -200, 16384, 16384, -200,
+                             -16384, -16384});
+}
+
+TEST_CASE("8-bit Adam: bytes and a float for each 256; small tensors and embeddings in fp32") {
+  const Steps seen = steps(OptimizerKind::adamw_8bit);
+  CHECK(seen.first == Sizes{1024, 1024,                // both codes, with the first 8-bit state
+                            10000, 10000, 160, 160,    // 40 blocks
+                            400, 400,                  // fewer than 4,096 elements
+                            32768, 32768});            // the embedding
+  CHECK(seen.second.empty());
+}
+
+TEST_CASE("paged states of 100,000 elements and more are outside the device's allocator") {
+  CHECK(steps(OptimizerKind::paged_adamw).first ==
+        Sizes{40000, 40000, 400, 400, 32768, 32768});
+  CHECK(steps(OptimizerKind::paged_adamw, 100'000).first == Sizes{400, 400, 32768, 32768});
+  // In 8 bits the scales stay: 391 blocks.
+  CHECK(steps(OptimizerKind::paged_adamw_8bit, 100'000).first ==
+        Sizes{1024, 1024, 1564, 1564, 400, 400, 32768, 32768});
+}
+
+TEST_CASE("gradient descent has no state, with momentum one") {
+  CHECK(steps(OptimizerKind::sgd).first.empty());
+  CHECK(steps(OptimizerKind::sgd_momentum).first == Sizes{20000, 200, 16384});
+  CHECK(steps(OptimizerKind::sgd_momentum).second.empty());
+}
+
+TEST_CASE("clipping takes a number for each gradient, and their norm") {
+  World w;
+  emulate::clip_gradients(w.t);
+  // Three norms, stacked, their norm; all but that go; 1 / (norm + eps) in two steps, the factor,
+  // and the factor capped at one.
+  CHECK(allocated(happened(w.t)) == Sizes{2, 2, 2, 6, 2, 2, 2, 2, 2});
+  Tape none;
+  const Tensor frozen = none.allocate(10, DType::fp32);
+  happened(none);
+  emulate::clip_gradients(none);
+  CHECK(happened(none).empty());
+}
+
+}  // namespace qwenplan::test
