@@ -32,5 +32,6 @@ std::span<const Flag> build_flags();
 std::span<const Flag> gpus_flags();
 std::span<const Flag> roi_flags();
 std::span<const Flag> cloud_flags();
+std::span<const Flag> validate_flags();
 
 }  // namespace qwenplan

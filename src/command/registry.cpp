@@ -29,6 +29,7 @@ Result<Answer> storage_env(const Invocation&);
 Result<Answer> storage_init(const Invocation&);
 Result<Answer> storage_layout(const Invocation&);
 Result<Answer> storage_plan(const Invocation&);
+Result<Answer> validate(const Invocation&);
 Result<Answer> vram(const Invocation&);
 Result<Answer> matrix(const Invocation&);
 Result<Answer> monitor(const Invocation&);
@@ -94,7 +95,8 @@ const std::array kCommands = {
     Command{"data list", "the tables and their age", command::data_list, {no_flags()}, {"[TABLE]", 0, 1}, "qwenplan data list gpus"},
     Command{"data show", "one row, with its sources", command::data_show, {no_flags()}, {"ID", 1, 1}, "qwenplan data show rtx3060"},
     Command{"data check", "check the tables and an overlay", command::data_check, {no_flags()}, kNoWords},
-    Command{"validate", "estimates against measurements", nullptr, {no_flags()}, kNoWords},
+    Command{"validate", "estimates against measurements", command::validate, {validate_flags()}, {"[FILE...]", 0, -1},
+            "qwenplan validate --source fitcheck"},
     Command{"calibrate", "coefficients from your own measurements", nullptr, {no_flags()}, {"FILE...", 1, -1}},
 };
 

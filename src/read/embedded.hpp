@@ -24,5 +24,6 @@ Table models();
 Table sources();
 Table prices();
 Table machines();
+Table measurements();
 
 }  // namespace qwenplan::embedded

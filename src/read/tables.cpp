@@ -24,6 +24,7 @@ using embedded::Row;
 
 constexpr std::uintmax_t kLargestOverlay = 16 * 1024 * 1024;
 constexpr std::int64_t kMostGpus = 4096;
+constexpr std::int64_t kMostMultiprocessors = 100'000;
 
 /// What tells the tables apart; in the order of Tables::Kind.
 struct TableKind {
@@ -35,7 +36,8 @@ constexpr TableKind kKinds[] = {{"gpus", "name", embedded::gpus},
                                 {"models", "hub_id", embedded::models},
                                 {"sources", "title", embedded::sources},
                                 {"prices", "instance", embedded::prices},
-                                {"machines", "name", embedded::machines}};
+                                {"machines", "name", embedded::machines},
+                                {"measurements", "source", embedded::measurements}};
 
 const TableKind& of(Tables::Kind kind) { return kKinds[static_cast<std::size_t>(kind)]; }
 
@@ -250,6 +252,7 @@ Result<Gpu> read_gpu(const Json& row, const Json& header, const std::string& whe
   if (const auto street = measured("street_price", {"USD"}, "329 USD"); !gpu.launch_price)
     gpu.launch_price = street;
   gpu.launch_date = fields.text("launch_date").value_or("");
+  gpu.multiprocessors = static_cast<int>(fields.whole("sm_count", 0, kMostMultiprocessors).value_or(0));
   gpu.has_bf16 = fields.boolean("has_bf16").value_or(false);
   gpu.has_flash_attention = fields.boolean("has_flash_attention").value_or(false);
 
@@ -519,7 +522,8 @@ Result<Tables> Tables::open(const std::string& overlay) {
                  "it is a folder that holds gpus.json or models.json"};
   auto laid = std::make_shared<Overlay>();
   laid->as_of = tables.as_of();
-  for (const Kind kind : {Kind::gpus, Kind::models, Kind::sources, Kind::prices, Kind::machines}) {
+  for (const Kind kind : {Kind::gpus, Kind::models, Kind::sources, Kind::prices, Kind::machines,
+                          Kind::measurements}) {
     const embedded::Table table = of(kind).table();
     laid->rows[static_cast<std::size_t>(kind)].assign(table.rows.begin(), table.rows.end());
     const std::string file =

@@ -57,7 +57,7 @@ const std::set<std::string> kNotFigures = {"id",       "name",   "hub_id", "alia
 }  // namespace
 
 TEST_CASE("every table is as its schema says") {
-  const std::string table = GENERATE("gpus", "models", "sources");
+  const std::string table = GENERATE("gpus", "models", "sources", "prices", "machines", "measurements");
   CAPTURE(table);
   const json document = read(table + ".json");
   std::vector<std::string> wrong;
@@ -66,9 +66,12 @@ TEST_CASE("every table is as its schema says") {
   // What an overlay may leave out, the table may not.
   for (const char* key : {"$schema", "as_of"}) CHECK(document.contains(key));
   for (const json& row : document[table])
-    for (const char* key : {"aliases", table == "models" ? "hub_id"
-                                       : table == "gpus" ? "vendor"
-                                                         : "title"})
+    for (const char* key : {"aliases", table == "models"         ? "hub_id"
+                                       : table == "gpus"         ? "vendor"
+                                       : table == "prices"       ? "provider"
+                                       : table == "machines"     ? "parts"
+                                       : table == "measurements" ? "source"
+                                                                 : "title"})
       if (!row.contains(key)) FAIL(row["id"] << " lacks " << key);
 }
 
@@ -111,6 +114,9 @@ TEST_CASE("the program holds the tables of the repository") {
   check("gpus", embedded::gpus(), "name");
   check("models", embedded::models(), "hub_id");
   check("sources", embedded::sources(), "title");
+  check("prices", embedded::prices(), "instance");
+  check("machines", embedded::machines(), "name");
+  check("measurements", embedded::measurements(), "source");
 }
 
 TEST_CASE("every figure has a source or is marked assumed") {
@@ -129,7 +135,7 @@ TEST_CASE("every figure has a source or is marked assumed") {
     if (value.is_structured())
       for (const auto& [key, inner] : value.items()) again(inner, path + "/" + key, again);
   };
-  for (const std::string table : {"gpus", "models", "prices", "machines"})
+  for (const std::string table : {"gpus", "models", "prices", "machines", "measurements"})
     for (const json& row : rows_of(table)) check_origins(row, text(row, "id"), check_origins);
   for (const std::string table : {"gpus", "models"}) {
     const json document = read(table + ".json");
@@ -150,7 +156,7 @@ TEST_CASE("every figure has a source or is marked assumed") {
 
 TEST_CASE("no day is in the future") {
   std::vector<std::string> wrong;
-  for (const std::string table : {"gpus", "models", "sources"}) {
+  for (const std::string table : {"gpus", "models", "sources", "measurements"}) {
     const json document = read(table + ".json");
     if (text(document, "as_of") > today()) wrong.push_back(table + "/as_of");
     for (const json& row : document[table])

@@ -188,6 +188,8 @@ TEST_CASE("the figures of a GPU and how they are known") {
   CHECK(card.bf16_rate->value == 25.5e12);
   CHECK(card.launch_price->value == 329);
   CHECK(card.has_bf16);
+  CHECK(card.multiprocessors == 28);
+  CHECK(gpu("m4-max").gpu.multiprocessors == 0);  // not told
   CHECK(gpu("t4").gpu.compute_capability == 75);
   CHECK_FALSE(gpu("t4").gpu.bf16_rate);
   CHECK(gpu("b300-288g-sxm").gpu.compute_capability == 103);
@@ -326,7 +328,8 @@ TEST_CASE("a malformed row of a GPU is refused") {
       R"({"id": "t4", "evidence": null})", R"({"id": "t4", "source": 1})",
       R"({"id": "t4", "except": {}})",
       R"({"id": "t4", "except": [{"of": "power", "evidence": "vendor"}]})",
-      R"({"id": "t4", "has_bf16": "yes"})", R"({"id": "t4", "memroy": "16 GiB"})",
+      R"({"id": "t4", "sm_count": -1})", R"({"id": "t4", "sm_count": 100001})",
+      R"({"id": "t4", "sm_count": "40"})", R"({"id": "t4", "has_bf16": "yes"})", R"({"id": "t4", "memroy": "16 GiB"})",
       R"({"id": "t4", "name": 1})", R"({"id": "new"})");
   overlay_error("gpus.json", gpus(rows));
 }
