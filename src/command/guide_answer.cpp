@@ -22,9 +22,11 @@ struct Shown {
 void add_leaves(const Value& value, const std::string& path, Table& table) {
   const auto inside = [&](const std::string& key) { return path.empty() ? key : path + "." + key; };
   if (const Value::Object* members = value.as_object()) {
-    for (const Value::Member& member : *members) add_leaves(member.second, inside(member.first), table);
+    for (const Value::Member& member : *members)
+      add_leaves(member.second, inside(member.first), table);
   } else if (const Value::List* items = value.as_list()) {
-    for (std::size_t i = 0; i < items->size(); ++i) add_leaves((*items)[i], inside(std::to_string(i)), table);
+    for (std::size_t i = 0; i < items->size(); ++i)
+      add_leaves((*items)[i], inside(std::to_string(i)), table);
   } else {
     table.rows.push_back({path, std::visit(Shown{}, value.data())});
   }
@@ -40,7 +42,8 @@ void add_differences(std::initializer_list<guide::GuideSystem> systems, Answer& 
                                {"ours", each.ours},
                                {"why", each.why},
                                {"source", each.source}}));
-      table.rows.push_back({std::string(each.what), std::string(each.guide), std::string(each.ours)});
+      table.rows.push_back(
+          {std::string(each.what), std::string(each.guide), std::string(each.ours)});
     }
   if (!table.rows.empty()) answer.add(std::move(table));
 }
@@ -67,7 +70,8 @@ Value guide_rows(const guide::Table& table) {
   Value rows = Value::list();
   for (std::size_t i = 0; i < table.rows(); ++i) {
     Value& row = rows.push(Value::object());
-    for (std::size_t j = 0; j < table.width; ++j) row.set(std::string(table.columns()[j]), table.row(i)[j]);
+    for (std::size_t j = 0; j < table.width; ++j)
+      row.set(std::string(table.columns()[j]), table.row(i)[j]);
   }
   return rows;
 }
@@ -78,7 +82,8 @@ Answer guide_table(std::string schema, const guide::Table& table,
   answer.schema = std::move(schema);
   answer.add(Headline{"as the published guide prints it: " + std::string(table.title)});
   Table shown;
-  for (const std::string_view column : table.columns()) shown.columns.push_back({std::string(column)});
+  for (const std::string_view column : table.columns())
+    shown.columns.push_back({std::string(column)});
   for (std::size_t i = 0; i < table.rows(); ++i)
     shown.rows.emplace_back(table.row(i).begin(), table.row(i).end());
   answer.add(std::move(shown));

@@ -50,8 +50,8 @@ Value guide_value(const T& result) {
   }
 }
 
-/// An answer with the guide's own arithmetic: `guide`, `differs`, and both as text. `results` are the
-/// guide's functions by name, or "rows" with a table of it.
+/// An answer with the guide's own arithmetic: `guide`, `differs`, and both as text. `results` are
+/// the guide's functions by name, or "rows" with a table of it.
 Answer guide_answer(std::string schema, std::vector<std::pair<std::string, Value>> results,
                     std::initializer_list<guide::GuideSystem> systems);
 

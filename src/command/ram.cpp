@@ -39,7 +39,8 @@ Result<double> guide_gb(const std::string& text, std::string_view flag) {
     while (!number.empty() && number.back() == ' ') number.pop_back();
     return parse_number(number, where, 0, 1e12);
   }
-  return wrong("'" + text + "' is not a size in GB", where, "the guide counts in GB: " + where + " 5GB");
+  return wrong("'" + text + "' is not a size in GB", where,
+               "the guide counts in GB: " + where + " 5GB");
 }
 
 Result<Answer> as_guide(const Invocation& in) {
@@ -59,7 +60,8 @@ Result<Answer> as_guide(const Invocation& in) {
     inputs.push_back({"dataset_size_gb", Value(*data_gb), "flag"});
     inputs.push_back({"model_size_gb", Value(*model_gb), "flag"});
   } else if (data || model) {
-    return wrong("the guide needs the sizes of data and model", data ? "--model-size" : "--dataset-size",
+    return wrong("the guide needs the sizes of data and model",
+                 data ? "--model-size" : "--dataset-size",
                  "give both: --dataset-size 5GB --model-size 14GB");
   }
   if (const auto use_case = in.value("use-case")) {
@@ -79,8 +81,8 @@ Result<Answer> as_guide(const Invocation& in) {
 
 // ---- our own
 
-/// What the engine keeps on the host; takes the flags out of the draft, since a run on the GPU alone is
-/// what remains.
+/// What the engine keeps on the host; takes the flags out of the draft, since a run on the GPU
+/// alone is what remains.
 Result<Offload> take_offload(RunDraft& draft) {
   if (!draft.offload) return Offload::none;
   const std::string word = folded(draft.offload->value);
@@ -93,16 +95,20 @@ Result<Offload> take_offload(RunDraft& draft) {
   std::optional<Offload> offload;
   if (is_one_of({"none", "no", "false", "0"})) offload = Offload::none;
   if (is_one_of({"optimizer", "cpu", "true", "1"})) offload = Offload::optimizer;
-  if (is_one_of({"param", "params", "parameter", "parameters", "all", "both"})) offload = Offload::parameters;
+  if (is_one_of({"param", "params", "parameter", "parameters", "all", "both"}))
+    offload = Offload::parameters;
   if (!offload)
-    return wrong("'" + draft.offload->value + "' cannot be offloaded", "--offload", "optimizer or parameters");
+    return wrong("'" + draft.offload->value + "' cannot be offloaded", "--offload",
+                 "optimizer or parameters");
   draft.offload.reset();
-  if (*offload != Offload::none) draft.zero.reset();  // on one GPU its stages change nothing on the host
+  if (*offload != Offload::none)
+    draft.zero.reset();  // on one GPU its stages change nothing on the host
   return *offload;
 }
 
 template <class Enum>
-Enum choice(const Invocation& in, std::string_view flag, std::initializer_list<std::string_view> names, Enum otherwise) {
+Enum choice(const Invocation& in, std::string_view flag,
+            std::initializer_list<std::string_view> names, Enum otherwise) {
   const auto given = in.value(flag);
   if (!given) return otherwise;
   const auto found = std::find(names.begin(), names.end(), *given);
@@ -112,8 +118,8 @@ Enum choice(const Invocation& in, std::string_view flag, std::initializer_list<s
 struct Asked {
   HostOptions options;
   std::optional<LoadTo> load_to;
-  std::optional<Bytes> ram;      ///< what Linux reports, or modules less what it keeps
-  std::string ram_name;          ///< "32 GiB", "this machine"
+  std::optional<Bytes> ram;  ///< what Linux reports, or modules less what it keeps
+  std::string ram_name;      ///< "32 GiB", "this machine"
   std::vector<Input> inputs;
   std::vector<std::string> assumed;
   std::vector<std::string> notes;
@@ -134,7 +140,8 @@ Result<Asked> read_options(const Invocation& in) {
   const auto prefetch = in.whole("prefetch", 1, 1 << 20);
   if (!prefetch) return prefetch.error();
   if (*prefetch && o.workers == 0)
-    return wrong("there is no worker to prefetch", "--prefetch", "give --workers too, or leave it out");
+    return wrong("there is no worker to prefetch", "--prefetch",
+                 "give --workers too, or leave it out");
   o.prefetch = prefetch->value_or(o.prefetch);
   shown("prefetch", "prefetch", o.prefetch);
   o.pins = in.switched("pin-memory").value_or(o.pins);
@@ -150,7 +157,8 @@ Result<Asked> read_options(const Invocation& in) {
   const auto text_size = read_size(in, "dataset-size", Zero::allowed);
   if (!text_size) return text_size.error();
   if (*tokens && *text_size)
-    return wrong("--tokens and --dataset-size say the same thing", "--tokens, --dataset-size", "give one of them");
+    return wrong("--tokens and --dataset-size say the same thing", "--tokens, --dataset-size",
+                 "give one of them");
   if (*tokens) o.tokens = Tokens(**tokens);
   if (*text_size) {
     o.tokens = tokens_of_text(**text_size).likely;
@@ -159,7 +167,8 @@ Result<Asked> read_options(const Invocation& in) {
   if (!*tokens && !*text_size && o.dataset_in != DatasetIn::disk)
     return wrong("how much data is held in memory is not given", "--dataset-in",
                  "give --tokens, or --dataset-size 2GB");
-  shown(*text_size ? "dataset-size" : "tokens", "tokens", o.tokens.count() > 0 ? Value(o.tokens) : Value());
+  shown(*text_size ? "dataset-size" : "tokens", "tokens",
+        o.tokens.count() > 0 ? Value(o.tokens) : Value());
 
   const auto others = read_size(in, "other-programs", Zero::allowed);
   if (!others) return others.error();
@@ -170,8 +179,8 @@ Result<Asked> read_options(const Invocation& in) {
   if (const auto ram = in.value("ram"); ram && folded(*ram) == "this") {
     asked.ram = probe_host().total;
     if (!asked.ram)
-      return Error{Error::Kind::unknown, "this machine does not say how much memory it has", "--ram this",
-                   "give its size: --ram 32GiB"};
+      return Error{Error::Kind::unknown, "this machine does not say how much memory it has",
+                   "--ram this", "give its size: --ram 32GiB"};
     if (const auto limit = group_memory(); limit && *limit < *asked.ram) {
       asked.notes.push_back("a control group limits the memory to " + text(*limit));
       asked.ram = limit;
@@ -181,7 +190,7 @@ Result<Asked> read_options(const Invocation& in) {
     const auto size = read_size(in, "ram", Zero::refused);
     if (!size) return size.error();
     asked.ram = reported_ram(**size);
-    asked.ram_name = text(**size);
+    asked.ram_name = *ram;
   }
   if (asked.ram) asked.inputs.push_back({"ram_bytes", Value(*asked.ram), "flag"});
   return asked;
@@ -192,7 +201,9 @@ Range<Bytes> spilled(const Plan& plan, const Model& model) {
   const Bytes states = paged_states(model, plan.valid.run);
   if (states == Bytes() || !plan.estimate.on.usable) return {Bytes(), Bytes(), states};
   const Bytes usable = plan.estimate.on.usable->value;
-  const auto beyond = [&](Bytes device) { return std::clamp(device + states - usable, Bytes(), states); };
+  const auto beyond = [&](Bytes device) {
+    return std::clamp(device + states - usable, Bytes(), states);
+  };
   const Range<Bytes>& device = plan.estimate.device;
   return {beyond(device.low), beyond(device.likely), beyond(device.high)};
 }
@@ -207,8 +218,8 @@ struct Candidate {
 Candidate candidate(const MethodPlan& job, const Asked& asked, const Subject& subject) {
   HostOptions o = asked.options;
   const Run& run = job.plan.valid.run;
-  // A quantized base is made on the GPU; everything else comes to the host first unless a device map
-  // is given.
+  // A quantized base is made on the GPU; everything else comes to the host first unless a device
+  // map is given.
   o.load_to = asked.load_to.value_or(run.is_quantized() ? LoadTo::gpu : LoadTo::cpu);
   o.paged = spilled(job.plan, subject.model.model);
   HostEstimate host = host_memory(subject.model.model, run, subject.stack, o);
@@ -218,7 +229,11 @@ Candidate candidate(const MethodPlan& job, const Asked& asked, const Subject& su
 Value terms_json(const HostStage& stage) {
   Value list = Value::list();
   for (const HostUse& use : stage.uses)
-    list.push(Value::object({{"term", name(use.term)}, {"bytes", use.bytes}, {"evidence", name(use.evidence)}}));
+    list.push(
+        Value::object({{"term", name(use.term)},
+                       {"bytes", use.bytes},
+                       {"evidence", name(use.evidence)},
+                       {"source", source(use.term).empty() ? Value() : Value(source(use.term))}}));
   return list;
 }
 
@@ -230,8 +245,10 @@ std::string allowance(const HostEstimate& host, Bytes usable, Fit fit) {
   if (fit == Fit::exceeds) return "missing " + text(host.total().likely - usable);
   const Bytes left = usable - host.total().likely;
   if (fit == Fit::tight) return "close other programs";
-  if (left >= host.checkpoint + host.dataset) return "this run, and its files stay in the page cache";
-  return left >= host.checkpoint ? "this run, and the checkpoint stays in the page cache" : "this run";
+  if (left >= host.checkpoint + host.dataset)
+    return "this run, and its files stay in the page cache";
+  return left >= host.checkpoint ? "this run, and the checkpoint stays in the page cache"
+                                 : "this run";
 }
 
 }  // namespace
@@ -240,8 +257,8 @@ Result<Answer> ram(const Invocation& in) {
   if (in.uses_guide) return as_guide(in);
   for (const char* flag : {"model-size", "use-case"})
     if (in.has(flag))
-      return wrong("only the guide's arithmetic takes --" + std::string(flag), "--" + std::string(flag),
-                   "use --estimator guide, or --model");
+      return wrong("only the guide's arithmetic takes --" + std::string(flag),
+                   "--" + std::string(flag), "use --estimator guide, or --model");
   const auto tables = Tables::open(in.data_directory);
   if (!tables) return tables.error();
   const auto subject = read_subject(in, *tables);
@@ -275,11 +292,14 @@ Result<Answer> ram(const Invocation& in) {
   answer.inputs.push_back({"load_to", Value(best.options.load_to == LoadTo::cpu ? "cpu" : "gpu"),
                            asked->load_to ? "flag" : "default"});
   if (*offload != Offload::none)
-    answer.inputs.push_back({"offload", Value(*offload == Offload::optimizer ? "optimizer" : "parameters"), "flag"});
-  for (const RunSetting& setting : best.plan->valid.settings) answer.inputs.push_back(as_input(setting));
+    answer.inputs.push_back(
+        {"offload", Value(*offload == Offload::optimizer ? "optimizer" : "parameters"), "flag"});
+  for (const RunSetting& setting : best.plan->valid.settings)
+    answer.inputs.push_back(as_input(setting));
   answer.notes = subject->notes;
   answer.notes.insert(answer.notes.end(), asked->notes.begin(), asked->notes.end());
-  answer.notes.insert(answer.notes.end(), best.plan->valid.notes.begin(), best.plan->valid.notes.end());
+  answer.notes.insert(answer.notes.end(), best.plan->valid.notes.begin(),
+                      best.plan->valid.notes.end());
 
   std::optional<Fit> fit;
   if (asked->ram) fit = judged(total, *asked->ram);
@@ -296,27 +316,32 @@ Result<Answer> ram(const Invocation& in) {
                                {"bytes", stage.total()},
                                {"job_bytes", stage.job()},
                                {"terms", terms_json(stage)}}));
-  answer.json.set("page_cache",
-                  Value::object({{"checkpoint_bytes", host.checkpoint}, {"dataset_bytes", host.dataset}}));
+  answer.json.set("page_cache", Value::object({{"checkpoint_bytes", host.checkpoint},
+                                               {"dataset_bytes", host.dataset}}));
   Value& sizes = answer.json.set("sizes", Value::list());
   Table size_table{{{"memory", Column::Align::right}, {"verdict"}, {"allows"}}, {}};
   const std::int64_t enough = sufficient.value_or(kRamSizes.back());
   for (const std::int64_t gib : kRamSizes) {
     const Bytes usable = reported_ram(host::mib(1024) * gib);
     const Fit each = judged(total, usable);
-    sizes.push(Value::object({{"ram_gib", gib}, {"usable_bytes", usable}, {"fit", name(each)},
+    sizes.push(Value::object({{"ram_gib", gib},
+                              {"usable_bytes", usable},
+                              {"fit", name(each)},
                               {"caches_checkpoint", usable - total.likely >= host.checkpoint},
                               {"allows", allowance(host, usable, each)}}));
     if (gib >= enough / 4 && gib <= enough * 2)
-      size_table.rows.push_back({std::to_string(gib) + " GiB", std::string(name(each)), allowance(host, usable, each)});
+      size_table.rows.push_back(
+          {std::to_string(gib) + " GiB", std::string(name(each)), allowance(host, usable, each)});
   }
   Value& methods = answer.json.set("methods", Value::list());
   Table method_table{{{"method"}, {"needs"}, {"sufficient", Column::Align::right}}, {}};
   for (const Candidate& each : found) {
     const Range<Bytes> need = each.host.total();
     const auto size = sufficient_ram_gib(need);
-    methods.push(Value::object({{"method", each.name}, {"total_bytes", need}, {"sufficient_ram_gib", size}}));
-    method_table.rows.push_back({each.name, text(need), size ? std::to_string(*size) + " GiB" : "none"});
+    methods.push(Value::object(
+        {{"method", each.name}, {"total_bytes", need}, {"sufficient_ram_gib", size}}));
+    method_table.rows.push_back(
+        {each.name, text(need), size ? std::to_string(*size) + " GiB" : "none"});
   }
   Value& assumed = answer.json.set("assumed", Value::list());
   std::string assumed_words;
@@ -326,8 +351,12 @@ Result<Answer> ram(const Invocation& in) {
   }
 
   Value rows = Value::list();
-  Table terms{{{"term"}, {"load", Column::Align::right}, {"train", Column::Align::right},
-               {"save", Column::Align::right}, {"known"}}, {}};
+  Table terms{{{"term"},
+               {"load", Column::Align::right},
+               {"train", Column::Align::right},
+               {"save", Column::Align::right},
+               {"known"}},
+              {}};
   for (int t = 0; t <= static_cast<int>(HostTerm::saving); ++t) {
     const auto term = static_cast<HostTerm>(t);
     std::vector<std::string> cells{std::string(name(term))};
@@ -347,7 +376,8 @@ Result<Answer> ram(const Invocation& in) {
     terms.rows.push_back(std::move(cells));
     rows.push(std::move(row));
   }
-  for (const auto& [words, part] : {std::pair{"total", &Range<Bytes>::likely}, {"at least", &Range<Bytes>::low},
+  for (const auto& [words, part] : {std::pair{"total", &Range<Bytes>::likely},
+                                    {"at least", &Range<Bytes>::low},
                                     {"at most", &Range<Bytes>::high}}) {
     std::vector<std::string> cells{words};
     for (const HostStage& stage : host.stages) cells.push_back(text(stage.total().*part));
@@ -356,21 +386,29 @@ Result<Answer> ram(const Invocation& in) {
   answer.rows = std::move(rows);
 
   const std::string need = "needs " + text(total) + " of host memory, most while it " +
-                           (host.peak == 0 ? "loads" : host.peak == 1 ? "trains" : "saves a checkpoint");
-  const std::string module = sufficient ? std::to_string(*sufficient) + " GiB suffice" : "more than 2 TiB is needed";
-  if (!fit) answer.add(Headline{module + ": " + best.name + " of " + subject->model.model.id + " " + need});
+                           (host.peak == 0   ? "loads"
+                            : host.peak == 1 ? "trains"
+                                             : "saves a checkpoint");
+  const std::string module =
+      sufficient ? std::to_string(*sufficient) + " GiB suffice" : "more than 2 TiB is needed";
+  if (!fit)
+    answer.add(Headline{module + ": " + best.name + " of " + subject->model.model.id + " " + need});
   else if (*fit == Fit::exceeds)
-    answer.add(Headline{"does not fit " + asked->ram_name + ": " + need + "; " + module, Tone::bad});
+    answer.add(
+        Headline{"does not fit " + asked->ram_name + ": " + need + "; " + module, Tone::bad});
   else if (*fit == Fit::tight)
-    answer.add(Headline{"tight on " + asked->ram_name + ": " + need + "; " + module, Tone::warning});
-  else answer.add(Headline{"fits " + asked->ram_name + ": " + need, Tone::good});
+    answer.add(
+        Headline{"tight on " + asked->ram_name + ": " + need + "; " + module, Tone::warning});
+  else
+    answer.add(Headline{"fits " + asked->ram_name + ": " + need, Tone::good});
   answer.add(std::move(terms));
   answer.add(std::move(size_table));
   if (found.size() > 1) answer.add(std::move(method_table));
-  answer.add(Paragraph{"mapped files are not counted, since the kernel drops their pages when memory is short: " +
-                       text(host.checkpoint) + " of checkpoint" +
-                       (host.dataset > Bytes() ? ", " + text(host.dataset) + " of data" : "") +
-                       " load faster where they stay"});
+  answer.add(Paragraph{
+      "mapped files are not counted, since the kernel drops their pages when memory is short: " +
+      text(host.checkpoint) + " of checkpoint" +
+      (host.dataset > Bytes() ? ", " + text(host.dataset) + " of data" : "") +
+      " load faster where they stay"});
   if (!assumed_words.empty()) answer.add(Paragraph{"assumed: " + assumed_words, Tone::faint});
   return answer;
 }

@@ -50,7 +50,8 @@ Result<DiskJobs> read_jobs(const Invocation& in) {
   const auto tokens = in.whole("tokens", 1, std::int64_t{1} << 50);
   if (!tokens) return tokens.error();
   if (*tokens && *text_size)
-    return wrong("--tokens and --dataset-size say the same thing", "--tokens, --dataset-size", "give one of them");
+    return wrong("--tokens and --dataset-size say the same thing", "--tokens, --dataset-size",
+                 "give one of them");
   const auto kept = in.whole("save-total-limit", 1, 1'000'000);
   if (!kept) return kept.error();
 
@@ -67,7 +68,7 @@ Result<DiskJobs> read_jobs(const Invocation& in) {
 
   if (*tokens) {
     o.tokens = Range<Tokens>::exactly(Tokens(**tokens));
-    o.text = Bytes(**tokens / 100) * 460;
+    o.text = Bytes(**tokens * 46 / 10);
     result.inputs.push_back({"tokens", Value(**tokens), "flag"});
   } else {
     o.text = text_size->value_or(kUsualText);
@@ -83,7 +84,8 @@ Result<DiskJobs> read_jobs(const Invocation& in) {
     result.notes.push_back("transformers keeps every checkpoint unless save_total_limit is set");
   }
   result.inputs.push_back({"merge", Value(o.merges), in.has("merge") ? "flag" : "default"});
-  for (const RunSetting& setting : jobs->front().plan.valid.settings) result.inputs.push_back(as_input(setting));
+  for (const RunSetting& setting : jobs->front().plan.valid.settings)
+    result.inputs.push_back(as_input(setting));
   result.inputs.insert(result.inputs.begin(), subject->inputs.begin(), subject->inputs.end());
   result.notes.insert(result.notes.end(), subject->notes.begin(), subject->notes.end());
   result.model = subject->model.model.id;
@@ -95,14 +97,22 @@ Result<DiskJobs> read_jobs(const Invocation& in) {
 
 std::string words_of(DiskTerm term) {
   switch (term) {
-    case DiskTerm::base_model: return "the checkpoint as the Hub has it";
-    case DiskTerm::dataset: return "text as it came, and as Arrow";
-    case DiskTerm::tokenized: return "token ids as Arrow";
-    case DiskTerm::checkpoints: return "weights and optimizer: those kept, and the one being written";
-    case DiskTerm::final_model: return "what was trained";
-    case DiskTerm::merged_model: return "base and adapter in one (--no-merge leaves it out)";
-    case DiskTerm::logs: return "event files";
-    case DiskTerm::environment: return "PyTorch, CUDA libraries, transformers";
+    case DiskTerm::base_model:
+      return "the checkpoint as the Hub has it";
+    case DiskTerm::dataset:
+      return "text as it came, and as Arrow";
+    case DiskTerm::tokenized:
+      return "token ids as Arrow";
+    case DiskTerm::checkpoints:
+      return "weights and optimizer: those kept, and the one being written";
+    case DiskTerm::final_model:
+      return "what was trained";
+    case DiskTerm::merged_model:
+      return "base and adapter in one (--no-merge leaves it out)";
+    case DiskTerm::logs:
+      return "event files";
+    case DiskTerm::environment:
+      return "PyTorch, CUDA libraries, transformers";
   }
   return "";
 }
@@ -153,14 +163,17 @@ Result<Answer> guide_layouts(const Invocation& in, std::string schema) {
 /// Whether the needs of a job fit every folder of a layout, and what is outside of it the rest.
 Fit fit_of(const Layout& layout, std::span<const DiskUse> uses) {
   Fit worst = Fit::fits;
-  for (const Folder& folder : layout.folders) worst = std::max(worst, judge(needed_in(folder.path, uses), folder.size, false));
+  for (const Folder& folder : layout.folders)
+    worst = std::max(worst, judge(needed_in(folder.path, uses), folder.size, false));
   Range<Bytes> outside{};
   for (const DiskUse& use : uses)
     if (folder_of(use.term).empty()) outside = outside + use.bytes;
   return std::max(worst, judge(outside, layout.disk - assigned(layout), false));
 }
 
-Tone tone_of(Fit fit) { return fit == Fit::fits ? Tone::good : fit == Fit::tight ? Tone::warning : Tone::bad; }
+Tone tone_of(Fit fit) {
+  return fit == Fit::fits ? Tone::good : fit == Fit::tight ? Tone::warning : Tone::bad;
+}
 
 /// Disks are sold in powers of ten: "180 GB".
 std::string in_gb(Bytes bytes) {
@@ -175,13 +188,17 @@ Value add_layout(const Layout& layout, const DiskJob* job, Answer& answer) {
   if (job) table.columns.push_back({"this job", Column::Align::right});
   const auto row = [&](std::string label, std::string_view path, Bytes size, std::string_view holds,
                        const std::optional<Range<Bytes>>& need) {
-    Value object = Value::object({{"layout", layout.name}, {"path", path}, {"size_bytes", size}, {"holds", holds}});
+    Value object = Value::object(
+        {{"layout", layout.name}, {"path", path}, {"size_bytes", size}, {"holds", holds}});
     std::vector<std::string> cells{std::move(label), in_gb(size), std::string(holds)};
     if (need) {
       const Fit fit = judge(*need, size, false);
       object.set("needs_bytes", *need);
       object.set("fit", name(fit));
-      cells.push_back(need->high == Bytes() ? "" : in_gb(need->likely) + (fit == Fit::fits ? "" : ", " + std::string(name(fit))));
+      cells.push_back(need->high == Bytes()
+                          ? ""
+                          : in_gb(need->likely) +
+                                (fit == Fit::fits ? "" : ", " + std::string(name(fit))));
     }
     folders.push(std::move(object));
     table.rows.push_back(std::move(cells));
@@ -206,7 +223,8 @@ Value add_layout(const Layout& layout, const DiskJob* job, Answer& answer) {
 
 Result<Answer> storage_plan(const Invocation& in) {
   constexpr const char* kSchema = "qwenplan.storage-plan/1";
-  if (in.uses_guide) return guide_table(kSchema, guide::kStoragePlan, {guide::GuideSystem::storage_plan});
+  if (in.uses_guide)
+    return guide_table(kSchema, guide::kStoragePlan, {guide::GuideSystem::storage_plan});
   const auto jobs = read_jobs(in);
   if (!jobs) return jobs.error();
   const DiskJob& job = jobs->jobs.front();
@@ -219,11 +237,13 @@ Result<Answer> storage_plan(const Invocation& in) {
   Value terms = Value::list();
   Table table{{{"for"}, {"space", Column::Align::right}, {"what it is"}, {"known"}}, {}};
   for (const DiskUse& use : job.uses) {
-    terms.push(Value::object({{"term", name(use.term)},
-                              {"bytes", use.bytes},
-                              {"folder", folder_of(use.term).empty() ? Value() : Value(folder_of(use.term))},
-                              {"evidence", name(use.evidence)}}));
-    table.rows.push_back({std::string(name(use.term)), text(use.bytes), words_of(use.term), std::string(name(use.evidence))});
+    terms.push(Value::object(
+        {{"term", name(use.term)},
+         {"bytes", use.bytes},
+         {"folder", folder_of(use.term).empty() ? Value() : Value(folder_of(use.term))},
+         {"evidence", name(use.evidence)}}));
+    table.rows.push_back({std::string(name(use.term)), text(use.bytes), words_of(use.term),
+                          std::string(name(use.evidence))});
   }
   answer.json.set("terms", terms);
   answer.rows = std::move(terms);
@@ -234,11 +254,13 @@ Result<Answer> storage_plan(const Invocation& in) {
     const auto space = disk_space_of(*folder);
     if (!space) return space.error();
     const Fit fit = judge(all, space->available, false);
-    headline.text = (fit == Fit::exceeds ? "does not fit: " : std::string(name(fit)) + ": ") + headline.text + ", " +
-                    text(space->available) + " is free";
+    headline.text = (fit == Fit::exceeds ? "does not fit: " : std::string(name(fit)) + ": ") +
+                    headline.text + ", " + text(space->available) + " is free";
     headline.tone = tone_of(fit);
     if (fit == Fit::exceeds || (fit == Fit::tight && in.is_strict)) answer.status = kNo;
-    disk = Value::object({{"folder", *folder}, {"available_bytes", space->available}, {"total_bytes", space->total},
+    disk = Value::object({{"folder", *folder},
+                          {"available_bytes", space->available},
+                          {"total_bytes", space->total},
                           {"fit", name(fit)}});
     answer.inputs.push_back({"in", Value(*folder), "flag"});
   }
@@ -254,7 +276,8 @@ Result<Answer> storage_plan(const Invocation& in) {
   for (const Layout& layout : kLayouts) {
     const Fit fit = fit_of(layout, job.uses);
     layouts.push(Value::object({{"layout", layout.name}, {"fit", name(fit)}}));
-    fitting += (fitting.empty() ? "" : ", ") + std::string(layout.name) + " " + std::string(name(fit));
+    fitting +=
+        (fitting.empty() ? "" : ", ") + std::string(layout.name) + " " + std::string(name(fit));
   }
   answer.add(std::move(headline));
   answer.add(std::move(table));
@@ -273,7 +296,8 @@ Result<Answer> storage_layout(const Invocation& in) {
     if (!only) {
       const auto near = nearest(folded(in.words[0]), {"budget", "recommended", "professional"});
       return wrong("unknown layout '" + in.words[0] + "'", "storage layout",
-                   near.empty() ? "one of: budget, recommended, professional" : "did you mean '" + near[0] + "'?");
+                   near.empty() ? "one of: budget, recommended, professional"
+                                : "did you mean '" + near[0] + "'?");
     }
   }
   std::optional<DiskJobs> jobs;
@@ -296,10 +320,11 @@ Result<Answer> storage_layout(const Invocation& in) {
     std::optional<Fit> fit;
     if (job) {
       fit = fit_of(layout, job->uses);
-      line = std::string(*fit == Fit::exceeds ? "does not fit" : name(*fit)) + ": " + job->name + " of " + jobs->model +
-             " in " + line;
+      line = std::string(*fit == Fit::exceeds ? "does not fit" : name(*fit)) + ": " + job->name +
+             " of " + jobs->model + " in " + line;
       tone = tone_of(*fit);
-      if (only && (*fit == Fit::exceeds || (*fit == Fit::tight && in.is_strict))) answer.status = kNo;
+      if (only && (*fit == Fit::exceeds || (*fit == Fit::tight && in.is_strict)))
+        answer.status = kNo;
     }
     answer.add(Headline{std::move(line), tone});
     Value folders = add_layout(layout, job, answer);

@@ -40,12 +40,12 @@ std::pair<std::string, bool> file_system(std::uint64_t magic) {
     bool is_memory;
   };
   constexpr Known kKnown[] = {
-      {0xEF53, "ext4", false},      {0x58465342, "xfs", false},     {0x9123683E, "btrfs", false},
-      {0x2FC12FC1, "zfs", false},   {0xF2F52010, "f2fs", false},    {0x01021994, "tmpfs", true},
-      {0x858458F6, "ramfs", true},  {0x6969, "nfs", false},         {0xFF534D42, "cifs", false},
-      {0xFE534D42, "smb", false},   {0x794C7630, "overlay", false}, {0x65735546, "fuse", false},
-      {0x01021997, "9p", false},    {0x4D44, "vfat", false},        {0x2011BAB0, "exfat", false},
-      {0x5346544E, "ntfs", false},  {0x7366746E, "ntfs3", false},   {0x0BD00BD0, "lustre", false},
+      {0xEF53, "ext4", false},     {0x58465342, "xfs", false},     {0x9123683E, "btrfs", false},
+      {0x2FC12FC1, "zfs", false},  {0xF2F52010, "f2fs", false},    {0x01021994, "tmpfs", true},
+      {0x858458F6, "ramfs", true}, {0x6969, "nfs", false},         {0xFF534D42, "cifs", false},
+      {0xFE534D42, "smb", false},  {0x794C7630, "overlay", false}, {0x65735546, "fuse", false},
+      {0x01021997, "9p", false},   {0x4D44, "vfat", false},        {0x2011BAB0, "exfat", false},
+      {0x5346544E, "ntfs", false}, {0x7366746E, "ntfs3", false},   {0x0BD00BD0, "lustre", false},
       {0x00C36400, "ceph", false},
   };
   for (const Known& known : kKnown)
@@ -70,8 +70,9 @@ class File {
 /// A file without a name: O_TMPFILE, or one whose name goes as soon as it is open.
 int open_nameless(const std::string& folder) {
   int stream = open(folder.c_str(), O_TMPFILE | O_RDWR | O_CLOEXEC | O_EXCL, 0600);
-  if (stream >= 0 || (errno != EOPNOTSUPP && errno != EISDIR && errno != ENOENT && errno != EINVAL)) return stream;
-  struct stat is{};
+  if (stream >= 0 || (errno != EOPNOTSUPP && errno != EISDIR && errno != ENOENT && errno != EINVAL))
+    return stream;
+  struct stat is {};
   if (stat(folder.c_str(), &is) != 0 || !S_ISDIR(is.st_mode)) return -1;
   std::string name = folder + "/.qwenplan-bench-XXXXXX";
   stream = mkostemp(name.data(), O_CLOEXEC);
@@ -83,7 +84,7 @@ int open_nameless(const std::string& folder) {
 class IgnoredSignal {
  public:
   explicit IgnoredSignal(int number) : number_(number) {
-    struct sigaction ignore{};
+    struct sigaction ignore {};
     ignore.sa_handler = SIG_IGN;
     sigaction(number, &ignore, &before_);
   }
@@ -93,7 +94,7 @@ class IgnoredSignal {
 
  private:
   int number_;
-  struct sigaction before_{};
+  struct sigaction before_ {};
 };
 
 class Stopwatch {
@@ -106,7 +107,8 @@ class Stopwatch {
   std::chrono::steady_clock::time_point start_ = std::chrono::steady_clock::now();
 };
 
-/// Numbers without a pattern, so that neither compression nor deduplication makes a disk look faster.
+/// Numbers without a pattern, so that neither compression nor deduplication makes a disk look
+/// faster.
 class Noise {
  public:
   std::uint64_t next() {
@@ -137,7 +139,8 @@ struct Measurement {
 
   bool sets_direct(bool is_wanted) const {
     const int flags = fcntl(stream, F_GETFL);
-    return flags >= 0 && fcntl(stream, F_SETFL, is_wanted ? flags | O_DIRECT : flags & ~O_DIRECT) == 0;
+    return flags >= 0 &&
+           fcntl(stream, F_SETFL, is_wanted ? flags | O_DIRECT : flags & ~O_DIRECT) == 0;
   }
   /// Lets go of the pages of the file, where the page cache has any.
   void drop_cache() const {
@@ -148,7 +151,8 @@ struct Measurement {
   /// The whole of a block; false with errno.
   bool writes(std::int64_t at, std::size_t size) const {
     for (std::size_t done = 0; done < size;) {
-      const ssize_t now = pwrite(stream, buffer + done, size - done, offset_of(at) + static_cast<off_t>(done));
+      const ssize_t now =
+          pwrite(stream, buffer + done, size - done, offset_of(at) + static_cast<off_t>(done));
       if (now < 0 && errno == EINTR) continue;
       if (now <= 0) {
         if (now == 0) errno = ENOSPC;
@@ -160,7 +164,8 @@ struct Measurement {
   }
   bool reads(std::int64_t at, std::size_t size) const {
     for (std::size_t done = 0; done < size;) {
-      const ssize_t now = pread(stream, buffer + done, size - done, offset_of(at) + static_cast<off_t>(done));
+      const ssize_t now =
+          pread(stream, buffer + done, size - done, offset_of(at) + static_cast<off_t>(done));
       if (now < 0 && errno == EINTR) continue;
       if (now <= 0) return false;
       done += static_cast<std::size_t>(now);
@@ -192,8 +197,10 @@ struct Measurement {
         const bool is_full = errno == ENOSPC || errno == EDQUOT || errno == EFBIG;
         if (!is_full) return failed("writing to");
         if (written < kLeast.count())
-          return unknown("there is no room to measure: " + std::string(std::strerror(errno)), bench.folder,
-                         "16 MiB at least are needed; a limit of the shell (ulimit -f) or of a quota counts too");
+          return unknown("there is no room to measure: " + std::string(std::strerror(errno)),
+                         bench.folder,
+                         "16 MiB at least are needed; a limit of the shell (ulimit -f) or of a "
+                         "quota counts too");
         if (ftruncate(stream, offset_of(written)) != 0) return failed("writing to");
         speed.notes.emplace_back("writing ended where the room did");
         break;
@@ -237,7 +244,8 @@ struct Measurement {
     std::int64_t count = 0;
     for (; count < kMostOperations && time.seconds() < seconds; ++count) {
       if (count % 64 == 0)
-        progress(phase, std::max(time.seconds() / seconds, static_cast<double>(count) / kMostOperations));
+        progress(phase,
+                 std::max(time.seconds() / seconds, static_cast<double>(count) / kMostOperations));
       if (!(is_write ? writes(random_page(), kPage) : reads(random_page(), kPage)))
         return failed(is_write ? "writing to" : "reading from");
     }
@@ -250,17 +258,20 @@ struct Measurement {
 }  // namespace
 
 Result<DiskSpace> disk_space_of(const std::string& folder) {
-  struct statvfs space{};
-  struct statfs kind{};
+  struct statvfs space {};
+  struct statfs kind {};
   if (statvfs(folder.c_str(), &space) != 0 || statfs(folder.c_str(), &kind) != 0)
-    return wrong("'" + folder + "' cannot be asked: " + std::strerror(errno), folder, "name a folder that is there");
+    return wrong("'" + folder + "' cannot be asked: " + std::strerror(errno), folder,
+                 "name a folder that is there");
   const auto bytes = [&](auto blocks) {
-    return Bytes(Saturating::multiply(static_cast<std::int64_t>(blocks), static_cast<std::int64_t>(space.f_frsize)));
+    return Bytes(Saturating::multiply(static_cast<std::int64_t>(blocks),
+                                      static_cast<std::int64_t>(space.f_frsize)));
   };
   DiskSpace result;
   result.total = bytes(space.f_blocks);
   result.available = bytes(space.f_bavail);
-  std::tie(result.file_system, result.is_memory) = file_system(static_cast<std::uint32_t>(kind.f_type));
+  std::tie(result.file_system, result.is_memory) =
+      file_system(static_cast<std::uint32_t>(kind.f_type));
   return result;
 }
 
@@ -282,7 +293,8 @@ Result<DiskSpeed> bench_disk(const DiskBench& bench,
   const auto release = [](unsigned char* memory) { std::free(memory); };
   const std::unique_ptr<unsigned char, decltype(release)> buffer(
       static_cast<unsigned char*>(std::aligned_alloc(kPage, kBlock)), release);
-  if (!buffer) return unknown("there is no memory for a buffer of 4 MiB", "bench", "close other programs");
+  if (!buffer)
+    return unknown("there is no memory for a buffer of 4 MiB", "bench", "close other programs");
 
   const IgnoredSignal too_large(SIGXFSZ);
   Measurement measurement{bench, progress, file.stream(), buffer.get()};
@@ -294,16 +306,21 @@ Result<DiskSpeed> bench_disk(const DiskBench& bench,
     speed.notes.emplace_back("half of the free space is used, not more");
   }
   const double long_part = bench.seconds * 0.35, short_part = bench.seconds * 0.15;
-  most = Bytes(most.count() / static_cast<std::int64_t>(kBlock) * static_cast<std::int64_t>(kBlock));
+  most =
+      Bytes(most.count() / static_cast<std::int64_t>(kBlock) * static_cast<std::int64_t>(kBlock));
   if (const auto error = measurement.write_sequentially(most, long_part)) return *error;
   if (const auto error = measurement.read_sequentially(long_part)) return *error;
-  if (const auto error = measurement.random("random reading", false, short_part, speed.random_read)) return *error;
-  if (const auto error = measurement.random("random writing", true, short_part, speed.random_write)) return *error;
+  if (const auto error = measurement.random("random reading", false, short_part, speed.random_read))
+    return *error;
+  if (const auto error = measurement.random("random writing", true, short_part, speed.random_write))
+    return *error;
   speed.seconds = measurement.whole.seconds();
-  if (space->is_memory) speed.notes.emplace_back("this is memory (" + space->file_system + "), not a disk");
+  if (space->is_memory)
+    speed.notes.emplace_back("this is memory (" + space->file_system + "), not a disk");
   else if (!speed.is_direct)
-    speed.notes.emplace_back("O_DIRECT is refused here; fsync and POSIX_FADV_DONTNEED stand in, and the page "
-                             "cache may still help");
+    speed.notes.emplace_back(
+        "O_DIRECT is refused here; fsync and POSIX_FADV_DONTNEED stand in, and the page "
+        "cache may still help");
   return std::move(speed);
 }
 

@@ -24,14 +24,14 @@ struct MadeTree {
   std::vector<LeftAlone> left;    ///< symbolic links, and what would be below them
 };
 
-/// Makes a tree of folders: `paths` are relative, parents before children. What exists stays as it is;
-/// nothing is made through a symbolic link inside of `base`. Where a file is in the way, or something
-/// cannot be made, nothing is made at all.
+/// Makes a tree of folders: `paths` are relative, parents before children. What exists stays as it
+/// is; nothing is made through a symbolic link inside of `base`. Where a file is in the way, or
+/// something cannot be made, nothing is made at all.
 Result<MadeTree> make_tree(const std::string& base, std::span<const std::string_view> paths);
 
 struct OldFile {
-  std::string path;  ///< below the folder that was cleaned
-  Bytes bytes{};     ///< of the disk; 0 where another name keeps the file
+  std::string path;      ///< below the folder that was cleaned
+  Bytes bytes{};         ///< of the disk; 0 where another name keeps the file
   std::int64_t age = 0;  ///< seconds since it was last written
 };
 
@@ -48,6 +48,7 @@ enum class CleanMode : unsigned char { shows, deletes };
 /// (seconds since 1970), at any depth, and deletes them if it is told to. Never follows a symbolic
 /// link, BASE itself and temp/ included, never enters another file system or mount, never deletes a
 /// folder, nor a file that a program has open or mapped.
-Result<Cleaning> clean_temp(const std::string& base, std::int64_t now, std::int64_t age, CleanMode mode);
+Result<Cleaning> clean_temp(const std::string& base, std::int64_t now, std::int64_t age,
+                            CleanMode mode);
 
 }  // namespace qwenplan

@@ -53,8 +53,8 @@ std::set<int> slow_cpus(const std::string& root, const std::vector<int>& cpus) {
   std::map<int, std::int64_t> capacity;
   std::int64_t most = 0;
   for (const int cpu : cpus) {
-    const auto found =
-        number_in(contents(root + "/sys/devices/system/cpu/cpu" + std::to_string(cpu) + "/cpu_capacity"));
+    const auto found = number_in(
+        contents(root + "/sys/devices/system/cpu/cpu" + std::to_string(cpu) + "/cpu_capacity"));
     if (!found) return {};
     capacity[cpu] = *found;
     most = std::max(most, *found);
@@ -65,8 +65,8 @@ std::set<int> slow_cpus(const std::string& root, const std::vector<int>& cpus) {
   return slow;
 }
 
-/// The folders of this process' control group from itself up to the root of `controller`; the group's
-/// own path may not be visible from within a container, its root is.
+/// The folders of this process' control group from itself up to the root of `controller`; the
+/// group's own path may not be visible from within a container, its root is.
 std::vector<std::string> group_folders(const std::string& root, std::string_view controller) {
   std::vector<std::string> folders;
   std::istringstream lines(contents(root + "/proc/self/cgroup"));
@@ -77,10 +77,12 @@ std::vector<std::string> group_folders(const std::string& root, std::string_view
     if (second == std::string::npos) continue;
     const std::string names = "," + line.substr(first + 1, second - first - 1) + ",";
     std::string mount;
-    if (names == ",,") mount = base;
+    if (names == ",,")
+      mount = base;
     else if (names.find("," + std::string(controller) + ",") != std::string::npos)
       mount = base + "/" + std::string(controller);
-    else continue;
+    else
+      continue;
     std::string path = line.substr(second + 1);
     while (path.starts_with('/') && path != "/") {
       folders.push_back(mount + path);
@@ -131,7 +133,8 @@ std::optional<Bytes> group_memory(const std::string& root) {
   std::optional<Bytes> least;
   for (const std::string& folder : group_folders(root, "memory"))
     for (const char* file : {"/memory.max", "/memory.high", "/memory.limit_in_bytes"})
-      if (const auto bytes = number_in(contents(folder + file)); bytes && *bytes > 0 && *bytes < kNoLimit)
+      if (const auto bytes = number_in(contents(folder + file));
+          bytes && *bytes > 0 && *bytes < kNoLimit)
         least = std::min(least.value_or(Bytes(*bytes)), Bytes(*bytes));
   return least;
 }
@@ -167,7 +170,8 @@ Cpu probe_cpu(const std::string& root, std::optional<std::vector<int>> allowed) 
   }
   cpu.performance.physical = static_cast<std::int64_t>(fast_cores.size());
   cpu.efficiency.physical = static_cast<std::int64_t>(slow_cores.size());
-  if (cpu.performance.logical == 0) std::swap(cpu.performance, cpu.efficiency);  // bound to slow ones
+  if (cpu.performance.logical == 0)
+    std::swap(cpu.performance, cpu.efficiency);  // bound to slow ones
   cpu.packages = std::max<std::int64_t>(1, static_cast<std::int64_t>(packages.size()));
   if (!cpu.has_topology) {
     Cpu assumed = cpu_of(cpu.logical());
@@ -179,7 +183,8 @@ Cpu probe_cpu(const std::string& root, std::optional<std::vector<int>> allowed) 
   std::ifstream info(root + "/proc/cpuinfo");
   for (std::string line; cpu.name.empty() && std::getline(info, line);)
     if (line.starts_with("model name"))
-      if (const std::size_t colon = line.find(": "); colon != std::string::npos) cpu.name = line.substr(colon + 2);
+      if (const std::size_t colon = line.find(": "); colon != std::string::npos)
+        cpu.name = line.substr(colon + 2);
   return cpu;
 }
 

@@ -16,13 +16,13 @@ struct CoreCount {
 
 /// The processor that a program may use, which can be less than the machine has.
 struct Cpu {
-  std::string name;            ///< "AMD Ryzen 5 5600X 6-Core Processor"; empty: not known
-  std::int64_t online = 0;     ///< logical CPUs that run, allowed or not
-  CoreCount performance;       ///< allowed cores; all of them where there is one kind
-  CoreCount efficiency;        ///< allowed cores of the slower kind of a hybrid processor
-  std::int64_t packages = 1;   ///< sockets with an allowed core
-  std::optional<double> quota; ///< CPUs' worth of time that a control group grants; none: no limit
-  bool has_topology = true;    ///< false: physical cores are assumed, not read
+  std::string name;             ///< "AMD Ryzen 5 5600X 6-Core Processor"; empty: not known
+  std::int64_t online = 0;      ///< logical CPUs that run, allowed or not
+  CoreCount performance;        ///< allowed cores; all of them where there is one kind
+  CoreCount efficiency;         ///< allowed cores of the slower kind of a hybrid processor
+  std::int64_t packages = 1;    ///< sockets with an allowed core
+  std::optional<double> quota;  ///< CPUs' worth of time that a control group grants; none: no limit
+  bool has_topology = true;     ///< false: physical cores are assumed, not read
 
   std::int64_t physical() const { return performance.physical + efficiency.physical; }
   std::int64_t logical() const { return performance.logical + efficiency.logical; }

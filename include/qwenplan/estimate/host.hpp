@@ -35,9 +35,36 @@ enum class HostTerm : std::uint8_t {
 };
 
 constexpr std::string_view name(HostTerm term) {
-  constexpr std::string_view names[] = {"system",   "other_programs", "python", "cuda",    "weights", "workers",
-                                        "prefetch", "pinned",         "dataset", "offload", "paged",   "saving"};
+  constexpr std::string_view names[] = {"system",  "other_programs", "python",   "cuda",
+                                        "weights", "workers",        "prefetch", "pinned",
+                                        "dataset", "offload",        "paged",    "saving"};
   return names[static_cast<int>(term)];
+}
+
+/// Where the figures of a term come from; empty where they are assumed.
+constexpr std::string_view source(HostTerm term) {
+  switch (term) {
+    case HostTerm::python:
+    case HostTerm::weights:
+    case HostTerm::workers:
+    case HostTerm::dataset:
+      return "tools/measure_ram.py: data/measurements/host";
+    case HostTerm::cuda:
+      return "pytorch/pytorch, issues 106511, 12873, 19397, 87539";
+    case HostTerm::prefetch:
+    case HostTerm::pinned:
+      return "PyTorch documentation: torch.utils.data.DataLoader";
+    case HostTerm::offload:
+      return "DeepSpeed documentation: memory requirements";
+    case HostTerm::paged:
+      return "bitsandbytes: optimizer states in unified memory";
+    case HostTerm::saving:
+      return "safetensors 0.8, save_file; transformers, max_shard_size";
+    case HostTerm::system:
+    case HostTerm::other_programs:
+      break;
+  }
+  return {};
 }
 
 /// Whether a term belongs to the training job, not to the machine.
@@ -54,7 +81,8 @@ constexpr std::string_view name(HostPhase phase) {
 enum class Loading : std::uint8_t { mapped, copied };
 /// Where from_pretrained puts the weights first.
 enum class LoadTo : std::uint8_t { cpu, gpu };
-/// Where the tokenized data are: Arrow mapped from the disk, Arrow in memory, lists of Python numbers.
+/// Where the tokenized data are: Arrow mapped from the disk, Arrow in memory, lists of Python
+/// numbers.
 enum class DatasetIn : std::uint8_t { disk, memory, lists };
 /// What DeepSpeed or a like engine keeps on the host.
 enum class Offload : std::uint8_t { none, optimizer, parameters };
@@ -67,9 +95,9 @@ struct HostOptions {
   std::int64_t prefetch = 2;  ///< batches for each worker; PyTorch's default
   bool pins = true;           ///< transformers' default
   DatasetIn dataset_in = DatasetIn::disk;
-  Tokens tokens{};            ///< of the tokenized data; 0: not known
+  Tokens tokens{};  ///< of the tokenized data; 0: not known
   Offload offload = Offload::none;
-  Range<Bytes> paged{};       ///< states of a paged optimizer beyond the GPU's room
+  Range<Bytes> paged{};  ///< states of a paged optimizer beyond the GPU's room
   std::optional<Bytes> other_programs;
 };
 
@@ -77,20 +105,21 @@ namespace host {
 
 constexpr Bytes mib(std::int64_t count) { return Bytes(1024 * 1024) * count; }
 
-/// A Linux without a desktop holds some hundred MiB; with its services and a desktop's shell about two
-/// GiB. Assumed: it can be read on any machine with `free`.
+/// A Linux without a desktop holds some hundred MiB; with its services and a desktop's shell about
+/// two GiB. Assumed: it can be read on any machine with `free`.
 inline constexpr Range<Bytes> kSystem{mib(300), mib(1024), mib(2048)};
 /// A browser and an editor. Assumed; --other-programs replaces it.
 inline constexpr Range<Bytes> kOtherPrograms{Bytes(), mib(1024), mib(3072)};
 
-/// Measured by tools/measure_ram.py (data/measurements/host): the proportional size of a process that
-/// has imported torch, transformers with its Trainer, PEFT and datasets. Low: without the pages of
-/// libraries, which the kernel can read again. High: assumed, for TRL, trackers and a compiler.
+/// Measured by tools/measure_ram.py (data/measurements/host): the proportional size of a process
+/// that has imported torch, transformers with its Trainer, PEFT and datasets. Low: without the
+/// pages of libraries, which the kernel can read again. High: assumed, for TRL, trackers and a
+/// compiler.
 inline constexpr Range<Bytes> kPython{mib(510), mib(800), mib(1400)};
 
-/// What the first use of CUDA adds to a process. 1.15 to 1.2 GiB on a 2023 stack (pytorch/pytorch issue
-/// 106511), 1.1 GiB (issue 12873) and 2 GiB (issues 19397, 87539) on older ones that loaded every
-/// kernel at once. Low: assumed for a driver that loads kernels when they are needed.
+/// What the first use of CUDA adds to a process. 1.15 to 1.2 GiB on a 2023 stack (pytorch/pytorch
+/// issue 106511), 1.1 GiB (issue 12873) and 2 GiB (issues 19397, 87539) on older ones that loaded
+/// every kernel at once. Low: assumed for a driver that loads kernels when they are needed.
 inline constexpr Range<Bytes> kCuda{mib(400), mib(1200), mib(2048)};
 
 /// One data worker is a fork of the trainer: it shares all pages that neither writes to. Counting
@@ -100,8 +129,8 @@ inline constexpr Range<Bytes> kWorker{mib(10), mib(15), mib(150)};
 
 /// Tokenized columns: input_ids as int32, attention_mask as int8, labels as int64.
 inline constexpr std::int64_t kArrowPerToken = 4 + 1 + 8;
-/// A Python list has a pointer for each number, and each number beyond 256 is an object of 28 bytes in
-/// a slot of 32. Token ids and labels are such; the mask's ones are shared.
+/// A Python list has a pointer for each number, and each number beyond 256 is an object of 28 bytes
+/// in a slot of 32. Token ids and labels are such; the mask's ones are shared.
 inline constexpr std::int64_t kListPerToken = (8 + 32) + 8 + (8 + 32);
 /// A batch: input_ids, attention_mask and labels as int64.
 inline constexpr std::int64_t kBatchPerToken = 3 * 8;
@@ -112,12 +141,12 @@ inline constexpr std::int64_t kLoaders = 4;
 inline constexpr Bytes kShard = Bytes(5'000'000'000);
 /// transformers' max_shard_size since 5.0.
 inline constexpr Bytes kLargeShard = Bytes(50'000'000'000);
-/// From this version on a model is made without memory and takes the mapped tensors themselves; 4.49
-/// makes it first and copies into it. Versions between the two were not read.
+/// From this version on a model is made without memory and takes the mapped tensors
+/// themselves; 4.49 makes it first and copies into it. Versions between the two were not read.
 inline constexpr Version kMapsTensors{4, 51, 0};
 
-/// Adam on the host: parameter, gradient and two moments in fp32 (DeepSpeed's own documentation of its
-/// memory needs); parameters in 16 bits beside them where those are offloaded too.
+/// Adam on the host: parameter, gradient and two moments in fp32 (DeepSpeed's own documentation of
+/// its memory needs); parameters in 16 bits beside them where those are offloaded too.
 inline constexpr std::int64_t kOffloadedState = 16;
 inline constexpr std::int64_t kOffloadedParameter = 2;
 
@@ -154,7 +183,7 @@ struct HostEstimate {
   std::array<HostStage, 3> stages;  ///< load, train, save
   std::size_t peak = 0;             ///< the stage that likely needs most
   Bytes checkpoint;                 ///< the page cache that a second load would use
-  Bytes dataset;                    ///< the page cache of the tokenized data; 0: they are not mapped
+  Bytes dataset;  ///< the page cache of the tokenized data; 0: they are not mapped
 
   const HostStage& at_peak() const { return stages[peak]; }
   /// What the stage at the peak needs; the upper bound is that of all stages.
@@ -167,17 +196,21 @@ struct HostEstimate {
 
 namespace host {
 
-constexpr Bytes sized(Params count, DType dtype) { return Bytes(count.count()) * element_size(dtype); }
+constexpr Bytes sized(Params count, DType dtype) {
+  return Bytes(count.count()) * element_size(dtype);
+}
 
 /// The tensors that are on their way at once: the largest ones of the model.
 inline Bytes in_flight(const Model& m, DType dtype) {
   const Params embedding = Params(m.vocabulary) * m.hidden;
   const std::int64_t large = m.ties_embeddings ? 1 : 2;
-  return sized(embedding * large + Params(m.hidden) * std::max(m.ffn, m.hidden) * (kLoaders - large), dtype);
+  return sized(
+      embedding * large + Params(m.hidden) * std::max(m.ffn, m.hidden) * (kLoaders - large), dtype);
 }
 
 /// Copies of the weights while they are loaded.
-inline HostUse loaded_weights(const Model& m, const Run& run, const Stack& stack, const HostOptions& o) {
+inline HostUse loaded_weights(const Model& m, const Run& run, const Stack& stack,
+                              const HostOptions& o) {
   const Params count = model_parameters(m).total();
   const Bytes as_stored = sized(count, m.stored);
   const bool is_cast = !run.is_quantized() && run.weights != m.stored;
@@ -211,9 +244,10 @@ inline Range<Bytes> times(const Range<Bytes>& range, std::int64_t count) {
 /// Host memory from its causes.
 ///
 ///   load = system + programs + python + cuda + copies of the weights
-///   train = system + programs + python + cuda + workers + prefetch + pinned + dataset + offload + paged
-///   save = train + tensors of one file
-inline HostEstimate host_memory(const Model& m, const Run& run, const Stack& stack, const HostOptions& o) {
+///   train = system + programs + python + cuda + workers + prefetch + pinned + dataset + offload +
+///   paged save = train + tensors of one file
+inline HostEstimate host_memory(const Model& m, const Run& run, const Stack& stack,
+                                const HostOptions& o) {
   using namespace host;
   HostEstimate result;
   const std::vector<HostUse> always = {
@@ -239,7 +273,8 @@ inline HostEstimate host_memory(const Model& m, const Run& run, const Stack& sta
   train.uses.push_back(
       {HostTerm::prefetch, Range<Bytes>::exactly(batch * o.prefetch * o.workers), Evidence::exact});
   // The batch in use and the next one; PyTorch rounds each tensor up to a power of two.
-  if (o.pins) train.uses.push_back({HostTerm::pinned, {batch, batch * 2, batch * 4}, Evidence::literature});
+  if (o.pins)
+    train.uses.push_back({HostTerm::pinned, {batch, batch * 2, batch * 4}, Evidence::literature});
   if (o.dataset_in != DatasetIn::disk)
     train.uses.push_back({HostTerm::dataset,
                           Range<Bytes>::exactly(o.dataset_in == DatasetIn::memory
@@ -250,7 +285,9 @@ inline HostEstimate host_memory(const Model& m, const Run& run, const Stack& sta
     Bytes states = Bytes(kOffloadedState) * trained.count();
     if (o.offload == Offload::parameters) states += Bytes(kOffloadedParameter) * count.count();
     // DeepSpeed's own estimate adds half again for its buffers.
-    train.uses.push_back({HostTerm::offload, {states, states, states + Bytes(states.count() / 2)}, Evidence::literature});
+    train.uses.push_back({HostTerm::offload,
+                          {states, states, states + Bytes(states.count() / 2)},
+                          Evidence::literature});
   }
   train.uses.push_back({HostTerm::paged, o.paged, Evidence::emulated});
 
@@ -259,28 +296,32 @@ inline HostEstimate host_memory(const Model& m, const Run& run, const Stack& sta
   for (HostStage& stage : result.stages)
     std::erase_if(stage.uses, [](const HostUse& use) { return use.bytes.high == Bytes(); });
   for (std::size_t i = 1; i < result.stages.size(); ++i)
-    if (result.stages[i].total().likely > result.stages[result.peak].total().likely) result.peak = i;
+    if (result.stages[i].total().likely > result.stages[result.peak].total().likely)
+      result.peak = i;
   return result;
 }
 
-/// Bytes of the states of a paged optimizer: bitsandbytes keeps them in memory that CUDA moves between
-/// GPU and host, outside PyTorch's allocator. 0 for other optimizers.
+/// Bytes of the states of a paged optimizer: bitsandbytes keeps them in memory that CUDA moves
+/// between GPU and host, outside PyTorch's allocator. 0 for other optimizers.
 inline Bytes paged_states(const Model& m, const Run& run) {
   const std::int64_t n = trained_parameters(m, run).count();
   switch (run.optimizer) {
-    case OptimizerKind::paged_adamw: return Bytes(n) * 8;
-    case OptimizerKind::paged_adamw_8bit: return Bytes(n) * 2 + Bytes(n / 256) * 8;  // a scale per 256
-    default: return Bytes();
+    case OptimizerKind::paged_adamw:
+      return Bytes(n) * 8;
+    case OptimizerKind::paged_adamw_8bit:
+      return Bytes(n) * 2 + Bytes(n / 256) * 8;  // a scale per 256
+    default:
+      return Bytes();
   }
 }
 
 /// Memory as it is sold, in GiB: modules and pairs of modules.
-inline constexpr std::array<std::int64_t, 16> kRamSizes = {8,   16,  24,  32,  48,  64,   96,   128,
-                                                           192, 256, 384, 512, 768, 1024, 1536, 2048};
+inline constexpr std::array<std::int64_t, 16> kRamSizes = {
+    8, 16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512, 768, 1024, 1536, 2048};
 
 /// What Linux reports as total for modules of a size: firmware, the kernel and graphics without
-/// memory of their own keep 2 to 6 % (15,770,044 and 16,381,696 KiB of 16 GiB, 32,976,220,160 bytes of
-/// 32 GiB, 65,846,412 KiB of 64 GiB: reports in issues of sysinfo, linux_logo and btop).
+/// memory of their own keep 2 to 6 % (15,770,044 and 16,381,696 KiB of 16 GiB, 32,976,220,160 bytes
+/// of 32 GiB, 65,846,412 KiB of 64 GiB: reports in issues of sysinfo, linux_logo and btop).
 constexpr Bytes reported_ram(Bytes modules) { return Bytes(modules.count() / 100 * 94); }
 
 /// The smallest size as it is sold whose memory holds even the upper bound; none up to 2 TiB.

@@ -21,14 +21,14 @@ namespace qwenplan {
 
 /// What disk space is for.
 enum class DiskTerm : std::uint8_t {
-  base_model,   ///< the checkpoint from the Hub
-  dataset,      ///< the text, as it came and as Arrow
-  tokenized,    ///< Arrow files of token ids
-  checkpoints,  ///< those that are kept, and the one being written
-  final_model,  ///< the adapter, or the whole model where all of it is trained
-  merged_model, ///< base and adapter in one
+  base_model,    ///< the checkpoint from the Hub
+  dataset,       ///< the text, as it came and as Arrow
+  tokenized,     ///< Arrow files of token ids
+  checkpoints,   ///< those that are kept, and the one being written
+  final_model,   ///< the adapter, or the whole model where all of it is trained
+  merged_model,  ///< base and adapter in one
   logs,
-  environment   ///< Python packages
+  environment  ///< Python packages
 };
 
 constexpr std::string_view name(DiskTerm term) {
@@ -39,22 +39,23 @@ constexpr std::string_view name(DiskTerm term) {
 
 struct DiskOptions {
   Range<Tokens> tokens{};
-  Bytes text{};            ///< size of the text
-  std::int64_t kept = 2;   ///< checkpoints: save_total_limit
-  bool merges = true;      ///< writes a merged model in the end, where there are adapters
+  Bytes text{};           ///< size of the text
+  std::int64_t kept = 2;  ///< checkpoints: save_total_limit
+  bool merges = true;     ///< writes a merged model in the end, where there are adapters
 };
 
 namespace disk {
 
 constexpr Bytes mb(std::int64_t count) { return Bytes(1'000'000) * count; }
 
-/// Tokenizer, configuration, state of the trainer and of its random numbers: tokenizer.json alone is
-/// 7.0 MB (Qwen2.5) and 11.4 MB (Qwen3). The rest is assumed.
+/// Tokenizer, configuration, state of the trainer and of its random numbers: tokenizer.json alone
+/// is 7.0 MB (Qwen2.5) and 11.4 MB (Qwen3). The rest is assumed.
 inline constexpr Range<Bytes> kSmallFiles{mb(8), mb(16), mb(25)};
 /// Event files grow with steps; without a profiler they stay small. Assumed.
 inline constexpr Range<Bytes> kLogs{mb(1), mb(50), mb(1000)};
-/// 6.1 GB for torch 2.15 with CUDA 13.2, transformers, PEFT and bitsandbytes (`du` of the environment
-/// that data/measurements/host was made with); with flash-attn, vLLM or DeepSpeed it grows: assumed.
+/// 6.1 GB for torch 2.15 with CUDA 13.2, transformers, PEFT and bitsandbytes (`du` of the
+/// environment that data/measurements/host was made with); with flash-attn, vLLM or DeepSpeed it
+/// grows: assumed.
 inline constexpr Range<Bytes> kEnvironment{mb(5500), mb(6100), mb(12000)};
 
 /// Arrow bytes of a token: ids and mask alone, with labels, and with a second, packed copy.
@@ -70,24 +71,31 @@ inline Bytes optimizer_states(const Model& m, const Run& run) {
   switch (run.optimizer) {
     case OptimizerKind::adamw_fused:
     case OptimizerKind::adamw_foreach:
-    case OptimizerKind::adamw_loop: return Bytes(n) * element_size(dtype) * 2;
-    case OptimizerKind::paged_adamw: return Bytes(n) * 8;
+    case OptimizerKind::adamw_loop:
+      return Bytes(n) * element_size(dtype) * 2;
+    case OptimizerKind::paged_adamw:
+      return Bytes(n) * 8;
     case OptimizerKind::adamw_8bit:
-    case OptimizerKind::paged_adamw_8bit: return (Bytes(n) + Bytes((n + kBlock - 1) / kBlock) * 4) * 2;
-    case OptimizerKind::sgd_momentum: return Bytes(n) * element_size(dtype);
-    case OptimizerKind::sgd: break;
+    case OptimizerKind::paged_adamw_8bit:
+      return (Bytes(n) + Bytes((n + kBlock - 1) / kBlock) * 4) * 2;
+    case OptimizerKind::sgd_momentum:
+      return Bytes(n) * element_size(dtype);
+    case OptimizerKind::sgd:
+      break;
   }
   return Bytes();
 }
 
 /// Bytes of what a run trains, in the format that it has it in.
 inline Bytes trained_weights(const Model& m, const Run& run) {
-  return Bytes(trained_parameters(m, run).count()) * element_size(run.has_adapters() ? run.adapter : run.weights);
+  return Bytes(trained_parameters(m, run).count()) *
+         element_size(run.has_adapters() ? run.adapter : run.weights);
 }
 
 /// One checkpoint: weights, optimizer, and small files.
 inline Range<Bytes> checkpoint_size(const Model& m, const Run& run) {
-  return Range<Bytes>::exactly(trained_weights(m, run) + optimizer_states(m, run)) + disk::kSmallFiles;
+  return Range<Bytes>::exactly(trained_weights(m, run) + optimizer_states(m, run)) +
+         disk::kSmallFiles;
 }
 
 struct DiskUse {
@@ -107,19 +115,23 @@ inline std::vector<DiskUse> disk_space(const Model& m, const Run& run, const Dis
   const Range<Bytes> one = checkpoint_size(m, run);
   const std::int64_t checkpoints = o.kept + 1;
   std::vector<DiskUse> uses;
-  uses.push_back({DiskTerm::base_model, Range<Bytes>::exactly(base) + kSmallFiles, Evidence::exact});
+  uses.push_back(
+      {DiskTerm::base_model, Range<Bytes>::exactly(base) + kSmallFiles, Evidence::exact});
   // The download, its Arrow copy, and one more for each step that rewrites the text.
   uses.push_back({DiskTerm::dataset, {o.text, o.text * 2, o.text * 3}, Evidence::assumed});
-  uses.push_back({DiskTerm::tokenized,
-                  {kTokenized.low * o.tokens.low.count(), kTokenized.likely * o.tokens.likely.count(),
-                   kTokenized.high * o.tokens.high.count()},
-                  Evidence::assumed});
+  uses.push_back(
+      {DiskTerm::tokenized,
+       {kTokenized.low * o.tokens.low.count(), kTokenized.likely * o.tokens.likely.count(),
+        kTokenized.high * o.tokens.high.count()},
+       Evidence::assumed});
   uses.push_back({DiskTerm::checkpoints,
                   {one.low * checkpoints, one.likely * checkpoints, one.high * checkpoints},
                   Evidence::exact});
-  uses.push_back({DiskTerm::final_model, Range<Bytes>::exactly(trained_weights(m, run)) + kSmallFiles, Evidence::exact});
+  uses.push_back({DiskTerm::final_model,
+                  Range<Bytes>::exactly(trained_weights(m, run)) + kSmallFiles, Evidence::exact});
   if (run.has_adapters() && o.merges)
-    uses.push_back({DiskTerm::merged_model, Range<Bytes>::exactly(base) + kSmallFiles, Evidence::exact});
+    uses.push_back(
+        {DiskTerm::merged_model, Range<Bytes>::exactly(base) + kSmallFiles, Evidence::exact});
   uses.push_back({DiskTerm::logs, kLogs, Evidence::assumed});
   uses.push_back({DiskTerm::environment, kEnvironment, Evidence::measured});
   return uses;
@@ -134,8 +146,8 @@ struct Folder {
   std::string_view holds;
 };
 
-/// The guide's trees. Where it gives away the whole disk, a tenth is left here for the file system and
-/// the Python environment; and each has a temp/.
+/// The guide's trees. Where it gives away the whole disk, a tenth is left here for the file system
+/// and the Python environment; and each has a temp/.
 struct Layout {
   std::string_view name;
   Bytes disk;
@@ -191,9 +203,10 @@ inline constexpr std::array<Folder, 14> kProfessional = {{
 
 }  // namespace disk
 
-inline constexpr std::array<Layout, 3> kLayouts = {{{"budget", disk::gb(500), disk::kBudget},
-                                                    {"recommended", disk::gb(1000), disk::kRecommended},
-                                                    {"professional", disk::gb(2000), disk::kProfessional}}};
+inline constexpr std::array<Layout, 3> kLayouts = {
+    {{"budget", disk::gb(500), disk::kBudget},
+     {"recommended", disk::gb(1000), disk::kRecommended},
+     {"professional", disk::gb(2000), disk::kProfessional}}};
 
 /// Null where no layout has that name.
 constexpr const Layout* layout_named(std::string_view name) {
@@ -203,7 +216,9 @@ constexpr const Layout* layout_named(std::string_view name) {
 }
 
 /// Whether a folder is on the top level of its layout.
-constexpr bool is_top(const Folder& folder) { return folder.path.find('/') == std::string_view::npos; }
+constexpr bool is_top(const Folder& folder) {
+  return folder.path.find('/') == std::string_view::npos;
+}
 
 /// What the folders of the top level share out.
 constexpr Bytes assigned(const Layout& layout) {
@@ -216,14 +231,21 @@ constexpr Bytes assigned(const Layout& layout) {
 /// The folder that a term belongs into; empty where it is outside of the tree.
 constexpr std::string_view folder_of(DiskTerm term) {
   switch (term) {
-    case DiskTerm::base_model: return "models/base_models";
+    case DiskTerm::base_model:
+      return "models/base_models";
     case DiskTerm::final_model:
-    case DiskTerm::merged_model: return "models/fine_tuned";
-    case DiskTerm::dataset: return "datasets/raw";
-    case DiskTerm::tokenized: return "datasets/cache";
-    case DiskTerm::checkpoints: return "training/checkpoints";
-    case DiskTerm::logs: return "training/logs";
-    case DiskTerm::environment: break;
+    case DiskTerm::merged_model:
+      return "models/fine_tuned";
+    case DiskTerm::dataset:
+      return "datasets/raw";
+    case DiskTerm::tokenized:
+      return "datasets/cache";
+    case DiskTerm::checkpoints:
+      return "training/checkpoints";
+    case DiskTerm::logs:
+      return "training/logs";
+    case DiskTerm::environment:
+      break;
   }
   return {};
 }
@@ -233,7 +255,8 @@ inline Range<Bytes> needed_in(std::string_view folder, std::span<const DiskUse> 
   Range<Bytes> sum{};
   for (const DiskUse& use : uses) {
     const std::string_view path = folder_of(use.term);
-    const bool is_below = path.size() > folder.size() && path.starts_with(folder) && path[folder.size()] == '/';
+    const bool is_below =
+        path.size() > folder.size() && path.starts_with(folder) && path[folder.size()] == '/';
     if (path == folder || is_below) sum = sum + use.bytes;
   }
   return sum;

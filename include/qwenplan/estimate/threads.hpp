@@ -17,12 +17,12 @@ struct ThreadPlan {
   std::int64_t workers = 0;          ///< DataLoader(num_workers=...)
 };
 
-/// A batch of tokenized text is some KiB, and one worker makes hundreds in a second: more than these
-/// few bring memory use and no speed. Assumed for text; images need more.
+/// A batch of tokenized text is some KiB, and one worker makes hundreds in a second: more than
+/// these few bring memory use and no speed. Assumed for text; images need more.
 inline constexpr std::int64_t kMostWorkers = 4;
 
-/// PyTorch runs independent operations of one graph in parallel only for scripted models: two threads
-/// are enough for eager training.
+/// PyTorch runs independent operations of one graph in parallel only for scripted models: two
+/// threads are enough for eager training.
 inline constexpr std::int64_t kMostInterop = 2;
 
 /// Threads for each of `processes` training processes (one for a GPU).
@@ -46,16 +46,15 @@ inline ThreadPlan plan_threads(const Cpu& cpu, std::int64_t processes = 1) {
 /// One class of processors for a machine with one GPU.
 struct CpuTier {
   std::string_view name;
-  std::int64_t cores;          ///< physical cores from which on it counts
-  std::string_view examples;   ///< parts with their own cores and threads
+  std::int64_t cores;         ///< physical cores from which on it counts
+  std::string_view examples;  ///< parts with their own cores and threads
   std::string_view use;
 };
 
-/// The guide's four classes by physical cores, with the cores that its examples really have: the two
-/// hybrid parts move up a class.
+/// The guide's four classes by physical cores, with the cores that its examples really have: the
+/// two hybrid parts move up a class.
 inline constexpr std::array<CpuTier, 4> kCpuTiers = {{
-    {"budget", 6, "Ryzen 5 5600X (6C/12T), i5-12400 (6C/12T)",
-     "one GPU, data tokenized ahead"},
+    {"budget", 6, "Ryzen 5 5600X (6C/12T), i5-12400 (6C/12T)", "one GPU, data tokenized ahead"},
     {"mainstream", 8, "Ryzen 7 5700X (8C/16T)", "one GPU, tokenizing while it trains"},
     {"high-end", 12, "Ryzen 9 5900X (12C/24T), i7-12700 (8P + 4E, 20T)",
      "one or two GPUs, large data to prepare"},

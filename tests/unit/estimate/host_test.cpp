@@ -51,14 +51,17 @@ HostEstimate asked(const Run& run, const HostOptions& o = {}, const Stack& stack
 
 TEST_CASE("mapped weights are not copied unless they change their format") {
   CHECK(term(asked(lora()), load, HostTerm::weights) == Range<Bytes>{});
-  CHECK(term(asked(full()), load, HostTerm::weights) == Range<Bytes>::exactly(Bytes(kParameters * 4)));
+  CHECK(term(asked(full()), load, HostTerm::weights) ==
+        Range<Bytes>::exactly(Bytes(kParameters * 4)));
 }
 
 TEST_CASE("older transformers make the model first and copy into it") {
-  CHECK(term(asked(lora(), {}, kEarly2025), load, HostTerm::weights) == Range<Bytes>::exactly(Bytes(kParameters * 2)));
+  CHECK(term(asked(lora(), {}, kEarly2025), load, HostTerm::weights) ==
+        Range<Bytes>::exactly(Bytes(kParameters * 2)));
 }
 
-TEST_CASE("weights that go to the GPU at once leave nothing on the host but what is cast on the way") {
+TEST_CASE(
+    "weights that go to the GPU at once leave nothing on the host but what is cast on the way") {
   HostOptions o;
   o.load_to = LoadTo::gpu;
   CHECK(term(asked(lora(), o), load, HostTerm::weights) == Range<Bytes>{});
@@ -98,7 +101,8 @@ TEST_CASE("a mapped dataset takes page cache, another one memory") {
   CHECK(term(asked(lora(), o), train, HostTerm::dataset).likely == Bytes(88'000'000));
 }
 
-TEST_CASE("an offloaded optimizer takes 16 bytes a trained parameter, offloaded parameters 2 more") {
+TEST_CASE(
+    "an offloaded optimizer takes 16 bytes a trained parameter, offloaded parameters 2 more") {
   HostOptions o;
   o.offload = Offload::optimizer;
   CHECK(term(asked(full(), o), train, HostTerm::offload).likely == Bytes(kParameters * 16));
@@ -109,7 +113,8 @@ TEST_CASE("an offloaded optimizer takes 16 bytes a trained parameter, offloaded 
   Run run = lora();
   run.lora_targets = q_proj;
   run.lora_rank = 1;
-  CHECK(term(asked(run, o), train, HostTerm::offload).likely == Bytes(24 * (896 + 896) * 16 + kParameters * 2));
+  CHECK(term(asked(run, o), train, HostTerm::offload).likely ==
+        Bytes(24 * (896 + 896) * 16 + kParameters * 2));
 }
 
 TEST_CASE("saving brings what is trained to the host, a file at a time") {

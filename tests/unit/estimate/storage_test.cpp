@@ -64,14 +64,16 @@ TEST_CASE("an adapter's checkpoint holds the adapter alone") {
   run.lora_targets = q_proj;
   run.lora_rank = 8;
   // 8 * (896 + 896) of each of 24 layers, in fp32, with two moments.
-  CHECK(checkpoint_size(small(), run).low == Bytes(8 * (896 + 896) * 24 * 12) + disk::kSmallFiles.low);
+  CHECK(checkpoint_size(small(), run).low ==
+        Bytes(8 * (896 + 896) * 24 * 12) + disk::kSmallFiles.low);
 }
 
 TEST_CASE("one checkpoint more than is kept has to find room") {
   DiskOptions o;
   o.kept = 3;
   const Run run = full();
-  CHECK(likely(disk_space(small(), run, o), DiskTerm::checkpoints) == checkpoint_size(small(), run).likely * 4);
+  CHECK(likely(disk_space(small(), run, o), DiskTerm::checkpoints) ==
+        checkpoint_size(small(), run).likely * 4);
 }
 
 TEST_CASE("only adapters are merged") {
@@ -119,7 +121,8 @@ TEST_CASE("the sizes of a layout add up on every level") {
     for (const Folder& folder : layout.folders)
       if (inside.find(std::string(folder.path)) != inside.end())
         CHECK(inside[std::string(folder.path)] == folder.size);
-    CHECK(assigned(layout) * 10 == layout.disk * 9);  // a tenth is left for what is outside of the tree
+    CHECK(assigned(layout) * 10 ==
+          layout.disk * 9);  // a tenth is left for what is outside of the tree
   }
 }
 
@@ -139,7 +142,8 @@ TEST_CASE("parents come before their folders, and every term of a job has its pl
 TEST_CASE("a parent folder needs what its folders need") {
   DiskOptions o;
   const auto uses = disk_space(small(), full(), o);
-  CHECK(needed_in("training", uses) == needed_in("training/checkpoints", uses) + needed_in("training/logs", uses));
+  CHECK(needed_in("training", uses) ==
+        needed_in("training/checkpoints", uses) + needed_in("training/logs", uses));
   CHECK(needed_in("models", uses).likely > Bytes());
   CHECK(needed_in("mode", uses) == Range<Bytes>{});
 }

@@ -31,7 +31,9 @@ std::string text_of(const std::string& path) {
 /// A folder with temp/ in it.
 class Base {
  public:
-  explicit Base(const std::string& name = "base") : path_(folder_.path(name)) { fs::create_directories(path_ + "/temp"); }
+  explicit Base(const std::string& name = "base") : path_(folder_.path(name)) {
+    fs::create_directories(path_ + "/temp");
+  }
   const std::string& path() const { return path_; }
   const TempFolder& around() const { return folder_; }
 
@@ -44,7 +46,9 @@ class Base {
     const timespec both[] = {time, time};
     REQUIRE(utimensat(AT_FDCWD, path.c_str(), both, 0) == 0);
   }
-  bool has(const std::string& name) const { return fs::exists(fs::symlink_status(path_ + "/temp/" + name)); }
+  bool has(const std::string& name) const {
+    return fs::exists(fs::symlink_status(path_ + "/temp/" + name));
+  }
 
  private:
   TempFolder folder_;
@@ -171,7 +175,8 @@ TEST_CASE("no symbolic link is followed or deleted") {
   SECTION("not the folder itself either, however it is spelt") {
     fs::create_directory_symlink(other.path(), base.around().path("link"));
     for (const char* ending : {"", "/", "//", "/."}) {
-      const auto refused = clean_temp(base.around().path("link") + ending, kNow, 0, CleanMode::deletes);
+      const auto refused =
+          clean_temp(base.around().path("link") + ending, kNow, 0, CleanMode::deletes);
       REQUIRE(!refused);
       CHECK(refused.error().kind == Error::Kind::wrong);
     }

@@ -25,9 +25,12 @@ class Machine {
   /// A logical CPU that shares its core with `siblings`.
   const Machine& cpu(int id, const std::string& siblings, int package = 0) const {
     const std::string folder = "/sys/devices/system/cpu/cpu" + std::to_string(id) + "/topology/";
-    return file(folder + "thread_siblings_list", siblings).file(folder + "physical_package_id", std::to_string(package));
+    return file(folder + "thread_siblings_list", siblings)
+        .file(folder + "physical_package_id", std::to_string(package));
   }
-  const Machine& online(const std::string& list) const { return file("/sys/devices/system/cpu/online", list); }
+  const Machine& online(const std::string& list) const {
+    return file("/sys/devices/system/cpu/online", list);
+  }
   std::string root() const { return folder_.path(); }
 
  private:
@@ -53,8 +56,10 @@ TEST_CASE("a list of CPUs is read as the kernel writes it") {
 TEST_CASE("six cores with two threads each") {
   // As a Ryzen 5 5600X numbers them: CPU n and n + 6 are one core.
   const Machine machine;
-  machine.online("0-11").file("/proc/cpuinfo", "processor\t: 0\nmodel name\t: AMD Ryzen 5 5600X 6-Core Processor");
-  for (int i = 0; i < 12; ++i) machine.cpu(i, std::to_string(i % 6) + "," + std::to_string(i % 6 + 6));
+  machine.online("0-11").file("/proc/cpuinfo",
+                              "processor\t: 0\nmodel name\t: AMD Ryzen 5 5600X 6-Core Processor");
+  for (int i = 0; i < 12; ++i)
+    machine.cpu(i, std::to_string(i % 6) + "," + std::to_string(i % 6 + 6));
   const Cpu cpu = probe_cpu(machine.root(), up_to(12));
   CHECK(cpu.name == "AMD Ryzen 5 5600X 6-Core Processor");
   CHECK(cpu.performance == CoreCount{6, 12});
@@ -76,8 +81,11 @@ TEST_CASE("six cores with two threads each") {
 TEST_CASE("a hybrid processor has cores of two kinds") {
   // An i7-12700: eight fast cores with two threads, four slow ones with one.
   const Machine machine;
-  machine.online("0-19").file("/sys/devices/cpu_core/cpus", "0-15").file("/sys/devices/cpu_atom/cpus", "16-19");
-  for (int i = 0; i < 16; ++i) machine.cpu(i, std::to_string(i / 2 * 2) + "-" + std::to_string(i / 2 * 2 + 1));
+  machine.online("0-19")
+      .file("/sys/devices/cpu_core/cpus", "0-15")
+      .file("/sys/devices/cpu_atom/cpus", "16-19");
+  for (int i = 0; i < 16; ++i)
+    machine.cpu(i, std::to_string(i / 2 * 2) + "-" + std::to_string(i / 2 * 2 + 1));
   for (int i = 16; i < 20; ++i) machine.cpu(i, std::to_string(i));
   const Cpu cpu = probe_cpu(machine.root(), up_to(20));
   CHECK(cpu.performance == CoreCount{8, 16});
@@ -96,7 +104,8 @@ TEST_CASE("Arm tells fast and slow cores by their capacity") {
   machine.online("0-3");
   for (int i = 0; i < 4; ++i)
     machine.cpu(i, std::to_string(i))
-        .file("/sys/devices/system/cpu/cpu" + std::to_string(i) + "/cpu_capacity", i < 2 ? "446" : "1024");
+        .file("/sys/devices/system/cpu/cpu" + std::to_string(i) + "/cpu_capacity",
+              i < 2 ? "446" : "1024");
   const Cpu cpu = probe_cpu(machine.root(), up_to(4));
   CHECK(cpu.performance == CoreCount{2, 2});
   CHECK(cpu.efficiency == CoreCount{2, 2});
@@ -134,7 +143,8 @@ TEST_CASE("the narrowest control group counts") {
     CHECK(group_memory(machine.root()) == Bytes(17'179'869'184));
   }
   SECTION("version 2, in a container that does not see its own path") {
-    machine.file("/proc/self/cgroup", "0::/docker/abc").file("/sys/fs/cgroup/cpu.max", "150000 100000");
+    machine.file("/proc/self/cgroup", "0::/docker/abc")
+        .file("/sys/fs/cgroup/cpu.max", "150000 100000");
     CHECK(group_cpus(machine.root()) == 1.5);
   }
   SECTION("version 1") {
