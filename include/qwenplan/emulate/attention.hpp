@@ -152,7 +152,7 @@ inline Tensor reordered_rows(Tape& t, const Setting& s, const Tensor& x) {
 /// looks for rows that are masked out.
 inline Tensor math_attention(Tape& t, const Setting& s, const Tensor& q_half, const Tensor& k_half,
                              const Tensor& v_half, const Tensor& mask) {
-  const std::int64_t scores = s.run.micro_batch * s.model.heads * s.run.length * s.run.length;
+  const std::int64_t scores = s.scores();
   const Tensor q_wide = cast(t, q_half, DType::fp32);
   const Tensor k_wide = cast(t, k_half, DType::fp32);
   const Tensor v_wide = cast(t, v_half, DType::fp32);
@@ -228,7 +228,7 @@ inline Tensor sdpa_attention(Tape& t, Setting& s, const Tensor& query, const Ten
 inline Tensor eager_attention(Tape& t, Setting& s, const Tensor& q, const Tensor& key, const Tensor& value,
                               const Tensor& mask, Tensor& weights) {
   const std::int64_t times = s.model.heads / s.model.kv_heads;
-  const std::int64_t scores = s.run.micro_batch * s.model.heads * s.run.length * s.run.length;
+  const std::int64_t scores = s.scores();
   const Tensor k = repeat_heads(t, key, times);
   const Tensor v = repeat_heads(t, value, times);
   {

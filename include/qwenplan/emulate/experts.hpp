@@ -82,7 +82,7 @@ inline Tensor run_experts(Tape& t, Setting& s, const ExpertWeights& w, const Ten
   const Tensor counts = t.allocate(e.count, DType::int32);
   const Tensor offsets = t.allocate(e.count, DType::int32);
 
-  Tensor product = grouped_matmul(t, selected, w.gate_up, offsets, visits * 2 * e.ffn);
+  Tensor product = grouped_matmul(t, selected, w.gate_up, offsets, Saturating::multiply(visits, 2 * e.ffn));
   {
     auto split = t.record(gradient::passed, {&product});
     split.joins_parts();

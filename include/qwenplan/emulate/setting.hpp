@@ -1,8 +1,10 @@
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <vector>
 
+#include "qwenplan/base/quantity.hpp"
 #include "qwenplan/describe/model.hpp"
 #include "qwenplan/describe/run.hpp"
 #include "qwenplan/emulate/behavior.hpp"
@@ -22,6 +24,11 @@ struct Setting {
   std::vector<Tensor> autocast_copies;
 
   std::int64_t tokens() const { return run.tokens(); }
+  /// Elements of a layer's attention scores, cut at a size that no card has: the largest run of the
+  /// largest model has 2^64.
+  std::int64_t scores() const {
+    return std::min(Saturating::multiply(run.tokens() * model.heads, run.length), std::int64_t{1} << 50);
+  }
 };
 
 /// What autocast does to an argument of a matrix operation: fp32 becomes half precision, and the
