@@ -221,11 +221,13 @@ constexpr Flag kBatch[] = {
     {.name = "start", .value = "N", .group = "Search", .help = "batch at which the ladder begins"},
     {.name = "events", .value = "LIST", .group = "Search", .help = "what happened: oom, underutilized, ok, with commas"},
 };
+constexpr Choice kSpeedTables[] = {{"speed", "an RTX 3060 by model and method"},
+                                   {"comparative", "five cards", "comparison"}};
 constexpr Flag kTime[] = {
     {.name = "dataset", .value = "FILE", .group = "Data", .help = "a jsonl to take lengths from"},
     {.name = "tokens", .value = "N", .group = "Data", .help = "tokens of one epoch"},
     {.name = "epochs", .value = "N", .group = "Data", .help = "passes over the data", .aliases = "num-train-epochs"},
-    {.name = "table", .value = "NAME", .group = "Guide", .help = "speed or comparative"},
+    {.name = "table", .value = "NAME", .group = "Guide", .help = "the guide's table beside published measurements", .choices = kSpeedTables},
 };
 constexpr Flag kBench[] = {
     {.name = "script", .kind = marker, .group = "Measure", .help = "print a benchmark in Python"},

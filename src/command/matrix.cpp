@@ -134,7 +134,9 @@ Result<Answer> matrix(const Invocation& in) {
   const bool compares = in.has("against");
   const auto tables = Tables::open(in.data_directory);
   if (!tables) return tables.error();
-  const auto given = read_run(in);
+  Invocation of_run = in;
+  of_run.given.erase("gpus");  // here the cards, not how many of them a run has
+  const auto given = read_run(of_run);
   if (!given) return given.error();
   const auto stack = parse_stack(in.value("stack").value_or("latest"));
   if (!stack) return stack.error();

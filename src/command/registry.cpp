@@ -11,6 +11,8 @@
 namespace qwenplan {
 namespace command {
 Result<Answer> batch(const Invocation&);
+Result<Answer> bench(const Invocation&);
+Result<Answer> build(const Invocation&);
 Result<Answer> cloud_budget(const Invocation&);
 Result<Answer> cloud_compare(const Invocation&);
 Result<Answer> cloud_script(const Invocation&);
@@ -21,7 +23,9 @@ Result<Answer> data_list(const Invocation&);
 Result<Answer> data_show(const Invocation&);
 Result<Answer> doctor(const Invocation&);
 Result<Answer> explain(const Invocation&);
+Result<Answer> gpus(const Invocation&);
 Result<Answer> roi(const Invocation&);
+Result<Answer> specs(const Invocation&);
 Result<Answer> ram(const Invocation&);
 Result<Answer> storage_bench(const Invocation&);
 Result<Answer> storage_clean(const Invocation&);
@@ -30,6 +34,7 @@ Result<Answer> storage_init(const Invocation&);
 Result<Answer> storage_layout(const Invocation&);
 Result<Answer> storage_plan(const Invocation&);
 Result<Answer> validate(const Invocation&);
+Result<Answer> time(const Invocation&);
 Result<Answer> vram(const Invocation&);
 Result<Answer> matrix(const Invocation&);
 Result<Answer> monitor(const Invocation&);
@@ -49,9 +54,9 @@ const std::array kCommands = {
             "qwenplan ram --model 7b --gpu rtx3060 --workers 4"},
     Command{"matrix", "models x GPUs: the best method of each pair", command::matrix,
             {run_flags(), matrix_flags()}, kNoWords, "qwenplan matrix --against guide"},
-    Command{"specs", "minimum, recommended and optimal machine for a job", nullptr,
+    Command{"specs", "minimum, recommended and optimal machine for a job", command::specs,
             {subject_flags(), run_flags()}, kNoWords},
-    Command{"gpus", "GPUs compared: memory, bandwidth, rate, price", nullptr, {subject_flags(), run_flags()}, kNoWords},
+    Command{"gpus", "GPUs compared: memory, bandwidth, rate, price", command::gpus, {subject_flags(), run_flags(), gpus_flags()}, kNoWords},
     Command{"recommend", "the best configuration for a model on a GPU", command::recommend,
             {subject_flags(), run_flags(), parallel_flags(), recommend_flags()}, kNoWords,
             "qwenplan recommend --preset rtx3060-7b"},
@@ -60,10 +65,12 @@ const std::array kCommands = {
     Command{"batch", "the largest batch, length or rank that fits", command::batch,
             {subject_flags(), run_flags(), parallel_flags(), batch_flags()}, kNoWords,
             "qwenplan batch --model 3b --gpu rtx3060 --method qlora"},
-    Command{"time", "tokens per second, hours per epoch, energy", nullptr,
-            {subject_flags(), run_flags(), parallel_flags(), time_flags()}, kNoWords},
-    Command{"bench", "measure load, inference and a training step", nullptr,
-            {subject_flags(), run_flags(), bench_flags()}, kNoWords},
+    Command{"time", "tokens per second, hours per epoch, energy", command::time,
+            {subject_flags(), run_flags(), parallel_flags(), time_flags()}, kNoWords,
+            "qwenplan time --table speed"},
+    Command{"bench", "measure load, inference and a training step", command::bench,
+            {subject_flags(), run_flags(), bench_flags()}, kNoWords,
+            "qwenplan bench --script --model 3b --method lora >bench.py"},
     Command{"storage plan", "disk space of a job", command::storage_plan,
             {subject_flags(), run_flags(), data_flags(), storage_plan_flags()}, kNoWords,
             "qwenplan storage plan --model 7b --method lora --dataset-size 2GB"},
@@ -79,7 +86,7 @@ const std::array kCommands = {
     Command{"monitor", "live memory beside the prediction", command::monitor,
             {subject_flags(), run_flags(), monitor_flags()}, {"[-- CMD...]"},
             "qwenplan monitor --plan plan.json -- python train.py"},
-    Command{"build", "parts lists", nullptr, {subject_flags(), run_flags()}, {"[NAME]", 0, 1}},
+    Command{"build", "parts lists", command::build, {subject_flags(), run_flags(), build_flags()}, {"[NAME]", 0, 1}},
     Command{"roi", "buy or rent", command::roi, {subject_flags(), run_flags(), roi_flags()}, kNoWords},
     Command{"cloud compare", "offers and their prices", command::cloud_compare, {subject_flags(), run_flags(), cloud_flags()}, kNoWords},
     Command{"cloud strategy", "on demand, spot or reserved", command::cloud_strategy, {subject_flags(), run_flags(), cloud_flags()}, kNoWords},

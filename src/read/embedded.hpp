@@ -25,5 +25,6 @@ Table sources();
 Table prices();
 Table machines();
 Table measurements();
+Table speeds();
 
 }  // namespace qwenplan::embedded

@@ -25,7 +25,7 @@ TEST_CASE("The guide's 25 cells are each marked, by what the engine says of them
     std::string best = "none";
     std::map<std::string, bool> fits;
     for (const auto& method : row["methods"]) {
-      const std::string name = method["method"];
+      const auto name = method["method"].get<std::string>();
       fits[name] = is_yes(method["fit"]);
     }
     for (const char* wanted : {"fits", "tight"})
@@ -33,7 +33,7 @@ TEST_CASE("The guide's 25 cells are each marked, by what the engine says of them
         for (const auto& method : row["methods"])
           if (best == "none" && method["method"] == name && method["fit"] == wanted) best = name;
     CHECK(row["best"] == best);
-    const std::string says = row["guide"]["says"];
+    const auto says = row["guide"]["says"].get<std::string>();
     CHECK(row["guide"]["agrees"] == (says == "none" ? best == "none" : fits[says]));
     CHECK(row["guide"]["why"].get<std::string>().find("GiB") != std::string::npos);
     right += row["guide"]["agrees"].get<bool>();
@@ -51,8 +51,9 @@ TEST_CASE("Cells that arithmetic alone refutes are wrong") {
       {{"qwen2.5-7b", "rtx4070-12g"}, "lora"},    {{"qwen2.5-14b", "rtx4080-16g"}, "lora"},
       {{"qwen2.5-32b", "rtx4090-24g"}, "lora"},   {{"qwen2.5-32b", "rtx4080-16g"}, "qlora"}};
   std::size_t found = 0;
-  for (const auto& row : run("qwenplan matrix --against guide --json").json()["rows"]) {
-    const auto at = wrong.find({row["model"], row["gpu"]});
+  const auto json = run("qwenplan matrix --against guide --json").json();
+  for (const auto& row : json["rows"]) {
+    const auto at = wrong.find({row["model"].get<std::string>(), row["gpu"].get<std::string>()});
     if (at == wrong.end()) continue;
     CAPTURE(row.dump());
     CHECK(row["guide"]["says"] == at->second);
