@@ -288,16 +288,28 @@ constexpr Flag kBuild[] = {
 constexpr Flag kGpus[] = {
     {.name = "gpus", .value = "LIST", .group = "Model and GPU", .help = "GPUs, with commas; 'all' for the whole table"},
 };
-constexpr Flag kCloud[] = {
-    {.name = "hours", .value = "HOURS", .group = "Money", .help = "hours of the job"},
-    {.name = "experiments", .value = "N", .group = "Money", .help = "jobs in a month"},
-    {.name = "urgency", .value = "HOW", .group = "Money", .help = "such as urgent"},
-    {.name = "provider", .value = "NAME", .group = "Money", .help = "one provider alone"},
-    {.name = "platform", .value = "NAME", .group = "Money", .help = "colab, sagemaker, skypilot, slurm or docker"},
+constexpr Flag kProvider = {
+    .name = "provider", .value = "NAME", .group = "Money", .help = "one provider alone"};
+constexpr Flag kHours = {
+    .name = "hours", .value = "HOURS", .group = "Money", .help = "hours of the job"};
+constexpr Flag kCloudCompare[] = {kProvider};
+constexpr Flag kCloudStrategy[] = {
+    kHours,
+    kProvider,
+    {.name = "urgency", .value = "HOW", .group = "Money", .help = "normal, or urgent: what is done first"},
     {.name = "interruptions", .value = "N", .group = "Spot", .help = "interruptions of a day"},
     {.name = "checkpoint-minutes", .value = "MINUTES", .group = "Spot", .help = "to write a checkpoint"},
     {.name = "restart-minutes", .value = "MINUTES", .group = "Spot", .help = "to get a machine again, load and go on"},
+};
+constexpr Flag kCloudBudget[] = {
+    {.name = "experiments", .value = "N", .group = "Money", .help = "jobs in a month"},
+    kHours,
+    kProvider,
+};
+constexpr Flag kCloudScript[] = {
+    {.name = "platform", .value = "NAME", .group = "Script", .help = "colab, sagemaker, skypilot, slurm or docker"},
     {.name = "dataset", .value = "NAME", .group = "Script", .help = "data set on the Hub, or a jsonl file"},
+    kHours,
 };
 constexpr Flag kValidate[] = {
     {.name = "source", .kind = values, .value = "NAME", .group = "Measurements", .help = "runs of this source alone; may be repeated"},
@@ -330,7 +342,10 @@ std::span<const Flag> monitor_flags() { return kMonitor; }
 std::span<const Flag> build_flags() { return kBuild; }
 std::span<const Flag> gpus_flags() { return kGpus; }
 std::span<const Flag> roi_flags() { return kRoi; }
-std::span<const Flag> cloud_flags() { return kCloud; }
+std::span<const Flag> cloud_compare_flags() { return kCloudCompare; }
+std::span<const Flag> cloud_strategy_flags() { return kCloudStrategy; }
+std::span<const Flag> cloud_budget_flags() { return kCloudBudget; }
+std::span<const Flag> cloud_script_flags() { return kCloudScript; }
 std::span<const Flag> validate_flags() { return kValidate; }
 
 }  // namespace qwenplan

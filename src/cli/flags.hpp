@@ -31,7 +31,10 @@ std::span<const Flag> monitor_flags();
 std::span<const Flag> build_flags();
 std::span<const Flag> gpus_flags();
 std::span<const Flag> roi_flags();
-std::span<const Flag> cloud_flags();
+std::span<const Flag> cloud_compare_flags();
+std::span<const Flag> cloud_strategy_flags();
+std::span<const Flag> cloud_budget_flags();
+std::span<const Flag> cloud_script_flags();
 std::span<const Flag> validate_flags();
 
 }  // namespace qwenplan

@@ -76,17 +76,18 @@ Result<Value> trains(const Invocation& in, const Tables& tables, const Gpu& gpu,
   for (const std::string& model : models) {
     Invocation asked = in;
     asked.given["model"] = {model};
-    const auto job = read_job(asked, tables);
+    std::vector<std::string> none;
+    const auto job = read_job(asked, tables, none);
     if (!job) return job.error();
-    CardFits fits(**job);
+    CardFits fits(*job);
     const auto& fit = fits.on(gpu);
     if (!fit) return fit.error();
-    Value row = Value::object({{"model", (*job)->subject.model.model.id},
+    Value row = Value::object({{"model", job->subject.model.model.id},
                                {"best", fit->fit == Fit::exceeds ? Value("none") : Value(name(fit->best().method))}});
     const Value on_card = qwenplan::as_json(*fit);
     for (const Value::Member& member : *on_card.as_object()) row.set(member.first, member.second);
     rows.push(std::move(row));
-    table.rows.push_back({(*job)->subject.model.model.id, fit->fit == Fit::exceeds ? "nothing" : fit->words(),
+    table.rows.push_back({job->subject.model.model.id, fit->fit == Fit::exceeds ? "nothing" : fit->words(),
                           text(fit->estimate().device.likely), text(fit->estimate().on.usable->value),
                           fit->fit == Fit::tight ? "tight" : ""});
   }
@@ -165,7 +166,7 @@ Result<Answer> one_machine(const Invocation& in, const Tables& tables, Answer an
 
 Result<Answer> for_job(const Invocation& in, const Tables& tables, Answer answer, const std::vector<Machine>& machines) {
   std::vector<std::string> assumed;
-  const auto job = read_job_or_7b(in, tables, assumed);
+  const auto job = read_job(in, tables, assumed);
   if (!job) return job.error();
   answer.inputs.insert(answer.inputs.end(), job->subject.inputs.begin(), job->subject.inputs.end());
   answer.notes.insert(answer.notes.end(), job->subject.notes.begin(), job->subject.notes.end());
@@ -273,6 +274,7 @@ Result<Answer> build(const Invocation& in) {
       return Error{Error::Kind::wrong, "--for-job finds a machine, and one is named", "build", "leave one of them out"};
     return for_job(in, *tables, std::move(answer), *machines);
   }
+  if (auto error = refused(in, {"gpu"}, "a machine of the table has its own card")) return *error;
   if (in.words.empty()) return listed_machines(std::move(answer), *machines);
   const auto machine = machine_named(*tables, *machines, in.words[0]);
   if (!machine) return machine.error();

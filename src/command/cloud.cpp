@@ -195,6 +195,18 @@ Value as_json(const Candidate& candidate, bool is_strict) {
   return json;
 }
 
+std::string offers_words(std::size_t count) {
+  return std::to_string(count) + (count == 1 ? " offer" : " offers");
+}
+
+/// An instance without what the columns beside it say, cut to the width of one.
+std::string shown_instance(const Offer& offer) {
+  std::string text = offer.instance;
+  for (const char* prefix : {"1x ", "NVIDIA "})
+    if (text.starts_with(prefix)) text.erase(0, std::string(prefix).size());
+  return text.size() > 22 ? text.substr(0, 21) + "~" : text;
+}
+
 std::string rate_words(const std::optional<double>& rate) { return rate ? text_rate(*rate) : "-"; }
 
 std::string gpus_words(const Offer& offer) {
@@ -223,10 +235,15 @@ Result<Answer> compared(const Invocation& in) {
   if (!tables) return tables.error();
   Answer answer = begin(in, *tables, "qwenplan.cloud-compare/1");
   Market market;
-  auto job = read_job(in, *tables);
-  if (!job) return job.error();
-  market.job = std::move(*job);
-  if (market.job) take_inputs(*market.job, answer);
+  std::vector<std::string> assumed;
+  if (names_job(in)) {
+    auto job = read_job(in, *tables, assumed);
+    if (!job) return job.error();
+    market.job = std::move(*job);
+    take_inputs(*market.job, answer);
+  } else if (auto error = refused(in, {"vram", "vram-in-use"}, "there is no job to judge")) {
+    return *error;
+  }
   if (auto error = open_market(in, *tables, market)) return *error;
 
   Value rows = Value::list();
@@ -246,7 +263,7 @@ Result<Answer> compared(const Invocation& in) {
     if (table.rows.size() == kShown || (market.job && fits != true)) continue;
     const auto per = [](const std::optional<double>& usd) { return usd ? "$" + fixed(*usd, 4) : "-"; };
     std::vector<std::string> line = {offer.provider,
-                                     offer.instance.size() > 32 ? offer.instance.substr(0, 31) + "~" : offer.instance,
+                                     shown_instance(offer),
                                      gpus_words(offer),
                                      offer.vram() ? text(*offer.vram()) : "-",
                                      rate_words(offer.on_demand),
@@ -267,17 +284,17 @@ Result<Answer> compared(const Invocation& in) {
     const auto best = usable(market, in.is_strict);
     if (best.empty()) {
       answer.status = kNo;
-      answer.add(Headline{"none of " + std::to_string(count) + " offers runs " + market.job->words(), Tone::bad});
+      answer.add(Headline{"none of " + offers_words(count) + " runs " + market.job->words(), Tone::bad});
     } else {
       const Offer& offer = *best[0]->offer;
-      answer.add(Headline{std::to_string(fitting) + " of " + std::to_string(count) + " offers run " + market.job->words() +
+      answer.add(Headline{std::to_string(fitting) + " of " + offers_words(count) + " run " + market.job->words() +
                           "; the cheapest is " + offer.provider + ", " + gpus_words(offer) + ", " +
                           text_rate(*offer.lowest()), Tone::good});
     }
     if (unknown > 0)
-      answer.notes.push_back("of " + std::to_string(unknown) + " offers it cannot be told, since their GPU is not emulated");
+      answer.notes.push_back("of " + offers_words(static_cast<std::size_t>(unknown)) + " it cannot be told: their GPU is not emulated, or its share not known");
   } else {
-    answer.add(Headline{std::to_string(count) + " offers, cheapest first; --model 7b asks which of them run it"});
+    answer.add(Headline{offers_words(count) + ", cheapest first; --model 7b asks which of them run it"});
   }
   const std::size_t listed_rows = table.rows.size();
   const std::size_t total = market.job ? static_cast<std::size_t>(fitting) : count;
@@ -286,8 +303,8 @@ Result<Answer> compared(const Invocation& in) {
     answer.add(Paragraph{"the cheapest " + std::to_string(listed_rows) + " of " + std::to_string(total) +
                          "; --format csv has them all", Tone::faint});
   if (market.withdrawn > 0)
-    answer.notes.push_back(std::to_string(market.withdrawn) + " offers are left out: listed, but no longer made");
-  answer.json.set("assumed", Value::list());
+    answer.notes.push_back(offers_words(static_cast<std::size_t>(market.withdrawn)) + " left out: still listed, no longer made");
+  tell_assumed(assumed, answer);
   days.tell(in.environment.today, answer);
   return answer;
 }
@@ -323,11 +340,13 @@ Result<Answer> strategies(const Invocation& in) {
   Answer answer = begin(in, *tables, "qwenplan.cloud-strategy/1");
   std::vector<std::string> assumed;
   Market market;
-  if (in.has("model") || !in.has("gpu")) {
-    auto job = read_job_or_7b(in, *tables, assumed);
+  if (names_job(in) || !in.has("gpu")) {
+    auto job = read_job(in, *tables, assumed);
     if (!job) return job.error();
     market.job = std::move(*job);
     take_inputs(*market.job, answer);
+  } else if (auto error = refused(in, {"vram", "vram-in-use"}, "there is no job to judge")) {
+    return *error;
   }
   answer.inputs.push_back({"hours", Value(*hours), "flag"});
   answer.inputs.push_back({"urgency", Value(urgency), in.has("urgency") ? "flag" : "default"});
@@ -379,7 +398,7 @@ Result<Answer> strategies(const Invocation& in) {
     const double rate = *cheapest_on_demand->offer->on_demand;
     options.push_back({"on_demand", rate * *hours, *hours, cheapest_on_demand, rate, ""});
   } else {
-    options.push_back({"on_demand", {}, {}, nullptr, {}, "nobody offers it on demand"});
+    options.push_back({"on_demand", {}, {}, nullptr, {}, "no offer"});
   }
   if (cheapest_spot) {
     const double rate = *cheapest_spot->offer->spot;
@@ -387,14 +406,14 @@ Result<Answer> strategies(const Invocation& in) {
     if (std::isfinite(takes)) options.push_back({"spot", rate * takes, takes, cheapest_spot, rate, ""});
     else options.push_back({"spot", {}, {}, cheapest_spot, rate, "it would never end with so many interruptions"});
   } else {
-    options.push_back({"spot", {}, {}, nullptr, {}, "no source has a spot price for it"});
+    options.push_back({"spot", {}, {}, nullptr, {}, "no spot price"});
   }
   if (cheapest_reserved) {
     // A commitment is paid whether or not it is used.
     const double rate = *cheapest_reserved->offer->reserved;
     options.push_back({"reserved", rate * std::max(*hours, kHoursOfYear), *hours, cheapest_reserved, rate, "a year is paid in any case"});
   } else {
-    options.push_back({"reserved", {}, {}, nullptr, {}, "no source has a reserved price for it"});
+    options.push_back({"reserved", {}, {}, nullptr, {}, "no dated price"});
   }
   const bool is_urgent = urgency == "urgent";
   std::stable_sort(options.begin(), options.end(), [&](const Option& a, const Option& b) {
@@ -423,7 +442,7 @@ Result<Answer> strategies(const Invocation& in) {
                              {"why", option.why.empty() ? Value() : Value(option.why)}}));
     table.rows.push_back({option.strategy == "on_demand" ? "on demand" : option.strategy,
                           offer ? offer->provider : "-",
-                          offer ? offer->instance : "-",
+                          offer ? shown_instance(*offer) : "-",
                           offer ? gpus_words(*offer) : "-",
                           rate_words(option.rate),
                           option.hours ? fixed(*option.hours, 2) : "-",
@@ -467,11 +486,13 @@ Result<Answer> budgeted(const Invocation& in) {
   Answer answer = begin(in, *tables, "qwenplan.cloud-budget/1");
   std::vector<std::string> assumed;
   Market market;
-  if (in.has("model") || !in.has("gpu")) {
-    auto job = read_job_or_7b(in, *tables, assumed);
+  if (names_job(in) || !in.has("gpu")) {
+    auto job = read_job(in, *tables, assumed);
     if (!job) return job.error();
     market.job = std::move(*job);
     take_inputs(*market.job, answer);
+  } else if (auto error = refused(in, {"vram", "vram-in-use"}, "there is no job to judge")) {
+    return *error;
   }
   answer.inputs.push_back({"experiments", Value(**experiments), "flag"});
   answer.inputs.push_back({"hours", Value(*hours), "flag"});
@@ -511,7 +532,7 @@ Result<Answer> budgeted(const Invocation& in) {
                              {"monthly_usd", month},
                              {"annual_usd", month * 12},
                              {"as_of", offer.as_of.empty() ? Value() : Value(offer.as_of)}}));
-    table.rows.push_back({tier, offer.provider, offer.instance, gpus_words(offer), text_rate(*offer.on_demand),
+    table.rows.push_back({tier, offer.provider, shown_instance(offer), gpus_words(offer), text_rate(*offer.on_demand),
                           text_usd(each), text_usd(month), text_usd(month * 12)});
   }
   answer.json.set("hours_per_month", month_hours);

@@ -311,7 +311,7 @@ Result<Answer> cloud_script(const Invocation& in) {
   answer.schema = "qwenplan.cloud-script/1";
   answer.data_as_of = tables->as_of();
   std::vector<std::string> assumed;
-  const auto job = read_job_or_7b(in, *tables, assumed);
+  const auto job = read_job(in, *tables, assumed);
   if (!job) return job.error();
   const auto dataset = read_dataset(in, assumed);
   if (!dataset) return dataset.error();

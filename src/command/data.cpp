@@ -8,6 +8,7 @@
 #include "cli/spelling.hpp"
 #include "command/command.hpp"
 #include "qwenplan/base/nearest.hpp"
+#include "read/prices.hpp"
 #include "read/tables.hpp"
 #include "render/quantity.hpp"
 
@@ -18,7 +19,11 @@ using Json = nlohmann::ordered_json;
 using Kind = Tables::Kind;
 
 constexpr std::pair<std::string_view, Kind> kKinds[] = {
-    {"gpus", Kind::gpus}, {"models", Kind::models}, {"sources", Kind::sources}};
+    {"gpus", Kind::gpus},
+    {"models", Kind::models},
+    {"sources", Kind::sources},
+    {"prices", Kind::prices},
+    {"machines", Kind::machines}};
 
 Value as_value(const Json& json) {
   switch (json.type()) {
@@ -116,7 +121,7 @@ Result<Kind> kind_named(const std::string& word) {
   }
   const auto near = nearest(folded(word), names);
   return Error{Error::Kind::wrong, "unknown table '" + word + "'", "data list",
-               near.empty() ? "one of: gpus, models, sources" : "did you mean '" + near[0] + "'?"};
+               near.empty() ? "one of: gpus, models, sources, prices, machines" : "did you mean '" + near[0] + "'?"};
 }
 
 }  // namespace
@@ -155,6 +160,14 @@ Result<Answer> data_list(const Invocation& in) {
                  {"hub_id", "hub_id"},
                  {"parameters", "parameters"},
                  {"architecture", "architecture"}};
+    } else if (*kind == Kind::prices) {
+      table.columns = {
+          {"id"}, {"GPU"}, {"GPUs", right}, {"on demand", right}, {"spot", right}, {"of"}};
+      columns = {{"id", "id"},     {"gpu", "gpu"},   {"gpus", "gpus"}, {"on_demand", "on_demand"},
+                 {"spot", "spot"}, {"as_of", "as_of"}};
+    } else if (*kind == Kind::machines) {
+      table.columns = {{"id"}, {"name"}, {"budget"}};
+      columns = {{"id", "id"}, {"name", "name"}, {"budget", "budget"}};
     } else {
       table.columns = {{"id"}, {"title"}, {"read"}};
       columns = {{"id", "id"}, {"title", "title"}, {"read", "read"}};
@@ -264,6 +277,9 @@ Result<Answer> data_check(const Invocation& in) {
         if (std::find(source_ids.begin(), source_ids.end(), key) == source_ids.end())
           find(where, "source '" + key + "' is not in the table of sources");
     }
+  if (const auto offers = read_offers(*tables); !offers) find("prices", offers.error().what);
+  if (const auto machines = read_machines(*tables); !machines)
+    find("machines", machines.error().what);
   if (tables->as_of() > in.environment.today)
     find("tables",
          "they are of " + tables->as_of() + ", later than today, " + in.environment.today);

@@ -81,7 +81,7 @@ Result<Answer> gpus(const Invocation& in) {
   answer.data_as_of = tables->as_of();
   tell_overlay(in, *tables, answer);
   std::vector<std::string> assumed;
-  const auto job = read_job_or_7b(in, *tables, assumed);
+  const auto job = read_job(in, *tables, assumed);
   if (!job) return job.error();
   answer.inputs.insert(answer.inputs.end(), job->subject.inputs.begin(), job->subject.inputs.end());
   answer.notes.insert(answer.notes.end(), job->subject.notes.begin(), job->subject.notes.end());

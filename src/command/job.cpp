@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <utility>
 
+#include "cli/flags.hpp"
 #include "cli/run_flags.hpp"
 #include "command/method_plans.hpp"
 #include "qwenplan/estimate/host.hpp"
@@ -43,34 +44,45 @@ std::string CardFit::words() const {
   return name_of(best());
 }
 
-Result<std::optional<Job>> read_job(const Invocation& in, const Tables& tables) {
-  if (!in.has("model")) return std::optional<Job>{};
-  const Invocation flags = without_card(in);
+bool names_job(const Invocation& in) {
+  const auto flags = run_flags();
+  return in.has("model") ||
+         std::any_of(flags.begin(), flags.end(), [&](const Flag& flag) { return in.has(flag.name); });
+}
+
+std::optional<Error> refused(const Invocation& in, std::initializer_list<const char*> flags,
+                             const std::string& why) {
+  for (const char* flag : flags)
+    if (in.has(flag)) return Error{Error::Kind::wrong, why, "--" + std::string(flag), "leave it out"};
+  return std::nullopt;
+}
+
+Result<Job> read_job(const Invocation& in, const Tables& tables, std::vector<std::string>& assumed) {
+  if (auto error = refused(in, {"vram"}, "the cards here have sizes of their own")) return *error;
+  Invocation flags = without_card(in);
+  if (!in.has("model")) {
+    flags.given["model"] = {"qwen2.5-7b"};
+    assumed.push_back("the job is Qwen2.5-7B; --model names another");
+  }
   Job job;
   auto subject = read_subject(flags, tables);
   if (!subject) return subject.error();
   job.subject = std::move(*subject);
+  if (!in.has("model")) job.subject.inputs.front().from = "default";
   if (const auto error = not_emulated(job.subject)) return *error;
+  const auto in_use = read_size(in, "vram-in-use", Zero::allowed);
+  if (!in_use) return in_use.error();
+  if (*in_use) {
+    job.subject.in_use = **in_use;
+    job.subject.inputs.push_back({"vram_in_use_bytes", Value(**in_use), "flag"});
+  }
   auto draft = read_run(flags);
   if (!draft) return draft.error();
   job.draft = std::move(*draft);
   // What is impossible or not modelled on every card is told before any card is asked.
   const auto valid = validated(job.draft, job.subject.model.model, job.subject.stack, nullptr);
   if (!valid) return valid.error();
-  return std::optional<Job>(std::move(job));
-}
-
-Result<Job> read_job_or_7b(const Invocation& in, const Tables& tables, std::vector<std::string>& assumed) {
-  Invocation with_model = in;
-  if (!in.has("model")) {
-    with_model.given["model"] = {"qwen2.5-7b"};
-    assumed.push_back("the job is Qwen2.5-7B; --model names another");
-  }
-  auto job = read_job(with_model, tables);
-  if (!job) return job.error();
-  (*job)->is_assumed = !in.has("model");
-  if ((*job)->is_assumed) (*job)->subject.inputs.front().from = "default";
-  return std::move(**job);
+  return job;
 }
 
 const Result<CardFit>& CardFits::on(const Gpu& gpu, std::optional<Bytes> memory) {

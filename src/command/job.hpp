@@ -1,5 +1,6 @@
 #pragma once
 
+#include <initializer_list>
 #include <map>
 #include <optional>
 #include <string>
@@ -19,16 +20,21 @@ namespace qwenplan {
 struct Job {
   Subject subject;  ///< without a card
   RunDraft draft;
-  bool is_assumed = false;  ///< nobody named a model
 
   /// "qwen2.5-7b", "qwen2.5-7b, qlora, batch 2": what was asked for.
   std::string words() const;
 };
 
-/// The job of the flags; nothing where no model is named. A model that is not emulated is an error.
-Result<std::optional<Job>> read_job(const Invocation& in, const Tables& tables);
-/// The same, and Qwen2.5-7B where no model is named, which `assumed` then says.
-Result<Job> read_job_or_7b(const Invocation& in, const Tables& tables, std::vector<std::string>& assumed);
+/// Whether any flag describes a run, so that an answer without the job would ignore it.
+bool names_job(const Invocation& in);
+
+/// An error for the first of these flags that is given: it has no meaning here.
+std::optional<Error> refused(const Invocation& in, std::initializer_list<const char*> flags,
+                             const std::string& why);
+
+/// The job of the flags: Qwen2.5-7B where no model is named, which `assumed` then says. A model that is
+/// not emulated is an error.
+Result<Job> read_job(const Invocation& in, const Tables& tables, std::vector<std::string>& assumed);
 
 /// What a job is on one card: its best method there, and whether that fits.
 struct CardFit {

@@ -7,6 +7,7 @@
 
 #include "command/command.hpp"
 #include "command/guide_answer.hpp"
+#include "command/job.hpp"
 #include "command/money.hpp"
 #include "qwenplan/estimate/cost.hpp"
 #include "qwenplan/estimate/guide.hpp"
@@ -51,6 +52,12 @@ Result<std::vector<Named>> read_setups(const Invocation& in) {
   if (!cost) return cost.error();
   if (*cost) setups.push_back({"machine", **cost});
   return setups;
+}
+
+/// Without hours a job cannot stand for them, since time is not modelled.
+Error no_hours_of_job() {
+  return {Error::Kind::unknown, "how long a job takes is not modelled yet", "--hours-per-month",
+          "say how many hours a month it trains, such as --hours-per-month 50"};
 }
 
 Error no_hours() {
@@ -98,7 +105,7 @@ Result<Answer> as_the_guide(const Invocation& in) {
 }
 
 /// A machine with what it takes to compare it.
-struct Setup {
+struct Candidate {
   Named named;
   Gpu gpu;
   std::int64_t gpus = 1;
@@ -171,12 +178,12 @@ Result<FoundGpu> gpu_of(const Invocation& in, const Tables& tables, const std::v
   return tables.gpu(part->gpu);
 }
 
-Result<Setup> setup_of(const Invocation& in, const Tables& tables, const std::vector<Machine>& machines,
+Result<Candidate> candidate_of(const Invocation& in, const Tables& tables, const std::vector<Machine>& machines,
                        const std::vector<Offer>& offers, const Terms& terms, const Named& named,
                        std::vector<std::string>& assumed) {
   auto found = gpu_of(in, tables, machines, named, assumed);
   if (!found) return found.error();
-  Setup setup{named, std::move(found->gpu), found->count, {named.usd, terms.resale, 0}, std::nullopt, 0};
+  Candidate setup{named, std::move(found->gpu), found->count, {named.usd, terms.resale, 0}, std::nullopt, 0};
   if (terms.watts) {
     setup.purchase.watts = *terms.watts;
   } else if (setup.gpu.power) {
@@ -201,7 +208,7 @@ Result<Setup> setup_of(const Invocation& in, const Tables& tables, const std::ve
 }
 
 /// The keys of an answer, for one machine and way of use.
-Value as_json(const Setup& setup, const Usage& usage, const Payback& result) {
+Value as_json(const Candidate& setup, const Usage& usage, const Payback& result) {
   const auto at = [&](double usd_per_hour) {
     const Payback other = payback(setup.purchase, usd_per_hour, usage);
     return Value::object({{"usd_per_hour", usd_per_hour},
@@ -231,7 +238,7 @@ Value as_json(const Setup& setup, const Usage& usage, const Payback& result) {
                         {"cloud", std::move(cloud)}});
 }
 
-std::vector<std::string> cells(const Setup& setup, const Usage& usage, const Payback& result) {
+std::vector<std::string> cells(const Candidate& setup, const Usage& usage, const Payback& result) {
   return {setup.named.name,
           text_usd(setup.named.usd),
           (setup.gpus > 1 ? std::to_string(setup.gpus) + "x " : "") + setup.gpu.id,
@@ -243,7 +250,7 @@ std::vector<std::string> cells(const Setup& setup, const Usage& usage, const Pay
           text_usd(result.npv)};
 }
 
-Headline headline(const Setup& setup, const Usage& usage, const Payback& result) {
+Headline headline(const Candidate& setup, const Usage& usage, const Payback& result) {
   const std::string rates = "renting " + setup.gpu.id + " costs " + text_rate(setup.usd_per_hour) + ", running one's own " +
                             text_rate(electricity_usd(setup.purchase.watts, 1, usage.usd_per_kwh));
   if (!result.breakeven_months) return {"rent: buying never pays; " + rates, Tone::warning};
@@ -263,10 +270,13 @@ Result<Answer> roi(const Invocation& in) {
   const auto offers = read_offers(*tables);
   if (!offers) return offers.error();
 
+  if (auto error = refused(in, {"vram", "vram-in-use"}, "money does not depend on it")) return *error;
   Answer answer;
   answer.schema = "qwenplan.roi/1";
   answer.data_as_of = tables->as_of();
   tell_overlay(in, *tables, answer);
+  if (names_job(in))
+    answer.notes.push_back("the job does not change the answer: the hours are given, and any job on the card costs the same");
   std::vector<std::string> assumed;
 
   auto named = read_setups(in);
@@ -286,15 +296,15 @@ Result<Answer> roi(const Invocation& in) {
     if (*hours) return wrong("--patterns has hours of its own", "--hours-per-month", "leave one of them out");
     for (const auto& [name, each] : guide::kUsagePatterns) uses.emplace_back(name, each);
   } else {
-    if (!*hours) return no_hours();
+    if (!*hours) return names_job(in) ? no_hours_of_job() : no_hours();
     uses.emplace_back("", **hours);
     answer.inputs.push_back({"hours_per_month", Value(**hours), "flag"});
   }
 
-  std::vector<Setup> setups;
+  std::vector<Candidate> setups;
   PriceDays days;
   for (const Named& each : *named) {
-    auto setup = setup_of(in, *tables, *machines, *offers, *terms, each, assumed);
+    auto setup = candidate_of(in, *tables, *machines, *offers, *terms, each, assumed);
     if (!setup) return setup.error();
     if (setup->rent) days.add(*setup->rent);
     setups.push_back(std::move(*setup));
@@ -306,7 +316,7 @@ Result<Answer> roi(const Invocation& in) {
 
   Table table{{{in.has("patterns") ? "use" : ""}, {"machine"}, {"price", Column::Align::right}, {"GPU"},
                {"hours", Column::Align::right}, {"rent", Column::Align::right}, {"electricity", Column::Align::right},
-               {"pays after", Column::Align::right}, {"saves in " + std::to_string(terms->usage.months) + " months", Column::Align::right},
+               {"pays after", Column::Align::right}, {"saves", Column::Align::right},
                {"today's value", Column::Align::right}}, {}};
   if (!in.has("patterns")) table.columns.erase(table.columns.begin());
   Value rows = Value::list();
@@ -314,7 +324,7 @@ Result<Answer> roi(const Invocation& in) {
   for (const auto& [pattern, each] : uses) {
     Usage usage = terms->usage;
     usage.hours_per_month = each;
-    for (const Setup& setup : setups) {
+    for (const Candidate& setup : setups) {
       const Payback result = payback(setup.purchase, setup.usd_per_hour, usage);
       Value row = as_json(setup, usage, result);
       if (!first) {
@@ -336,7 +346,7 @@ Result<Answer> roi(const Invocation& in) {
   if (answer.blocks.empty())
     answer.add(Headline{"buying against renting the same GPU, over " + std::to_string(terms->usage.months) + " months"});
   answer.add(std::move(table));
-  for (const Setup& setup : setups)
+  for (const Candidate& setup : setups)
     if (setup.rent && (uses.size() == 1 || setups.size() == 1)) {
       Usage usage = terms->usage;
       usage.hours_per_month = uses.front().second;

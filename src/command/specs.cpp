@@ -102,12 +102,13 @@ Result<Answer> specs(const Invocation& in) {
   if (!machines) return machines.error();
   const auto cards = sold_cards(*tables);
   if (!cards) return cards.error();
+  if (auto error = refused(in, {"gpu"}, "the card is what is looked for")) return *error;
   Answer answer;
   answer.schema = "qwenplan.specs/1";
   answer.data_as_of = tables->as_of();
   tell_overlay(in, *tables, answer);
   std::vector<std::string> assumed;
-  const auto job = read_job_or_7b(in, *tables, assumed);
+  const auto job = read_job(in, *tables, assumed);
   if (!job) return job.error();
   answer.inputs.insert(answer.inputs.end(), job->subject.inputs.begin(), job->subject.inputs.end());
   answer.notes.insert(answer.notes.end(), job->subject.notes.begin(), job->subject.notes.end());

@@ -19,12 +19,17 @@ inline void check_schema(const nlohmann::json& schema, const nlohmann::json& val
            : type == "boolean" ? value.is_boolean()
            : type == "integer" ? value.is_number_integer()
            : type == "number"  ? value.is_number()
+           : type == "null"    ? value.is_null()
                                : false;
   };
   for (const auto& [keyword, rule] : schema.items()) {
     bool is_met = true;
     if (keyword == "type") {
-      is_met = is_type(rule.get<std::string>());
+      is_met = rule.is_string()
+                   ? is_type(rule.get<std::string>())
+                   : std::any_of(rule.begin(), rule.end(), [&](const nlohmann::json& type) {
+                       return is_type(type.get<std::string>());
+                     });
     } else if (keyword == "const") {
       is_met = value == rule;
     } else if (keyword == "enum") {
