@@ -44,7 +44,7 @@ SCENARIOS = {
     "workers_4": (["--workers", "4"], "train", ["python", "workers", "prefetch"], "dataset_bytes"),
     "dataset_mapped": (["--dataset-in", "disk"], "train", ["python"], "dataset_bytes"),
     "dataset_arrow": (["--dataset-in", "memory"], "train", ["python", "dataset"], None),
-    "dataset_lists": (["--dataset-in", "lists"], "train", ["python", "dataset"], None),
+    "dataset_lists": (["--dataset-in", "lists"], "train", ["python", "dataset"], "dataset_bytes"),
 }
 
 
@@ -259,6 +259,15 @@ def estimate(program, folder, inputs, scenario):
     return total + (answer["page_cache"][cache] if cache else 0)
 
 
+def write(path, inputs, runs):
+    measurement = {"schema": "qwenplan.host-measurement/1", "measured": time.strftime("%Y-%m-%d"),
+                   "how": "tools/measure_ram.py: proportional size of the process and its workers, bytes",
+                   "versions": versions(), "logical_cpus": os.cpu_count(), "inputs": inputs, "runs": runs}
+    with open(path, "w") as file:
+        json.dump(measurement, file, indent=1)
+        file.write("\n")
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", help="where to write the measurement")
@@ -291,13 +300,8 @@ def main():
                 expected = estimate(arguments.qwenplan, folder, inputs, scenario)
                 line += f"   estimated {expected / 2**20:9.1f} MiB   {100 * (expected / peak - 1):+.1f} %"
             print(line, flush=True)
-        measurement = {"schema": "qwenplan.host-measurement/1", "measured": time.strftime("%Y-%m-%d"),
-                       "how": "tools/measure_ram.py: proportional size of the process and its workers, bytes",
-                       "versions": versions(), "logical_cpus": os.cpu_count(), "inputs": inputs, "runs": runs}
-        if arguments.out:
-            with open(arguments.out, "w") as file:
-                json.dump(measurement, file, indent=1)
-                file.write("\n")
+            if arguments.out:  # after each one: the whole takes a quarter of an hour
+                write(arguments.out, inputs, runs)
     finally:
         if not arguments.folder:
             shutil.rmtree(folder)

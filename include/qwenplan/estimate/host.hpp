@@ -115,7 +115,7 @@ inline constexpr Range<Bytes> kOtherPrograms{Bytes(), mib(1024), mib(3072)};
 /// that has imported torch, transformers with its Trainer, PEFT and datasets. Low: without the
 /// pages of libraries, which the kernel can read again. High: assumed, for TRL, trackers and a
 /// compiler.
-inline constexpr Range<Bytes> kPython{mib(510), mib(800), mib(1400)};
+inline constexpr Range<Bytes> kPython{mib(510), mib(870), mib(1400)};
 
 /// What the first use of CUDA adds to a process. 1.15 to 1.2 GiB on a 2023 stack (pytorch/pytorch
 /// issue 106511), 1.1 GiB (issue 12873) and 2 GiB (issues 19397, 87539) on older ones that loaded
