@@ -39,6 +39,13 @@ Error no_memory(std::string where) {
 
 Result<Subject> read_subject(const Invocation& in, const Tables& tables) {
   Subject subject;
+  if (!in.data_directory.empty()) {
+    subject.inputs.push_back({"data", Value(in.data_directory), in.data_from});
+    std::string rows;
+    for (const std::string& row : tables.overridden()) (rows += rows.empty() ? "" : ", ") += row;
+    if (!rows.empty())
+      subject.notes.push_back(in.data_directory + " stands over the tables: " + rows);
+  }
   const auto name = in.value("model");
   if (!name)
     return Error{Error::Kind::wrong, "no model is given", "--model",

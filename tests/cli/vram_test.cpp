@@ -201,3 +201,21 @@ TEST_CASE("this shell's allocator options count, and a flag counts more") {
                          .json();
   CHECK(likely(unset, "reserved_bytes") == likely(plain, "reserved_bytes"));
 }
+
+TEST_CASE("an overlay counts, and the answer says what it changed") {
+  const TempFolder folder;
+  folder.write(
+      "gpus.json",
+      R"({"schema": "qwenplan.gpus/1", "as_of": "2026-01-01", "gpus": [{"id": "t4", "memory": "20 GiB",
+                   "driver_total": "20480 MiB"}]})");
+  const std::string ask = "qwenplan vram --json --model 1.5b --gpu t4 --method lora";
+  const Left flag = run(ask + " --data " + quoted(folder.path("")));
+  CAPTURE(flag.err);
+  REQUIRE(flag.status == 0);
+  CHECK(flag.json()["verdict"]["usable_bytes"] == std::int64_t{20} << 30);
+  CHECK(flag.json()["inputs"]["data"]["from"] == "flag");
+  CHECK(flag.json()["notes"].dump().find("gpus/t4") != std::string::npos);
+  const Left variable = run("QWENPLAN_DATA=" + quoted(folder.path("")) + " " + ask);
+  CHECK(variable.json()["verdict"] == flag.json()["verdict"]);
+  CHECK(variable.json()["inputs"]["data"]["from"] == "env");
+}
