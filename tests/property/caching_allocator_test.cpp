@@ -458,23 +458,3 @@ TEST_CASE("what is in use is reserved, and what is reserved fits the device") {
   }
   CHECK(tight > 20);
 }
-
-TEST_CASE("a replay with and without a limit at once is the two replays") {
-  const auto equal = [](const Reserved& a, const Reserved& b) {
-    const bool is_out = a.out_of_memory.has_value();
-    return a.peak_allocated == b.peak_allocated && a.peak_reserved == b.peak_reserved &&
-           a.segments == b.segments && a.flushes == b.flushes &&
-           a.flushes_per_step == b.flushes_per_step && is_out == b.out_of_memory.has_value() &&
-           (!is_out || (a.out_of_memory->step == b.out_of_memory->step &&
-                        a.out_of_memory->request == b.out_of_memory->request &&
-                        a.out_of_memory->allocated == b.out_of_memory->allocated &&
-                        a.out_of_memory->reserved == b.out_of_memory->reserved));
-  };
-  for (std::uint32_t seed = 1; seed <= 3000; ++seed) {
-    const Case random = random_case(seed);
-    CAPTURE(seed);
-    const Reserves both = reserve_twice(random.trace, random.settings, random.capacity);
-    REQUIRE(equal(both.unlimited, reserve(random.trace, random.settings)));
-    REQUIRE(equal(both.limited, reserve(random.trace, random.settings, random.capacity)));
-  }
-}

@@ -65,21 +65,12 @@ class CachingAllocator {
     pools_[0].is_small = true;
     blocks_.reserve(4096);
     blocks_.emplace_back();  // kNone: in use for ever, so that the ends of a segment need no test
-    for (Pool& pool : pools_) {
-      pool.lowest = make_block(pool, 0, 0);
-      pool.highest = make_block(pool, kNoLimit, kNoLimit);
-      for (const Index end : {pool.lowest, pool.highest}) blocks_[end].state = State::free;
-      blocks_[pool.lowest].higher = pool.highest;
-      blocks_[pool.highest].lower = pool.lowest;
-      pool.near = pool.lowest;
-      pool.requests.fill(pool.lowest);
-      pool.insertions.fill(pool.lowest);
-    }
   }
 
   /// Takes a block for a storage; false if the device runs out. An empty storage takes none.
   bool allocate(std::uint32_t storage, std::int64_t bytes) {
     if (bytes <= 0) return true;
+    if (blocks_.size() > kMostBlocks && spare_.size() < 4) return false;
     const Size size = rounded_up(static_cast<Size>(bytes), kMinBlock);
     Pool& pool = pools_[size <= kSmallSize ? 0 : 1];
     Index block = cached_block(pool, size);
@@ -101,15 +92,7 @@ class CachingAllocator {
     const Index block = block_of_[storage];
     block_of_[storage] = kNone;
     allocated_ -= blocks_[block].size;
-    put(pool_of(block), block);
-  }
-
-  /// Refuses the first request that needs more than the device has, before anything is given back
-  /// for it. Nothing has changed then: the request may be repeated under another limit.
-  void stop_at_limit() { stops_at_limit_ = true; }
-  void go_on(Bytes capacity) {
-    stops_at_limit_ = false;
-    capacity_ = size_of(capacity);
+    put(pools_[blocks_[block].is_small ? 0 : 1], block);
   }
 
   /// torch.cuda.empty_cache(): asked for by the program, not forced by a lack of memory.
@@ -142,15 +125,13 @@ class CachingAllocator {
     unmapped  // address space of an expandable segment without memory
   };
 
-  /// A stretch of a segment. Neighbours in address are linked; kNone lies beyond the ends. So are
-  /// the free blocks of a pool, by size, then by address.
+  /// A stretch of a segment. Neighbours in address are linked; kNone lies beyond the ends.
   struct Block {
     Size address = 0;
     Size size = 0;
     Index previous = kNone;
     Index next = kNone;
-    Index lower = kNone;
-    Index higher = kNone;
+    Index place = 0;         // about where it is among the free blocks
     std::uint32_t born = 0;  // the pool's searches when the block became free, for its age
     State state = State::in_use;
     bool is_small = false;
@@ -158,18 +139,24 @@ class CachingAllocator {
     bool is_split() const { return previous != kNone || next != kNone; }
   };
 
-  /// Its free blocks lie between two ends, one of no size and one of all sizes. Training does the
-  /// same over and over: where a size was found last is less than one step off on average, which no
-  /// tree comes near.
+  /// A free block as its pool sorts it: its size in units of 512 bytes above its index. One word,
+  /// because such lists are searched and shifted at every event.
+  using FreeBlock = std::uint64_t;
+  static constexpr int kIndexBits = 23;
+  static constexpr std::size_t kMostBlocks = (std::size_t{1} << kIndexBits) - 8;  // no run is near
+  static FreeBlock packed(Size size, Index block) { return size / kMinBlock << kIndexBits | block; }
+  static Index block_in(FreeBlock free) {
+    return static_cast<Index>(free & ((FreeBlock{1} << kIndexBits) - 1));
+  }
+  static Size size_in(FreeBlock free) { return (free >> kIndexBits) * kMinBlock; }
+
+  /// Its free blocks are sorted by size, then by address: a flat vector, because a training step
+  /// keeps some tens of them, which moves faster than any tree of nodes.
   struct Pool {
     bool is_small = false;
     std::uint32_t searches = 0;
-    Index lowest = kNone;
-    Index highest = kNone;
-    Index near = kNone;                   // a free block, about where the last change was
-    std::array<Index, 256> requests{};    // by hash of a size: where it was looked for last
-    std::array<Index, 256> insertions{};  // the same for blocks that were put back
-    std::vector<Index> unmapped;          // of expandable segments, by address
+    std::vector<FreeBlock> free;
+    std::vector<Index> unmapped;  // of expandable segments, by address
   };
 
   static Size size_of(Bytes bytes) { return static_cast<Size>(bytes.count()); }
@@ -184,21 +171,15 @@ class CachingAllocator {
 
   static std::size_t hash(Size size) { return (size / kMinBlock * 0x9E3779B97F4A7C15u) >> 56; }
 
-  Pool& pool_of(Index block) { return pools_[blocks_[block].is_small ? 0 : 1]; }
-
   Index make_block(const Pool& pool, Size address, Size size) {
-    Index block = spare_;
-    if (block == kNone) {
-      block = static_cast<Index>(blocks_.size());
+    Index block = static_cast<Index>(blocks_.size());
+    if (spare_.empty()) {
       blocks_.emplace_back();
     } else {
-      spare_ = blocks_[block].next;
+      block = spare_.back();
+      spare_.pop_back();
     }
-    Block& made = blocks_[block];
-    made = {};
-    made.address = address;
-    made.size = size;
-    made.is_small = pool.is_small;
+    blocks_[block] = {address, size, kNone, kNone, 0, 0, State::in_use, pool.is_small};
     return block;
   }
 
@@ -207,84 +188,77 @@ class CachingAllocator {
     blocks_[second].previous = first;
   }
 
-  /// A node to use again.
-  void discard(Index block) {
-    blocks_[block].state = State::in_use;
-    blocks_[block].next = spare_;
-    spare_ = block;
-  }
-
   /// Joins a block with the one after it, whose node is spare from then on.
   void join(Index block, Index after) {
     blocks_[block].size += blocks_[after].size;
     link(block, blocks_[after].next);
-    discard(after);
+    spare_.push_back(after);
   }
 
-  /// Whether a block comes before another in the order of the free blocks.
-  bool precedes(const Block& a, const Block& b) const {
-    return a.size != b.size ? a.size < b.size : a.address < b.address;
+  /// Whether a block comes before another in the order of the free blocks: by size, then address.
+  bool precedes(FreeBlock a, FreeBlock b) const {
+    if ((a ^ b) >> kIndexBits != 0) return a < b;
+    return blocks_[block_in(a)].address < blocks_[block_in(b)].address;
   }
 
-  bool is_free_in(const Pool& pool, Index block) const {
-    return blocks_[block].state == State::free && blocks_[block].is_small == pool.is_small;
-  }
-
-  /// The smallest free block, or the pool's highest.
-  Index first(const Pool& pool) const { return blocks_[pool.lowest].higher; }
-
-  /// The first of the free blocks of at least this size, or the pool's highest.
-  Index first_of(Pool& pool, Size size) {
-    Index& hint = pool.requests[hash(size)];
-    Index at = is_free_in(pool, hint) ? hint : pool.near;
-    if (blocks_[at].size < size) {
-      do at = blocks_[at].higher;
-      while (blocks_[at].size < size);
-    } else {
-      while (blocks_[blocks_[at].lower].size >= size) at = blocks_[at].lower;
-    }
-    hint = at == pool.highest ? at : blocks_[at].higher;  // the block itself is about to be taken
+  /// Where a free block is, or belongs, sought from a place near it. Training does the same over
+  /// and over, so the place of the last time is less than one off on average; halving the list
+  /// would cost five to eight steps that no processor can predict.
+  std::size_t seek(const Pool& pool, FreeBlock entry, std::size_t near) const {
+    const FreeBlock* const free = pool.free.data();
+    const std::size_t size = pool.free.size();
+    std::size_t at = std::min(near, size);
+    while (at > 0 && !precedes(free[at - 1], entry)) --at;
+    while (at < size && precedes(free[at], entry)) ++at;
     return at;
   }
 
-  void put_between(Index lower, Index block, Index higher) {
-    blocks_[lower].higher = block;
-    blocks_[block].lower = lower;
-    blocks_[block].higher = higher;
-    blocks_[higher].lower = block;
+  std::size_t find(const Pool& pool, Index block) const {
+    return seek(pool, packed(blocks_[block].size, block), blocks_[block].place);
   }
 
-  void erase(Pool& pool, Index block) {
-    const Index lower = blocks_[block].lower;
-    const Index higher = blocks_[block].higher;
-    blocks_[lower].higher = higher;
-    blocks_[higher].lower = lower;
-    pool.near = higher;
+  /// Where the free blocks of at least this size begin.
+  std::size_t first_of(const Pool& pool, Size size) {
+    Index& near = requests_[hash(size)];
+    return near = static_cast<Index>(seek(pool, packed(size, kNone), near));
   }
 
-  /// Puts a block among the free ones, sought from a place near it.
-  void insert_near(Pool& pool, Index block, Index lower) {
-    Block& inserted = blocks_[block];
-    inserted.state = State::free;
-    inserted.born = pool.searches;
-    while (!precedes(blocks_[lower], inserted)) lower = blocks_[lower].lower;
-    Index higher = blocks_[lower].higher;
-    while (precedes(blocks_[higher], inserted)) higher = blocks_[higher].higher;
-    put_between(blocks_[higher].lower, block, higher);
-    pool.near = block;
+  void set(Pool& pool, std::size_t at, FreeBlock entry) {
+    pool.free[at] = entry;
+    blocks_[block_in(entry)].place = static_cast<Index>(at);
+  }
+
+  FreeBlock freed(const Pool& pool, Index block) {
+    blocks_[block].state = State::free;
+    blocks_[block].born = pool.searches;
+    return packed(blocks_[block].size, block);
+  }
+
+  void erase(Pool& pool, std::size_t at) {
+    pool.free.erase(pool.free.begin() + static_cast<std::ptrdiff_t>(at));
   }
 
   void insert(Pool& pool, Index block) {
-    Index& hint = pool.insertions[hash(blocks_[block].size)];
-    insert_near(pool, block, is_free_in(pool, hint) ? hint : pool.near);
-    hint = block;
+    const FreeBlock entry = freed(pool, block);
+    Index& near = insertions_[hash(blocks_[block].size)];
+    near = static_cast<Index>(seek(pool, entry, near));
+    pool.free.insert(pool.free.begin() + static_cast<std::ptrdiff_t>(near), entry);
+    blocks_[block].place = near;
   }
 
-  /// Moves a free block whose size has changed to where it belongs.
-  void move(Pool& pool, Index block) {
-    const Index lower = blocks_[block].lower;
-    erase(pool, block);
-    insert_near(pool, block, lower);
+  /// Puts a block in the place of a smaller one, and moves it to where it belongs.
+  void replace_by_larger(Pool& pool, std::size_t at, Index block) {
+    const FreeBlock entry = freed(pool, block);
+    for (; at + 1 < pool.free.size() && precedes(pool.free[at + 1], entry); ++at)
+      pool.free[at] = pool.free[at + 1];
+    set(pool, at, entry);
+  }
+
+  /// Puts a block in the place of a larger one, and moves it to where it belongs.
+  void replace_by_smaller(Pool& pool, std::size_t at, Index block) {
+    const FreeBlock entry = freed(pool, block);
+    for (; at > 0 && precedes(entry, pool.free[at - 1]); --at) pool.free[at] = pool.free[at - 1];
+    set(pool, at, entry);
   }
 
   /// Returns a block to its pool, joined with the free neighbours of its segment; gives the whole.
@@ -294,19 +268,18 @@ class CachingAllocator {
     const bool joins_after = blocks_[after].state == State::free;
     if (blocks_[before].state == State::free) {
       if (joins_after) {
-        erase(pool, after);
+        erase(pool, find(pool, after));
         join(block, after);
       }
+      const std::size_t at = find(pool, before);
       join(before, block);
-      move(pool, before);
+      replace_by_larger(pool, at, before);
       return before;
     }
     if (joins_after) {
-      // The block takes the place of the one that it grows by, and moves up from there.
-      const Index lower = blocks_[after].lower;
-      erase(pool, after);
+      const std::size_t at = find(pool, after);
       join(block, after);
-      insert_near(pool, block, lower);
+      replace_by_larger(pool, at, block);
     } else {
       insert(pool, block);
     }
@@ -314,12 +287,13 @@ class CachingAllocator {
   }
 
   /// Takes `size` bytes from the front of a free block, or all of it if the rest is too small.
-  Index take(Pool& pool, Index block, Size size) {
+  Index take(Pool& pool, std::size_t at, Size size) {
+    const Index block = block_in(pool.free[at]);
     const Size rest = blocks_[block].size - size;
     const bool splits =
         pool.is_small || expands_ ? rest >= kMinBlock : size < max_split_ && rest > kSmallSize;
     if (!splits) {
-      erase(pool, block);
+      erase(pool, at);
       return block;
     }
     const Index front = make_block(pool, blocks_[block].address, size);
@@ -327,28 +301,28 @@ class CachingAllocator {
     link(front, block);
     blocks_[block].address += size;
     blocks_[block].size = rest;
-    move(pool, block);
+    replace_by_smaller(pool, at, block);
     return front;
   }
 
   /// The best fit among the free blocks.
   Index cached_block(Pool& pool, Size size) {
     if (collects_) ++pool.searches;
-    Index best = first_of(pool, size);
-    if (best == pool.highest) return kNone;
+    std::size_t best = first_of(pool, size);
+    if (best == pool.free.size()) return kNone;
     if (expands_) {
       // A block that can grow counts as large as it could become, so that a gap is filled first.
-      const auto reach = [&](Index block) {
-        const Block& next = blocks_[blocks_[block].next];
-        return blocks_[block].size + (next.state == State::unmapped ? next.size : 0);
+      const auto reach = [&](std::size_t at) {
+        const Block& next = blocks_[blocks_[block_in(pool.free[at])].next];
+        return size_in(pool.free[at]) + (next.state == State::unmapped ? next.size : 0);
       };
-      for (Index next = blocks_[best].higher; next != pool.highest && reach(next) < reach(best);
-           next = blocks_[next].higher)
+      for (std::size_t next = best + 1; next < pool.free.size() && reach(next) < reach(best);
+           ++next)
         best = next;
     }
     if (max_split_ != kNoLimit) {
       // A block that is too large to split serves only a request of nearly its own size.
-      const Size found = blocks_[best].size;
+      const Size found = size_in(pool.free[best]);
       if (size < max_split_ ? found >= max_split_ : found >= size + kLargeSegment) return kNone;
     }
     return take(pool, best, size);
@@ -357,13 +331,12 @@ class CachingAllocator {
   /// A block of new memory, for which cached memory is given back if there is no other way.
   Index driver_block(Pool& pool, Size size) {
     if (collects_) collect_garbage();
-    if (stops_at_limit_) return extend(pool, size) ? take(pool, extended_, size) : kNone;
     if (!extend(pool, size) && !(release_oversize(pool, size) && extend(pool, size))) {
       ++flushes_;
       give_back();
       if (!extend(pool, size)) return kNone;
     }
-    return take(pool, extended_, size);
+    return take(pool, find(pool, extended_), size);
   }
 
   /// Adds memory from the driver to a pool as a free block for the request; false if it does not
@@ -386,10 +359,12 @@ class CachingAllocator {
     ++segments_;
   }
 
-  void release(Pool& pool, Index block) {
+  void release(Pool& pool, std::size_t at) {
+    const Index block = block_in(pool.free[at]);
     reserved_ -= blocks_[block].size;
-    erase(pool, block);
-    discard(block);
+    erase(pool, at);
+    blocks_[block].state = State::in_use;
+    spare_.push_back(block);
   }
 
   /// Gives the oldest unused segments back once more than the threshold is reserved.
@@ -400,9 +375,9 @@ class CachingAllocator {
     const Size target = reserved_ - collects_above_;
     Size total_age = 0;
     Size count = 0;
-    for (Index block = first(pool); block != pool.highest; block = blocks_[block].higher) {
-      if (blocks_[block].is_split()) continue;
-      total_age += age(block);
+    for (const FreeBlock free : pool.free) {
+      if (blocks_[block_in(free)].is_split()) continue;
+      total_age += age(block_in(free));
       ++count;
     }
     Size reclaimed = 0;
@@ -410,15 +385,17 @@ class CachingAllocator {
     while (reclaimed < target && has_released && count > 0) {
       const double mean_age = static_cast<double>(total_age) / static_cast<double>(count);
       has_released = false;
-      for (Index next = first(pool); next != pool.highest;) {
-        const Index block = next;
-        next = blocks_[block].higher;
-        if (blocks_[block].is_split() || static_cast<double>(age(block)) < mean_age) continue;
+      for (std::size_t at = 0; at < pool.free.size();) {
+        const Index block = block_in(pool.free[at]);
+        if (blocks_[block].is_split() || static_cast<double>(age(block)) < mean_age) {
+          ++at;
+          continue;
+        }
         has_released = true;
         reclaimed += blocks_[block].size;
         total_age -= age(block);
         --count;
-        release(pool, block);
+        release(pool, at);
       }
     }
   }
@@ -429,15 +406,14 @@ class CachingAllocator {
     if (max_split_ == kNoLimit || expands_) return false;
     const Size wanted = std::max(size, max_split_);
     Size released = 0;
-    if (const Index fit = first_of(pool, wanted); fit != pool.highest) {
-      released = blocks_[fit].size;
+    const std::size_t fit = first_of(pool, wanted);
+    if (fit < pool.free.size()) {
+      released = size_in(pool.free[fit]);
       release(pool, fit);
     } else {
-      for (Index largest = blocks_[pool.highest].lower;
-           released < wanted && blocks_[largest].size >= max_split_;
-           largest = blocks_[pool.highest].lower) {
-        released += blocks_[largest].size;
-        release(pool, largest);
+      while (released < wanted && !pool.free.empty() && size_in(pool.free.back()) >= max_split_) {
+        released += size_in(pool.free.back());
+        release(pool, pool.free.size() - 1);
       }
     }
     if (released < wanted) return false;
@@ -448,10 +424,13 @@ class CachingAllocator {
   /// Gives every wholly unused segment, or page of an expandable one, back to the driver.
   void give_back() {
     for (Pool* pool : {&pools_[1], &pools_[0]}) {
-      std::vector<Index> unused;
-      for (Index block = first(*pool); block != pool->highest; block = blocks_[block].higher)
-        if (expands_ || !blocks_[block].is_split()) unused.push_back(block);
-      for (const Index block : unused) expands_ ? unmap(*pool, block) : release(*pool, block);
+      if (expands_) {
+        const std::vector<FreeBlock> before = pool->free;
+        for (const FreeBlock free : before) unmap(*pool, block_in(free));
+      } else {
+        for (std::size_t at = pool->free.size(); at-- > 0;)
+          if (!blocks_[block_in(pool->free[at])].is_split()) release(*pool, at);
+      }
     }
   }
 
@@ -524,7 +503,7 @@ class CachingAllocator {
     const Size first = rounded_up(address, page);
     const Size last = end / page * page;
     if (first >= last) return;
-    erase(pool, block);
+    erase(pool, find(pool, block));
     if (address < first) {
       const Index head = make_block(pool, address, first - address);
       link(blocks_[block].previous, head);
@@ -553,7 +532,8 @@ class CachingAllocator {
     if (blocks_[block].is_split()) {
       insert_unmapped(pool, block);
     } else {
-      discard(block);
+      blocks_[block].state = State::in_use;
+      spare_.push_back(block);
     }
   }
 
@@ -561,14 +541,15 @@ class CachingAllocator {
   bool collects_;
   Size max_split_;
   Size capacity_;
-  bool stops_at_limit_ = false;
   Size collects_above_;
 
   std::array<Pool, 2> pools_;  // small, large
   std::vector<Block> blocks_;
-  Index spare_ = kNone;          // nodes of blocks_ to use again, linked by `next`
-  std::vector<Index> block_of_;  // by storage
-  Index extended_ = kNone;       // the free block that the last extension made
+  std::vector<Index> spare_;             // nodes of blocks_ to use again
+  std::vector<Index> block_of_;          // by storage
+  std::array<Index, 256> requests_{};    // by hash of a size: where it was looked for last
+  std::array<Index, 256> insertions_{};  // the same for blocks that were put back
+  Index extended_ = kNone;               // the free block that the last extension made
 
   Size next_address_ = 0;
   Size allocated_ = 0;
@@ -579,95 +560,42 @@ class CachingAllocator {
   std::int64_t flushes_ = 0;
 };
 
-/// A replay of a trace through the caching allocator, which can be stopped and copied.
-class AllocatorReplay {
- public:
-  AllocatorReplay(const Trace& trace, const AllocatorSettings& settings, Bytes capacity)
-      : trace_(&trace), allocator_(settings, capacity) {}
-
-  /// To the end of the trace, or to the first request that is refused.
-  void run() {
-    const std::vector<Mark>& marks = trace_->marks;
-    for (; mark_ < marks.size(); ++mark_) {
-      const bool begins = mark_ > 0 && event_ == marks[mark_].first;
-      if (begins && marks[mark_].step != marks[mark_ - 1].step)
-        flushes_before_step_ = allocator_.flushes();
-      const std::size_t end =
-          mark_ + 1 < marks.size() ? marks[mark_ + 1].first : trace_->events.size();
-      for (; event_ < end; ++event_) {
-        const Event& event = trace_->events[event_];
-        if (event.kind == Event::Kind::free) {
-          allocator_.free(event.storage);
-        } else if (event.kind == Event::Kind::empty_cache) {
-          allocator_.empty_cache();
-        } else if (event.kind == Event::Kind::allocate &&
-                   !allocator_.allocate(event.storage, event.bytes)) {
-          return;
-        }
-      }
-    }
-  }
-
-  bool is_done() const { return mark_ == trace_->marks.size(); }
-  CachingAllocator& allocator() { return allocator_; }
-
-  Reserved result() const {
-    Reserved result;
-    if (!is_done()) {
-      const Mark& mark = trace_->marks[mark_];
-      result.out_of_memory = OutOfMemory{mark.phase,
-                                         mark.step,
-                                         mark.micro_step,
-                                         Bytes(trace_->events[event_].bytes),
-                                         allocator_.allocated(),
-                                         allocator_.reserved()};
-    }
-    result.peak_allocated = allocator_.peak_allocated();
-    result.peak_reserved = allocator_.peak_reserved();
-    result.segments = allocator_.segments();
-    result.flushes = allocator_.flushes();
-    result.flushes_per_step = allocator_.flushes() - flushes_before_step_;
-    return result;
-  }
-
- private:
-  const Trace* trace_;
-  CachingAllocator allocator_;
-  std::size_t mark_ = 0;
-  std::size_t event_ = 0;
-  std::int64_t flushes_before_step_ = 0;
-};
-
 /// Runs a trace through the caching allocator of a device with so much memory for it. Ends at the
 /// first request that cannot be met.
 inline Reserved reserve(const Trace& trace, const AllocatorSettings& settings = {},
                         Bytes capacity = kUnlimited) {
-  AllocatorReplay replay(trace, settings, capacity);
-  replay.run();
-  return replay.result();
-}
-
-/// The same without a limit and with one.
-struct Reserves {
-  Reserved unlimited;
-  Reserved limited;
-};
-
-inline Reserves reserve_twice(const Trace& trace, const AllocatorSettings& settings,
-                              Bytes capacity) {
-  if (settings.expandable_segments || settings.garbage_collection_threshold > 0.0)
-    return {reserve(trace, settings), reserve(trace, settings, capacity)};
-  // Until the limit is met both do the same, and that is most of the way.
-  AllocatorReplay limited(trace, settings, capacity);
-  limited.allocator().stop_at_limit();
-  limited.run();
-  if (limited.is_done()) return {limited.result(), limited.result()};
-  AllocatorReplay unlimited = limited;
-  unlimited.allocator().go_on(kUnlimited);
-  unlimited.run();
-  limited.allocator().go_on(capacity);
-  limited.run();
-  return {unlimited.result(), limited.result()};
+  CachingAllocator allocator(settings, capacity);
+  Reserved result;
+  std::int64_t flushes_before_step = 0;
+  for (std::size_t m = 0; m < trace.marks.size() && result.completes(); ++m) {
+    const Mark& mark = trace.marks[m];
+    if (m > 0 && mark.step != trace.marks[m - 1].step) flushes_before_step = allocator.flushes();
+    const std::size_t end =
+        m + 1 < trace.marks.size() ? trace.marks[m + 1].first : trace.events.size();
+    for (std::size_t i = mark.first; i < end; ++i) {
+      const Event& event = trace.events[i];
+      if (event.kind == Event::Kind::free) {
+        allocator.free(event.storage);
+      } else if (event.kind == Event::Kind::empty_cache) {
+        allocator.empty_cache();
+      } else if (event.kind == Event::Kind::allocate &&
+                 !allocator.allocate(event.storage, event.bytes)) {
+        result.out_of_memory = OutOfMemory{mark.phase,
+                                           mark.step,
+                                           mark.micro_step,
+                                           Bytes(event.bytes),
+                                           allocator.allocated(),
+                                           allocator.reserved()};
+        break;
+      }
+    }
+  }
+  result.peak_allocated = allocator.peak_allocated();
+  result.peak_reserved = allocator.peak_reserved();
+  result.segments = allocator.segments();
+  result.flushes = allocator.flushes();
+  result.flushes_per_step = allocator.flushes() - flushes_before_step;
+  return result;
 }
 
 }  // namespace qwenplan

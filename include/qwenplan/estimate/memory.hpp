@@ -246,15 +246,8 @@ inline MemoryEstimate estimate(const Trace& trace, const Device& device,
                                const AllocatorSettings& settings = {}) {
   MemoryEstimate result;
   result.footprint = footprint(trace);
+  result.unlimited = reserve(trace, settings);
   result.on = device;
-  if (device.usable) {
-    const Bytes capacity = std::max(Bytes(), device.usable->value - device.context.bytes.likely);
-    Reserves reserves = reserve_twice(trace, settings, capacity);
-    result.unlimited = std::move(reserves.unlimited);
-    result.at_capacity = std::move(reserves.limited);
-  } else {
-    result.unlimited = reserve(trace, settings);
-  }
 
   const Bytes allocated = result.footprint.allocated;
   // A run beyond any card has no meaningful reserve, only one that fits nowhere.
@@ -266,6 +259,13 @@ inline MemoryEstimate estimate(const Trace& trace, const Device& device,
                      std::max(result.allocated.high, scaled(reserved, kReservedHigh))};
   result.device = result.reserved + device.context.bytes;
   result.device.high += device.driver_keeps;
+
+  if (device.usable) {
+    const Bytes capacity = std::max(Bytes(), device.usable->value - device.context.bytes.likely);
+    result.at_capacity = reserved <= capacity && settings.garbage_collection_threshold == 0.0
+                             ? result.unlimited
+                             : reserve(trace, settings, capacity);
+  }
   return result;
 }
 
