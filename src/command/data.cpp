@@ -23,7 +23,8 @@ constexpr std::pair<std::string_view, Kind> kKinds[] = {
     {"models", Kind::models},
     {"sources", Kind::sources},
     {"prices", Kind::prices},
-    {"machines", Kind::machines}};
+    {"machines", Kind::machines},
+    {"measurements", Kind::measurements}};
 
 Value as_value(const Json& json) {
   switch (json.type()) {
@@ -121,7 +122,7 @@ Result<Kind> kind_named(const std::string& word) {
   }
   const auto near = nearest(folded(word), names);
   return Error{Error::Kind::wrong, "unknown table '" + word + "'", "data list",
-               near.empty() ? "one of: gpus, models, sources, prices, machines" : "did you mean '" + near[0] + "'?"};
+               near.empty() ? "one of: gpus, models, sources, prices, machines, measurements" : "did you mean '" + near[0] + "'?"};
 }
 
 }  // namespace
@@ -168,6 +169,14 @@ Result<Answer> data_list(const Invocation& in) {
     } else if (*kind == Kind::machines) {
       table.columns = {{"id"}, {"name"}, {"budget"}};
       columns = {{"id", "id"}, {"name", "name"}, {"budget", "budget"}};
+    } else if (*kind == Kind::measurements) {
+      table.columns = {
+          {"id"}, {"source"}, {"allocated", right}, {"reserved", right}, {"device", right}};
+      columns = {{"id", "id"},
+                 {"source", "source"},
+                 {"allocated", "allocated"},
+                 {"reserved", "reserved"},
+                 {"device", "device"}};
     } else {
       table.columns = {{"id"}, {"title"}, {"read"}};
       columns = {{"id", "id"}, {"title", "title"}, {"read", "read"}};
