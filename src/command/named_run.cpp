@@ -1,5 +1,6 @@
 #include "command/named_run.hpp"
 
+#include <cstdint>
 #include <string>
 #include <utility>
 #include <variant>
@@ -58,6 +59,8 @@ Result<Plan> planned(const NamedSettings& run, const Tables& tables, Environment
   if (auto error = not_emulated(*subject)) return *std::move(error);
   auto draft = read_run(*invocation);
   if (!draft) return draft.error();
+  if (subject->gpu && subject->gpu->count > 1 && !draft->gpus)
+    draft->gpus = Given<std::int64_t>{subject->gpu->count, From::flag};
   return planned(setup_of(*subject), std::move(*draft), subject->allocator);
 }
 

@@ -21,14 +21,16 @@ const std::string kRun =
 
 /// What `vram` says of that run.
 std::int64_t said(const char* what, const std::string& flags = "") {
-  const Left left = run("qwenplan vram --model 0.5b --gpu rtx3060 --method lora --seq-len 512 --json " + flags);
+  const Left left =
+      run("qwenplan vram --model 0.5b --gpu rtx3060 --method lora --seq-len 512 --json " + flags);
   REQUIRE(left.status == 0);
   return left.json()["verdict"][what]["likely"].get<std::int64_t>();
 }
 
-std::string measurement(const std::string& settings, const std::string& peaks, const std::string& more = "") {
-  return R"({"schema": "qwenplan.measurement/1", "source": "monitor", "day": "2026-11-20", "run": {)" + settings +
-         R"(}, "peaks": {)" + peaks + "}" + more + "}";
+std::string measurement(const std::string& settings, const std::string& peaks,
+                        const std::string& more = "") {
+  return R"({"schema": "qwenplan.measurement/1", "source": "monitor", "day": "2026-11-20", "run": {)" +
+         settings + R"(}, "peaks": {)" + peaks + "}" + more + "}";
 }
 
 std::string allocated(double bytes) {
@@ -66,9 +68,11 @@ TEST_CASE("an estimate beyond the tolerance is a no, and --tolerance moves it") 
     const Left left = validated(text);
     CHECK(left.status == 1);
     CHECK(left.json()["within"] == false);
-    CHECK(std::abs(left.json()["rows"][0]["allocated"]["error_percent"].get<double>() - percent) < 0.001);
+    CHECK(std::abs(left.json()["rows"][0]["allocated"]["error_percent"].get<double>() - percent) <
+          0.001);
     CHECK(validated(text, "--tolerance allocated=26,under-allocated=21").status == 0);
-    CHECK(validated(text, "--tolerance allocated=26,under-allocated=19").status == (percent < 0 ? 1 : 0));
+    CHECK(validated(text, "--tolerance allocated=26,under-allocated=19").status ==
+          (percent < 0 ? 1 : 0));
     CHECK(validated(text, "--tolerance allocated=19,under-allocated=21").status == 1);
   }
 }
@@ -76,10 +80,12 @@ TEST_CASE("an estimate beyond the tolerance is a no, and --tolerance moves it") 
 TEST_CASE("the versions that were seen go before those that were planned") {
   const std::string settings =
       R"("model": "qwen2.5-0.5b", "gpu": "rtx3060-12g", "method": "lora", "seq-len": 512, "stack": "latest")";
-  const json row = validated(measurement(settings, allocated(1e9),
-                                         R"(, "software": {"torch": "2.6.0+cu124", "transformers": "4.49.0",
+  const json row =
+      validated(measurement(settings, allocated(1e9),
+                            R"(, "software": {"torch": "2.6.0+cu124", "transformers": "4.49.0",
                                               "peft": "0.14.0", "python": "3.11.7"})"),
-                             "--json").json()["rows"][0];
+                "--json")
+          .json()["rows"][0];
   CHECK(row["run"]["stack"] == "torch=2.6.0+cu124,transformers=4.49.0,peft=0.14.0");
   const std::string stack = "--stack torch=2.6.0,transformers=4.49.0,peft=0.14.0";
   CHECK(row["allocated"]["estimated_bytes"] == said("allocated_bytes", stack));
@@ -101,6 +107,9 @@ TEST_CASE("a run of which there is no estimate says why") {
   refused(measurement(kRun, "", R"(, "status": "oom")"), 3, "did not end well");
   refused(measurement("", allocated(1e9)), 3, "which run");
   refused(measurement(kRun + R"(, "dora": true)", allocated(1e9)), 3, "DoRA");
+  refused(measurement(R"("model": "qwen2.5-0.5b", "gpu": "2x rtx3060", "method": "lora")",
+                      allocated(1e9)),
+          3, "2 GPUs");
   refused(measurement(kRun + R"(, "optimiser": "sgd")", allocated(1e9)), 2, "optimiser");
   refused(measurement(kRun + R"(, "data": "/tmp")", allocated(1e9)), 2, "data");
   refused(measurement(kRun + R"(, "attention": "--json")", allocated(1e9)), 2, "--json");
@@ -114,11 +123,13 @@ TEST_CASE("of several files the worst status counts, and all are reported") {
   const auto bytes = static_cast<double>(said("allocated_bytes"));
   const std::string good = quoted(folder.write("good", measurement(kRun, allocated(bytes))));
   const std::string low = quoted(folder.write("low", measurement(kRun, allocated(bytes * 2))));
-  const std::string dead = quoted(folder.write("dead", measurement(kRun, "", R"(, "status": "failed")")));
+  const std::string dead =
+      quoted(folder.write("dead", measurement(kRun, "", R"(, "status": "failed")")));
   const std::string none = quoted(folder.path("none"));
   const auto status = [&](const std::string& files) {
     const Left left = run("qwenplan validate --json " + files);
-    CHECK(left.json()["rows"].size() == 1 + static_cast<std::size_t>(std::count(files.begin(), files.end(), ' ')));
+    CHECK(left.json()["rows"].size() ==
+          1 + static_cast<std::size_t>(std::count(files.begin(), files.end(), ' ')));
     return left.status;
   };
   CHECK(status(good) == 0);
@@ -140,8 +151,10 @@ TEST_CASE("published runs are within the tolerance, by default and for each sour
   CHECK(all.status == 0);
   const json answer = all.json();
   CHECK(answer["within"] == true);
-  CHECK(answer["tolerance"]["allocated"] == json({{"mean_error_percent", 1.0}, {"worst_under_percent", 3.0}}));
-  CHECK(answer["tolerance"]["reserved"] == json({{"mean_error_percent", 3.0}, {"worst_under_percent", 6.0}}));
+  CHECK(answer["tolerance"]["allocated"] ==
+        json({{"mean_error_percent", 1.0}, {"worst_under_percent", 3.0}}));
+  CHECK(answer["tolerance"]["reserved"] ==
+        json({{"mean_error_percent", 3.0}, {"worst_under_percent", 6.0}}));
   std::size_t rows = 0;
   for (const json& source : answer["sources"]) rows += source["runs"].get<std::size_t>();
   CHECK(rows == answer["rows"].size());  // there is an estimate for every published run
@@ -160,5 +173,6 @@ TEST_CASE("docs/accuracy.md says what the program says") {
   const std::string mark = "<!-- qwenplan validate --format markdown -->\n\n";
   REQUIRE(page.find(mark) != std::string::npos);
   INFO("regenerate it with tools/update_accuracy");
-  CHECK(page.substr(page.find(mark) + mark.size()) == run("qwenplan validate --format markdown").out);
+  CHECK(page.substr(page.find(mark) + mark.size()) ==
+        run("qwenplan validate --format markdown").out);
 }
