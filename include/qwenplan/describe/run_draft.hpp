@@ -8,6 +8,7 @@
 #include <variant>
 #include <vector>
 
+#include "qwenplan/base/place.hpp"
 #include "qwenplan/base/result.hpp"
 #include "qwenplan/describe/gpu.hpp"
 #include "qwenplan/describe/model.hpp"
@@ -24,11 +25,12 @@ constexpr std::string_view name(From from) {
   return names[static_cast<int>(from)];
 }
 
-/// A value that somebody gave, and who did.
+/// A value that somebody gave, who did, and where in a file.
 template <class T>
 struct Given {
   T value{};
   From from = From::flag;
+  Place place{};
 };
 
 /// The largest values that are asked about: they keep every count of the emulation far from

@@ -1,0 +1,14 @@
+#pragma once
+
+#include <cstdint>
+
+namespace qwenplan {
+
+/// A position in a text file, counted from 1 as editors do; columns are counted in characters.
+/// Zero means that there is none.
+struct Place {
+  std::uint32_t line = 0;
+  std::uint32_t column = 0;
+};
+
+}  // namespace qwenplan

@@ -1,0 +1,62 @@
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "qwenplan/base/place.hpp"
+#include "qwenplan/base/result.hpp"
+#include "qwenplan/describe/run_draft.hpp"
+#include "qwenplan/describe/trainer.hpp"
+
+namespace qwenplan {
+
+enum class Severity : std::uint8_t { note, warning, error };
+
+/// Something to say about a line of a file. `rule` is a stable id of the table of rules.
+struct Finding {
+  std::string rule;
+  Severity severity = Severity::warning;
+  std::string message;  ///< lower case, no full stop
+  Place place;
+  std::string fix;      ///< what to write instead; empty if there is no one answer
+};
+
+/// What a trainer's own file says, before any default of ours.
+struct TrainFile {
+  Trainer trainer = Trainer::transformers;
+  std::string version;       ///< of the trainer, whose defaults are taken: "0.9.6"
+  /// What the file is for, where it does not train: "merges an adapter". Empty: it trains.
+  std::string other_purpose;
+  std::string model;         ///< as written; empty: the file names none
+  Place model_place;
+  RunDraft draft;            ///< the file's values and then the trainer's defaults
+  /// Why there can be no estimate although the file is understood: the mechanism, named.
+  std::optional<Error> unmodelled;
+  std::vector<Finding> findings;  ///< what the reader itself saw: ignored, unknown, contradicting keys
+
+  // The job around the step, for storage, time and advice.
+  std::optional<double> epochs;
+  std::optional<std::int64_t> max_steps;
+  std::optional<std::int64_t> save_steps;
+  std::optional<std::int64_t> save_limit;
+  std::optional<std::int64_t> eval_batch;
+  std::optional<std::int64_t> workers;
+  std::vector<std::string> datasets;
+};
+
+/// Other files that a file points to are asked for by name: DeepSpeed and accelerate settings.
+/// Nothing if there is no such file.
+class Neighbours {
+ public:
+  virtual ~Neighbours() = default;
+  virtual std::optional<std::string> text_of(const std::string& path) const = 0;
+};
+
+/// Finds out whose file it is and reads it. `name` is for messages and for the extension; "-" is
+/// standard input. Errors: `wrong` for what no trainer could read, with line and column in `where`.
+Result<TrainFile> read_train_file(const std::string& text, const std::string& name,
+                                  const Neighbours& neighbours);
+
+}  // namespace qwenplan
