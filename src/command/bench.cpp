@@ -41,15 +41,20 @@ Result<NamedSettings> script_defaults(const Invocation& in) {
   const auto draft = read_run(in);
   if (!draft) return draft.error();
 
+  // What is impossible for any model is refused without one, too.
+  const auto name_of_model = in.value("model");
+  const auto tables = Tables::open(in.data_directory);
+  if (!tables) return tables.error();
+  const auto model = tables->model(name_of_model.value_or("qwen2.5-7b"));
+  if (!model) return model.error();
+  RunDraft judged = *draft;
+  const bool is_quantized = draft->quantization && draft->quantization->value != Quantization::none;
+  if (!judged.method && !is_quantized) settle(judged.method, Method::lora);  // as the script does
+  if (const auto valid = validated(judged, model->model, kLatest, nullptr); !valid) return valid.error();
+
   NamedSettings settings;
-  if (const auto name = in.value("model")) {
-    const auto tables = Tables::open(in.data_directory);
-    if (!tables) return tables.error();
-    const auto model = tables->model(*name);
-    if (!model) return model.error();
-    if (const auto valid = validated(*draft, model->model, kLatest, nullptr); !valid) return valid.error();
-    settings.emplace_back("model", model->is_file || model->model.hub_id.empty() ? *name : model->model.hub_id);
-  }
+  if (name_of_model)
+    settings.emplace_back("model", model->is_file || model->model.hub_id.empty() ? *name_of_model : model->model.hub_id);
   const auto give_name = [&](const char* flag, const auto& given) {
     if (given) settings.emplace_back(flag, std::string(name(given->value)));
   };
@@ -66,7 +71,7 @@ Result<NamedSettings> script_defaults(const Invocation& in) {
   give("lora-alpha", draft->lora_alpha);
   give("lora-dropout", draft->lora_dropout);
   if (const auto text = in.value("lora-targets")) settings.emplace_back("lora-targets", *text);
-  if (draft->quantization && draft->quantization->value != Quantization::none) {
+  if (is_quantized) {
     if (!draft->method) settings.emplace_back("method", std::string("qlora"));
     give_name("quant", draft->quantization);
   }

@@ -36,6 +36,12 @@ TEST_CASE("The benchmark's defaults are the run that was asked for") {
                                        {"checkpointing", false}, {"attention", "eager"}, {"lora-targets", "q_proj,v_proj"}}));
 }
 
+TEST_CASE("The benchmark trains adapters where no method is named, and refuses them to full fine-tuning") {
+  CHECK(run("qwenplan bench --script --model 7b --lora-r 8").status == 0);
+  CHECK(run("qwenplan bench --script --lora-r 8 --method full").status == 2);
+  CHECK(run("qwenplan bench --script --lora-targets nonsense").status == 3);
+}
+
 TEST_CASE("A measurement is held against the estimate of the same run") {
   // A published run on a Tesla T4 (Anassbzdd/fitcheck, t4-sweep-2026-09-15.json): 7401.81 MiB allocated,
   // 7766 MiB reserved, a context of 140.875 MiB.

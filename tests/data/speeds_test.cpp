@@ -34,7 +34,8 @@ TEST_CASE("The table of speeds is as its schema says, and names rows of the othe
   CHECK(wrong.empty());
 
   std::set<std::string> sources, ids;
-  for (const json& source : read("sources.json")["sources"]) sources.insert(source["id"].get<std::string>());
+  const json known = read("sources.json");
+  for (const json& source : known["sources"]) sources.insert(source["id"].get<std::string>());
   const auto tables = Tables::open();
   REQUIRE(tables);
   const auto speeds = read_speeds();
@@ -54,7 +55,8 @@ TEST_CASE("The table of speeds is as its schema says, and names rows of the othe
 
 TEST_CASE("A rate that was computed is the printed step's tokens over its seconds") {
   std::size_t printed = 0;
-  for (const json& row : read("speeds.json")["speeds"]) {
+  const json document = read("speeds.json");
+  for (const json& row : document["speeds"]) {
     if (!row.contains("printed")) continue;
     ++printed;
     CAPTURE(row["id"].get<std::string>());
