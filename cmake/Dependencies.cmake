@@ -3,7 +3,11 @@
 find_package(CLI11 2.1 CONFIG QUIET)
 find_package(nlohmann_json 3.11 CONFIG QUIET)
 find_package(fmt 9.1 CONFIG QUIET)
-set(wanted CLI11::CLI11 nlohmann_json::nlohmann_json fmt::fmt-header-only)
+find_package(yaml-cpp 0.7 CONFIG QUIET)
+if(TARGET yaml-cpp AND NOT TARGET yaml-cpp::yaml-cpp)  # its name before 0.8
+  add_library(yaml-cpp::yaml-cpp ALIAS yaml-cpp)
+endif()
+set(wanted CLI11::CLI11 nlohmann_json::nlohmann_json fmt::fmt-header-only yaml-cpp::yaml-cpp)
 if(QWENPLAN_TESTS)
   find_package(Catch2 CONFIG QUIET)  # No version: its file accepts one major only, and 2 and 3 both do.
   list(APPEND wanted Catch2::Catch2WithMain)
@@ -19,14 +23,24 @@ endforeach()
 if(missing)
   list(JOIN missing ", " missing)
   message(FATAL_ERROR "qwenplan needs packages that are not here: ${missing}. Install them with one of\n"
-    "  apt install cmake g++ ninja-build libcli11-dev nlohmann-json3-dev libfmt-dev catch2\n"
-    "  brew install cmake cli11 nlohmann-json fmt catch2\n"
-    "  vcpkg install cli11 nlohmann-json fmt catch2\n"
+    "  apt install cmake g++ ninja-build libcli11-dev nlohmann-json3-dev libfmt-dev libyaml-cpp-dev catch2\n"
+    "  brew install cmake cli11 nlohmann-json fmt yaml-cpp catch2\n"
+    "  vcpkg install cli11 nlohmann-json fmt yaml-cpp catch2\n"
     "and configure again.")
+endif()
+
+# The archive where there is one: the program carries its C++ library with it, and a shared yaml-cpp
+# would bring a second one.
+set(yaml_cpp yaml-cpp::yaml-cpp)
+find_library(YAML_CPP_ARCHIVE NAMES libyaml-cpp.a)
+if(YAML_CPP_ARCHIVE)
+  set(yaml_cpp ${YAML_CPP_ARCHIVE})
 endif()
 
 # One target, so that every file sees the same definitions.
 add_library(qwenplan_packages INTERFACE)
 target_link_libraries(qwenplan_packages
-  INTERFACE CLI11::CLI11 nlohmann_json::nlohmann_json fmt::fmt-header-only)
+  INTERFACE CLI11::CLI11 nlohmann_json::nlohmann_json fmt::fmt-header-only ${yaml_cpp})
+target_include_directories(qwenplan_packages SYSTEM
+  INTERFACE $<TARGET_PROPERTY:yaml-cpp::yaml-cpp,INTERFACE_INCLUDE_DIRECTORIES>)
 target_compile_definitions(qwenplan_packages INTERFACE JSON_USE_IMPLICIT_CONVERSIONS=0)

@@ -39,16 +39,6 @@ std::size_t too_deep(std::string_view text) {
   return std::string_view::npos;
 }
 
-/// The reason in nlohmann's message, without its own code and position.
-std::string reason(std::string_view message) {
-  const std::size_t column = message.find(", column ");
-  const std::size_t colon = message.find(": ", column == std::string_view::npos ? 0 : column);
-  if (colon != std::string_view::npos) message.remove_prefix(colon + 2);
-  std::string text;
-  for (const char c : message.substr(0, 160)) text += c >= ' ' && c != '\x7f' ? c : '?';
-  return text;
-}
-
 std::string shown(const Json& value) {
   std::string text = value.dump(-1, ' ', true, Json::error_handler_t::replace);
   if (text.size() > 40) text = text.substr(0, 37) + "...";
@@ -56,6 +46,15 @@ std::string shown(const Json& value) {
 }
 
 }  // namespace
+
+std::string json_reason(std::string_view message) {
+  const std::size_t column = message.find(", column ");
+  const std::size_t colon = message.find(": ", column == std::string_view::npos ? 0 : column);
+  if (colon != std::string_view::npos) message.remove_prefix(colon + 2);
+  std::string text;
+  for (const char c : message.substr(0, 160)) text += c >= ' ' && c != '\x7f' ? c : '?';
+  return text;
+}
 
 Result<Json> parse_json(std::string_view text, const std::string& where) {
   const auto wrong = [&](std::string what, std::size_t at, std::string hint) {
@@ -82,10 +81,10 @@ Result<Json> parse_json(std::string_view text, const std::string& where) {
     return Error{Error::Kind::wrong, "the key " + twice + " occurs twice in one object", where,
                  "remove one of them"};
   } catch (const Json::parse_error& error) {
-    return wrong("not JSON: " + reason(error.what()), error.byte == 0 ? 0 : error.byte - 1,
+    return wrong("not JSON: " + json_reason(error.what()), error.byte == 0 ? 0 : error.byte - 1,
                  "correct the file");
   } catch (const Json::exception& error) {
-    return wrong("not JSON: " + reason(error.what()), 0, "correct the file");
+    return wrong("not JSON: " + json_reason(error.what()), 0, "correct the file");
   }
 }
 

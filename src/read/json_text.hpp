@@ -19,6 +19,9 @@ struct Unit {
   double factor = 1;
 };
 
+/// The reason in a message of nlohmann's, without its own code and position.
+std::string json_reason(std::string_view message);
+
 /// Parses JSON from outside. Beyond what JSON forbids, it refuses a key that occurs twice in an
 /// object and more than 64 levels. `where` names the file; the error adds the line.
 Result<Json> parse_json(std::string_view text, const std::string& where);

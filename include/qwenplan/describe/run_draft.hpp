@@ -41,6 +41,14 @@ inline constexpr std::int64_t kMostBatch = std::int64_t{1} << 16;
 inline constexpr std::int64_t kMostAccumulation = std::int64_t{1} << 20;
 inline constexpr std::int64_t kMostRank = std::int64_t{1} << 16;
 
+/// What a run teaches. All but the first two see more than one sequence or one model in a step.
+enum class Objective : std::uint8_t {
+  sft, pretrain, dpo, ipo, orpo, kto, simpo, cpo, reward, ppo, grpo, rloo, distillation
+};
+
+/// A kernel that computes the loss from the last hidden states, without all logits at once.
+enum class FusedLoss : std::uint8_t { liger, cut_cross_entropy, unsloth, flash_attn };
+
 /// What is known of a run before the defaults: from flags, or from a trainer's file. It may be
 /// nonsense; `validated` is the only place that says so.
 struct RunDraft {
@@ -71,6 +79,44 @@ struct RunDraft {
   Maybe<bool> uses_dora;
   Maybe<std::vector<std::string>> lora_targets;     ///< names, or all-linear, attention, qv
   Maybe<std::vector<std::string>> modules_to_save;  ///< names
+
+  // What trainers add.
+  Maybe<Objective> objective;
+  Maybe<bool> has_reference;          ///< a second, frozen model is held for comparison
+  Maybe<bool> precomputes_reference;  ///< its answers are computed before the training
+  Maybe<bool> packs;            ///< samples are joined until each sequence has its full length
+  Maybe<bool> is_padding_free;  ///< the micro-batch is one row, with borders instead of padding
+  Maybe<bool> is_unbounded;     ///< samples are as long as the data has them; `length` is the user's
+  Maybe<std::int64_t> loss_chunk_tokens;  ///< of the chunked loss: tokens of one piece
+  Maybe<std::int64_t> loss_chunks;        ///< or: how many pieces
+  Maybe<FusedLoss> fused_loss;            ///< which kernel the fused loss is
+  Maybe<bool> liger_rope;      ///< Liger's rotary embedding
+  Maybe<bool> liger_rms_norm;  ///< Liger's norm, which saves less for backward
+  Maybe<bool> liger_glu;       ///< Liger's SwiGLU, which computes again what backward needs
+  Maybe<bool> offloads_checkpoints;   ///< each layer's input waits in host memory for backward
+  Maybe<bool> offloads_activations;   ///< whatever is saved for backward waits in host memory
+  Maybe<bool> lora_mlp_kernel;  ///< the MLP and its adapters are one function, with less to save
+  Maybe<bool> lora_qkv_kernel;  ///< the same for q, k and v
+  Maybe<bool> lora_o_kernel;    ///< and for the output projection
+  Maybe<bool> lora_embedding_kernel;
+  Maybe<bool> optimizer_in_backward;  ///< each gradient is used and freed as soon as it is there
+  Maybe<DType> gradients;       ///< their format, where it is not that of the parameters
+  Maybe<DType> master_weights;  ///< a copy of the trained weights that the optimizer works on
+  Maybe<DType> norm_weights;    ///< format of the norms, where it is not that of the base
+  Maybe<DType> embedding_weights;  ///< of the embeddings and the head, likewise
+  Maybe<DType> quant_compute;      ///< format that a quantized layer computes in
+  Maybe<bool> upcasts_head_output;  ///< the head's output is cast to fp32
+  Maybe<bool> compiles;            ///< torch.compile
+  Maybe<bool> uses_fp8;            ///< products in fp8
+  Maybe<double> neftune_alpha;     ///< noise on the embeddings' output
+  Maybe<std::vector<std::string>> lora_target_parameters;  ///< adapters on experts' tensors
+  Maybe<std::string> lora_bias;    ///< none, all, lora_only
+  Maybe<std::string> adapter_kind;  ///< another adapter than LoRA: oft, vera, adalora
+  Maybe<bool> trains_vision;       ///< the vision tower or its projector is trained too
+  Maybe<std::int64_t> tensor_parallel;
+  Maybe<std::int64_t> pipeline_parallel;
+  Maybe<std::int64_t> context_parallel;
+  Maybe<std::int64_t> expert_parallel;
 
   Maybe<std::string> trainer;
   Maybe<std::int64_t> gpus;
@@ -120,6 +166,17 @@ constexpr std::string_view name(OptimizerKind optimizer) {
                                         "adamw-8bit",  "paged-adamw",   "paged-adamw-8bit",
                                         "sgd",         "sgd-momentum"};
   return names[static_cast<int>(optimizer)];
+}
+
+constexpr std::string_view name(Objective objective) {
+  constexpr std::string_view names[] = {"sft",   "pretrain", "dpo", "ipo",  "orpo", "kto",
+                                        "simpo", "cpo",      "reward", "ppo", "grpo", "rloo",
+                                        "distillation"};
+  return names[static_cast<int>(objective)];
+}
+constexpr std::string_view name(FusedLoss loss) {
+  constexpr std::string_view names[] = {"liger", "cut-cross-entropy", "unsloth", "flash-attn"};
+  return names[static_cast<int>(loss)];
 }
 
 namespace draft {
@@ -193,6 +250,60 @@ inline std::optional<Error> outside(const RunDraft::Maybe<std::int64_t>& given,
                "write a number from 1 to " + std::to_string(high));
 }
 
+/// What trainers add and has no mechanism yet.
+inline std::optional<Error> trainers_addition_not_modelled(const RunDraft& d) {
+  const std::string where = "the trainer's settings";
+  const std::string leave_out = "leave it out";
+  const auto refused = [&](std::string what) { return unmodelled(std::move(what), where, leave_out); };
+  if (d.objective && d.objective->value != Objective::sft &&
+      d.objective->value != Objective::pretrain)
+    return refused("the objective " + std::string(name(d.objective->value)));
+  if (d.has_reference && d.has_reference->value) return refused("a reference model");
+  if (d.is_unbounded && d.is_unbounded->value && !d.length)
+    return Error{Error::Kind::unknown, "the longest sample is not in the settings", "--seq-len",
+                 "give the longest sample of the data in tokens"};
+  const std::pair<const RunDraft::Maybe<bool>&, const char*> switches[] = {
+      {d.packs, "packing"},
+      {d.is_padding_free, "a batch without padding"},
+      {d.liger_rope, "Liger's rotary embedding"},
+      {d.liger_rms_norm, "Liger's norm"},
+      {d.liger_glu, "Liger's SwiGLU"},
+      {d.offloads_checkpoints, "offloading checkpoints"},
+      {d.offloads_activations, "offloading activations"},
+      {d.lora_mlp_kernel, "the fused kernel of the MLP's adapters"},
+      {d.lora_qkv_kernel, "the fused kernel of the adapters on q, k and v"},
+      {d.lora_o_kernel, "the fused kernel of the output's adapter"},
+      {d.lora_embedding_kernel, "the fused kernel of the embedding's adapter"},
+      {d.optimizer_in_backward, "an optimizer that steps during backward"},
+      {d.upcasts_head_output, "casting the head's output to fp32"},
+      {d.compiles, "torch.compile"},
+      {d.uses_fp8, "fp8"},
+      {d.trains_vision, "training the vision tower"}};
+  for (const auto& [given, what] : switches)
+    if (given && given->value) return refused(what);
+  const std::pair<const RunDraft::Maybe<DType>&, const char*> formats[] = {
+      {d.gradients, "gradients in "},
+      {d.master_weights, "master weights in "},
+      {d.norm_weights, "norms in "},
+      {d.embedding_weights, "embeddings in "},
+      {d.quant_compute, "quantized layers that compute in "}};
+  for (const auto& [given, what] : formats)
+    if (given) return refused(what + std::string(name(given->value)));
+  const std::pair<const RunDraft::Maybe<std::int64_t>&, const char*> degrees[] = {
+      {d.tensor_parallel, "tensor parallelism"},
+      {d.pipeline_parallel, "pipeline parallelism"},
+      {d.context_parallel, "context parallelism"},
+      {d.expert_parallel, "expert parallelism"}};
+  for (const auto& [given, what] : degrees)
+    if (given && given->value > 1) return refused(what);
+  if (d.neftune_alpha && d.neftune_alpha->value > 0) return refused("noise on the embeddings");
+  if (d.lora_target_parameters) return refused("adapters on the experts' tensors");
+  if (d.lora_bias && d.lora_bias->value != "none") return refused("training biases");
+  if (d.adapter_kind && d.adapter_kind->value != "lora")
+    return refused("the adapter '" + d.adapter_kind->value + "'");
+  return std::nullopt;
+}
+
 /// What has no mechanism yet is named, never ignored.
 inline std::optional<Error> not_modelled(const RunDraft& d) {
   const auto is_off = [](const std::string& word) {
@@ -220,6 +331,7 @@ inline std::optional<Error> not_modelled(const RunDraft& d) {
                          d.quantization->value == Quantization::awq_int4))
     return unmodelled("the quantization " + std::string(name(d.quantization->value)), "--quant",
                       "modelled: nf4, fp4, int8");
+  if (auto error = trainers_addition_not_modelled(d)) return error;
   if (d.uses_dora && d.uses_dora->value)
     return unmodelled("DoRA", "--dora", "leave it out for plain LoRA");
   if (d.attention && !by_name<Attention>(d.attention->value, 6))

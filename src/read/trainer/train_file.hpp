@@ -14,27 +14,31 @@ namespace qwenplan {
 
 enum class Severity : std::uint8_t { note, warning, error };
 
-/// Something to say about a line of a file. `rule` is a stable id of the table of rules.
+/// Something to say about a line of a file. `rule` is a stable id of the table of rules. An error
+/// is what the trainer itself stops at: no estimate may be given beside one.
 struct Finding {
   std::string rule;
   Severity severity = Severity::warning;
   std::string message;  ///< lower case, no full stop
   Place place;
-  std::string fix;      ///< what to write instead; empty if there is no one answer
+  std::string fix;  ///< what to write instead; empty if there is no one answer
 };
 
 /// What a trainer's own file says, before any default of ours.
 struct TrainFile {
   Trainer trainer = Trainer::transformers;
-  std::string version;       ///< of the trainer, whose defaults are taken: "0.9.6"
+  std::string version;  ///< of the trainer, whose defaults are taken: "0.9.6"
   /// What the file is for, where it does not train: "merges an adapter". Empty: it trains.
   std::string other_purpose;
-  std::string model;         ///< as written; empty: the file names none
+  std::string model;  ///< as written; empty: the file names none
   Place model_place;
-  RunDraft draft;            ///< the file's values and then the trainer's defaults
+  /// The file's values and what they mean to this trainer; `fill_defaults` adds the rest once the
+  /// model is known.
+  RunDraft draft;
   /// Why there can be no estimate although the file is understood: the mechanism, named.
   std::optional<Error> unmodelled;
-  std::vector<Finding> findings;  ///< what the reader itself saw: ignored, unknown, contradicting keys
+  std::vector<Finding>
+      findings;  ///< what the reader itself saw: ignored, unknown, contradicting keys
 
   // The job around the step, for storage, time and advice.
   std::optional<double> epochs;
@@ -54,9 +58,15 @@ class Neighbours {
   virtual std::optional<std::string> text_of(const std::string& path) const = 0;
 };
 
+/// What the user says about a file that the file does not.
+struct TrainerChoice {
+  std::optional<Trainer> trainer;  ///< whose file it is, where that should not be found out
+  std::string version;             ///< of the trainer; empty: the latest that is known
+};
+
 /// Finds out whose file it is and reads it. `name` is for messages and for the extension; "-" is
 /// standard input. Errors: `wrong` for what no trainer could read, with line and column in `where`.
 Result<TrainFile> read_train_file(const std::string& text, const std::string& name,
-                                  const Neighbours& neighbours);
+                                  const Neighbours& neighbours, const TrainerChoice& choice = {});
 
 }  // namespace qwenplan

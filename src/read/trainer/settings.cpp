@@ -1,0 +1,187 @@
+#include "read/trainer/settings.hpp"
+
+#include <algorithm>
+#include <functional>
+
+#include "qwenplan/base/nearest.hpp"
+
+namespace qwenplan {
+namespace {
+
+std::string lowered(std::string_view text) {
+  std::string lower;
+  for (const char c : text) lower += c >= 'A' && c <= 'Z' ? static_cast<char>(c - 'A' + 'a') : c;
+  return lower;
+}
+
+}  // namespace
+
+const Entry* Settings::entry(std::string_view key) const {
+  if (!map_) return nullptr;
+  for (const Entry& each : map_->entries)
+    if (each.key == key) return &each;
+  for (const auto& [current, old] : aliases_)
+    if (current == key) return entry(old);
+  return nullptr;
+}
+
+const Node* Settings::node(std::string_view key) {
+  known_.emplace(key);
+  const Entry* found = entry(key);
+  return found && !found->value.is_null() ? &found->value : nullptr;
+}
+
+Place Settings::place(std::string_view key) const {
+  const Entry* found = entry(key);
+  return found ? found->place : Place{};
+}
+
+void Settings::expected(const Entry& found, std::string_view what) {
+  const std::string shown = is_secret(found.key) ? "something else" : found.value.shown();
+  findings_.push_back({"invalid-value",
+                       Severity::error,
+                       path_ + found.key + ": expected " + std::string(what) + ", found " + shown,
+                       found.value.place,
+                       {}});
+}
+
+RunDraft::Maybe<std::int64_t> Settings::whole(std::string_view key) {
+  const Node* value = node(key);
+  if (!value) return std::nullopt;
+  if (const auto whole = value->whole()) return from_file(*whole, value->place);
+  expected(*entry(key), "a whole number");
+  return std::nullopt;
+}
+
+RunDraft::Maybe<double> Settings::number(std::string_view key) {
+  const Node* value = node(key);
+  if (!value) return std::nullopt;
+  if (const auto number = value->number()) return from_file(*number, value->place);
+  expected(*entry(key), "a number");
+  return std::nullopt;
+}
+
+RunDraft::Maybe<bool> Settings::truth(std::string_view key) {
+  const Node* value = node(key);
+  if (!value) return std::nullopt;
+  if (const auto truth = value->truth()) return from_file(*truth, value->place);
+  expected(*entry(key), "true or false");
+  return std::nullopt;
+}
+
+RunDraft::Maybe<std::string> Settings::text(std::string_view key) {
+  const Node* value = node(key);
+  if (!value) return std::nullopt;
+  if (auto text = value->text()) return from_file(*std::move(text), value->place);
+  expected(*entry(key), "a word");
+  return std::nullopt;
+}
+
+RunDraft::Maybe<std::vector<std::string>> Settings::words(std::string_view key) {
+  const Node* value = node(key);
+  if (!value) return std::nullopt;
+  if (auto words = value->words()) return from_file(*std::move(words), value->place);
+  expected(*entry(key), "words");
+  return std::nullopt;
+}
+
+bool Settings::is_on(std::string_view key) {
+  const auto said = truth(key);
+  return said && said->value;
+}
+
+Settings Settings::inside(std::string_view key) {
+  const Node* value = node(key);
+  return {value && value->is_map() ? value : nullptr, path_ + std::string(key) + ".", findings_};
+}
+
+void Settings::renamed(std::string_view old_key, std::string_view key, std::string_view since) {
+  known_.emplace(key);
+  old_.emplace(old_key);
+  const Entry* old = entry(old_key);
+  if (!old) return;
+  if (entry(key)) {
+    say("renamed-key", Severity::warning, old_key,
+        "'" + path_ + std::string(old_key) + "' is the old name of '" + std::string(key) +
+            "', which stands here too",
+        "remove it");
+    return;
+  }
+  say("renamed-key", Severity::warning, old_key,
+      "'" + path_ + std::string(old_key) + "' is called '" + std::string(key) + "' since " +
+          std::string(since),
+      "write " + std::string(key));
+  aliases_.emplace_back(key, old_key);
+}
+
+void Settings::know(std::string_view keys) {
+  while (!keys.empty()) {
+    const std::size_t end = keys.find_first_of(" \n");
+    if (end != 0) known_.emplace(keys.substr(0, end));
+    if (end == std::string_view::npos) break;
+    keys.remove_prefix(end + 1);
+  }
+}
+
+void Settings::say(std::string rule, Severity severity, std::string_view key, std::string message,
+                   std::string fix) {
+  findings_.push_back({std::move(rule), severity, std::move(message), place(key), std::move(fix)});
+}
+
+void Settings::report_unknown(Severity severity, std::string_view consequence) {
+  if (!map_) return;
+  const std::vector<std::string> known(known_.begin(), known_.end());
+  for (const Entry& each : map_->entries) {
+    if (known_.contains(each.key) || old_.contains(each.key)) continue;
+    const auto near = nearest(each.key, known);
+    findings_.push_back({"unknown-key", severity,
+                         "unknown key '" + path_ + each.key + "'; " + std::string(consequence),
+                         each.place,
+                         near.empty() ? std::string() : "did you mean '" + near.front() + "'?"});
+  }
+}
+
+bool is_secret(std::string_view key) {
+  const std::string word = lowered(key);
+  for (const std::string_view part : {"token", "api_key", "apikey", "secret", "password", "passwd"})
+    if (word.find(part) != std::string::npos && word.find("tokens") == std::string::npos &&
+        word.find("tokenizer") == std::string::npos)
+      return true;
+  return false;
+}
+
+std::string optimizer_name(std::string_view name) {
+  std::string word = lowered(name);
+  std::replace(word.begin(), word.end(), '_', '-');
+  constexpr std::pair<std::string_view, std::string_view> kSame[] = {
+      {"adamw-torch-fused", "adamw-fused"},
+      {"adamw-apex-fused", "adamw-fused"},
+      {"adamw-torch", "adamw-foreach"},
+      {"adamw-hf", "adamw-foreach"},
+      {"adamw-bnb-8bit", "adamw-8bit"},
+      {"paged-adamw-32bit", "paged-adamw"},
+      {"lion-32bit", "lion"},
+      {"paged-lion-32bit", "paged-lion"},
+      {"adamw-torch-4bit", "adamw-torchao-4bit"},
+      {"adamw-torch-8bit", "adamw-torchao-8bit"}};
+  for (const auto& [theirs, ours] : kSame)
+    if (word == theirs) return std::string(ours);
+  return word;
+}
+
+std::optional<DType> dtype_named(std::string_view name) {
+  std::string word = lowered(name);
+  if (word.starts_with("torch.")) word.erase(0, 6);
+  if (word == "bfloat16" || word == "bf16") return DType::bf16;
+  if (word == "float16" || word == "fp16" || word == "half") return DType::fp16;
+  if (word == "float32" || word == "fp32" || word == "float") return DType::fp32;
+  return std::nullopt;
+}
+
+void set_unmodelled(TrainFile& file, std::string what, std::string where, std::string hint) {
+  if (!file.unmodelled)
+    file.unmodelled =
+        Error{Error::Kind::unknown, std::move(what), std::move(where), std::move(hint)};
+}
+
+}  // namespace qwenplan

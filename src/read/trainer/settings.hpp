@@ -1,0 +1,89 @@
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <set>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include "qwenplan/describe/run_draft.hpp"
+#include "read/trainer/document.hpp"
+#include "read/trainer/train_file.hpp"
+
+namespace qwenplan {
+
+/// The keys of one map of a trainer's file. Asking for a key makes it known, so that a reader
+/// cannot forget to declare one; what nobody asked for is reported at the end, with the nearest key
+/// that is known. A value of the wrong kind is a finding, and counts as missing.
+class Settings {
+ public:
+  /// `path` stands before the keys in messages: "fsdp_config." for a map inside another one. `map`
+  /// must outlive the settings; nullptr and nodes that are no map have no keys.
+  Settings(const Node* map, std::string path, std::vector<Finding>& findings)
+      : map_(map), path_(std::move(path)), findings_(findings) {}
+
+  /// The value of a key that is there and not null.
+  const Node* node(std::string_view key);
+  bool has(std::string_view key) { return node(key) != nullptr; }
+  /// Where the key stands; no place if it is missing.
+  Place place(std::string_view key) const;
+
+  // Values with where they stand, as a RunDraft takes them.
+  RunDraft::Maybe<std::int64_t> whole(std::string_view key);
+  RunDraft::Maybe<double> number(std::string_view key);
+  RunDraft::Maybe<bool> truth(std::string_view key);
+  RunDraft::Maybe<std::string> text(std::string_view key);
+  RunDraft::Maybe<std::vector<std::string>> words(std::string_view key);
+
+  /// True if the key is there and says so.
+  bool is_on(std::string_view key);
+  /// A map inside this one; one without keys if there is none.
+  Settings inside(std::string_view key);
+
+  /// `old_key` was renamed to `key`: where only the old one stands, it is read as the new one, and
+  /// a finding says since which version the trainer does not know it.
+  void renamed(std::string_view old_key, std::string_view key, std::string_view since);
+  /// The keys that the trainer knows and that change nothing here, with blanks between them.
+  void know(std::string_view keys);
+
+  /// A finding at a key of this map.
+  void say(std::string rule, Severity severity, std::string_view key, std::string message,
+           std::string fix = {});
+  /// Reports the keys that nobody knows. `consequence` is what the trainer does about them:
+  /// "axolotl ignores it".
+  void report_unknown(Severity severity, std::string_view consequence);
+
+ private:
+  const Entry* entry(std::string_view key) const;
+  void expected(const Entry& found, std::string_view what);
+
+  const Node* map_;
+  std::string path_;
+  std::vector<Finding>& findings_;
+  std::set<std::string, std::less<>> known_;
+  std::set<std::string, std::less<>> old_;
+  std::vector<std::pair<std::string, std::string>> aliases_;  ///< new key, old key
+};
+
+/// True for keys whose values are nobody's business: tokens, passwords, keys of services.
+bool is_secret(std::string_view key);
+
+/// The name of --optimizer for an `optim` of Hugging Face's or an `optimizer` of axolotl's:
+/// "adamw_torch_fused" is adamw-fused. What is unknown keeps its name, with dashes.
+std::string optimizer_name(std::string_view name);
+
+/// A format by PyTorch's name or a trainer's: bfloat16, torch.float16, fp32.
+std::optional<DType> dtype_named(std::string_view name);
+
+/// Notes why there can be no estimate; the first reason stays.
+void set_unmodelled(TrainFile& file, std::string what, std::string where, std::string hint);
+
+/// A value that stands in the file at a place.
+template <class T>
+Given<T> from_file(T value, Place place) {
+  return {std::move(value), From::file, place};
+}
+
+}  // namespace qwenplan

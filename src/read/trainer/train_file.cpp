@@ -1,0 +1,182 @@
+#include "read/trainer/train_file.hpp"
+
+#include <utility>
+
+#include "read/trainer/readers.hpp"
+#include "read/trainer/settings.hpp"
+
+namespace qwenplan {
+namespace {
+
+using Reader = TrainFile (*)(const Source&);
+
+/// Whose file something is: a reader, or the trainer that is only recognised.
+struct Owner {
+  Reader read = nullptr;
+  Trainer trainer = Trainer::transformers;
+};
+
+bool has_any(const Node& map, std::initializer_list<std::string_view> keys) {
+  for (const std::string_view key : keys)
+    if (map.has(key)) return true;
+  return false;
+}
+
+bool is_map(const Node& map, std::string_view key) {
+  const Node* value = map.find(key);
+  return value && value->is_map();
+}
+
+/// A key at any depth.
+bool has_within(const Node& node, std::string_view key) {
+  if (node.has(key)) return true;
+  for (const Entry& each : node.entries)
+    if (has_within(each.value, key)) return true;
+  for (const Node& each : node.items)
+    if (has_within(each, key)) return true;
+  return false;
+}
+
+/// The rules in order; each was seen to tell the trainers' own examples apart.
+std::optional<Owner> owner_of(const Node& root) {
+  const auto has = [&](std::initializer_list<std::string_view> keys) {
+    return has_any(root, keys);
+  };
+  if (has({"zero_optimization", "train_micro_batch_size_per_gpu"}) ||
+      (has({"train_batch_size"}) && has({"fp16", "bf16", "optimizer", "steps_per_print"})))
+    return Owner{read_deepspeed};
+  if (has({"distributed_type", "compute_environment"}) ||
+      (has({"num_processes"}) && has({"mixed_precision"})))
+    return Owner{read_accelerate};
+  if (has_within(root, "_component_")) return Owner{read_torchtune};
+  if (has({"base_model"}) &&
+      has({"datasets", "sequence_len", "micro_batch_size", "pretraining_dataset", "adapter"}))
+    return Owner{read_axolotl};
+  if (has({"actor_rollout_ref", "defaults", "_target_"}) ||
+      (is_map(root, "trainer") && has({"data"})))
+    return Owner{nullptr, Trainer::verl};
+  if (const Node* train = root.find("train");
+      train && has_any(*train, {"global_batch_size", "micro_batch_size"}) &&
+      has({"checkpoint_dir", "model_name", "out_dir"}))
+    return Owner{read_litgpt};
+  if (has({"fsdp"}) && has({"fsdp_config"}) && !has({"model", "model_name_or_path"}))
+    return Owner{read_fsdp};
+  if (is_map(root, "training") && has({"lora", "model"})) return Owner{read_unsloth};
+  if (has({"model_name_or_path"}))
+    return has({"finetuning_type", "stage", "cutoff_len", "template", "export_dir", "infer_backend",
+                "quantization_bit", "lora_rank"})
+               ? Owner{read_llama_factory}
+               : Owner{read_trl};
+  if (has({"model"}) &&
+      has({"model_class", "dist_config", "kernel_config", "peft_config", "train_dataset"}))
+    return Owner{read_llama_factory_v1};
+  if (has({"model"}) && has({"tuner_type", "train_type", "sft_type", "rlhf_type", "torch_dtype",
+                             "dataset", "max_length", "target_modules"}))
+    return Owner{read_ms_swift};
+  if (has({"per_device_train_batch_size", "gradient_accumulation_steps", "num_train_epochs"}))
+    return Owner{read_transformers};
+  return std::nullopt;
+}
+
+std::optional<Owner> chosen_owner(Trainer trainer, const Node& root) {
+  switch (trainer) {
+    case Trainer::transformers:
+    case Trainer::peft:
+      return Owner{read_transformers};
+    case Trainer::trl:
+      return Owner{read_trl};
+    case Trainer::llama_factory:
+      return Owner{root.has("model_name_or_path") || !root.has("model") ? read_llama_factory
+                                                                        : read_llama_factory_v1};
+    case Trainer::axolotl:
+      return Owner{read_axolotl};
+    case Trainer::torchtune:
+      return Owner{read_torchtune};
+    case Trainer::ms_swift:
+      return Owner{read_ms_swift};
+    case Trainer::unsloth:
+      return Owner{read_unsloth};
+    case Trainer::litgpt:
+      return Owner{read_litgpt};
+    case Trainer::deepspeed:
+      return Owner{read_deepspeed};
+    case Trainer::accelerate:
+      return Owner{read_accelerate};
+    case Trainer::xtuner:
+    case Trainer::verl:
+    case Trainer::openrlhf:
+      return Owner{nullptr, trainer};
+  }
+  return std::nullopt;
+}
+
+TrainFile recognised_only(Trainer trainer, const std::string& file_name) {
+  TrainFile file;
+  file.trainer = trainer;
+  set_unmodelled(file, "the trainer " + std::string(name(trainer)) + " is not modelled",
+                 where(file_name, {}), "describe the run by flags: qwenplan vram --help");
+  return file;
+}
+
+bool ends_with_any(std::string_view text, std::initializer_list<std::string_view> ends) {
+  for (const std::string_view end : ends)
+    if (text.ends_with(end)) return true;
+  return false;
+}
+
+/// Shell scripts and Python files are no documents; the commands and imports in them tell whose
+/// they are.
+std::optional<Owner> owner_of_script(const std::string& text) {
+  const auto says = [&](std::string_view word) { return text.find(word) != std::string::npos; };
+  if (says("openrlhf")) return Owner{nullptr, Trainer::openrlhf};
+  if (says("verl.trainer") || says("actor_rollout_ref")) return Owner{nullptr, Trainer::verl};
+  if (says("xtuner") || says("mmengine")) return Owner{nullptr, Trainer::xtuner};
+  if (says("swift sft") || says("swift pt") || says("swift rlhf") || says("megatron sft") ||
+      says("megatron pt") || says("megatron rlhf") || says("swift/cli/"))
+    return Owner{read_ms_swift_script};
+  return std::nullopt;
+}
+
+Error nobodys(const std::string& file_name) {
+  return {Error::Kind::wrong, "no trainer's file: the keys are none that qwenplan knows",
+          where(file_name, {}),
+          "known: LLaMA-Factory, axolotl, TRL, transformers, torchtune, ms-swift, litgpt, Unsloth, "
+          "DeepSpeed, accelerate; --trainer says whose it is"};
+}
+
+}  // namespace
+
+Result<TrainFile> read_train_file(const std::string& text, const std::string& name,
+                                  const Neighbours& neighbours, const TrainerChoice& choice) {
+  const bool is_script =
+      ends_with_any(name, {".sh", ".bash", ".slurm", ".py"}) || text.starts_with("#!");
+  if (is_script) {
+    if (auto error = refused_text(text, name)) return *std::move(error);
+    const auto owner = owner_of_script(text);
+    if (!owner) return nobodys(name);
+    const Node nothing;
+    if (!owner->read) return recognised_only(owner->trainer, name);
+    return owner->read({nothing, text, name, neighbours, choice.version});
+  }
+
+  auto document = parse_document(text, name, syntax_of(text, name));
+  if (!document) return document.error();
+  const Node& root = document->root;
+  if (!root.is_map())
+    return Error{Error::Kind::wrong,
+                 root.is_null() ? "the file is empty" : "a trainer's file has keys and values",
+                 where(name, root.is_null() ? Place{} : root.place), "is this the right file?"};
+  const auto owner = choice.trainer ? chosen_owner(*choice.trainer, root) : owner_of(root);
+  if (!owner) return nobodys(name);
+  TrainFile file = owner->read ? owner->read({root, text, name, neighbours, choice.version})
+                               : recognised_only(owner->trainer, name);
+  if (file.version.empty()) file.version = choice.version;
+  for (const Repeat& each : document->repeats)
+    file.findings.push_back({"duplicate-key", Severity::warning,
+                             "'" + each.key + "' stands in line " +
+                                 std::to_string(each.first.line) + " already; the last one counts",
+                             each.place, "remove one of them"});
+  return file;
+}
+
+}  // namespace qwenplan
