@@ -1,21 +1,22 @@
+#include "read/trainer/launcher.hpp"
 #include "read/trainer/readers.hpp"
-#include "read/trainer/settings.hpp"
 
 namespace qwenplan {
 
 TrainFile read_accelerate(const Source& source) {
   TrainFile file;
   file.trainer = Trainer::accelerate;
-  set_unmodelled(file, "files of " + std::string(name(file.trainer)) + " are not read yet",
-                 source.name, "describe the run by flags: qwenplan vram --help");
+  file.version = "1.15";
+  file.other_purpose = "sets accelerate up for a training file";
+  put_launch(accelerate_settings(source.root, source.neighbours), file);
   return file;
 }
 
 TrainFile read_fsdp(const Source& source) {
   TrainFile file;
   file.trainer = Trainer::accelerate;
-  set_unmodelled(file, "files of " + std::string(name(file.trainer)) + " are not read yet",
-                 source.name, "describe the run by flags: qwenplan vram --help");
+  file.other_purpose = "sets FSDP up for a training file";
+  put_launch(fsdp_settings(source.root.find("fsdp"), source.root.find("fsdp_config")), file);
   return file;
 }
 

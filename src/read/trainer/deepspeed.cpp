@@ -1,13 +1,14 @@
+#include "read/trainer/launcher.hpp"
 #include "read/trainer/readers.hpp"
-#include "read/trainer/settings.hpp"
 
 namespace qwenplan {
 
 TrainFile read_deepspeed(const Source& source) {
   TrainFile file;
   file.trainer = Trainer::deepspeed;
-  set_unmodelled(file, "files of " + std::string(name(file.trainer)) + " are not read yet",
-                 source.name, "describe the run by flags: qwenplan vram --help");
+  file.version = "0.19";
+  file.other_purpose = "sets DeepSpeed up for a training file";
+  put_launch(deepspeed_settings(source.root), file);
   return file;
 }
 

@@ -1,13 +1,37 @@
+#include "read/trainer/hf_arguments.hpp"
 #include "read/trainer/readers.hpp"
-#include "read/trainer/settings.hpp"
 
 namespace qwenplan {
 
 TrainFile read_transformers(const Source& source) {
+  const Node& root = source.root;
+  const Neighbours& neighbours = source.neighbours;
   TrainFile file;
   file.trainer = Trainer::transformers;
-  set_unmodelled(file, "files of " + std::string(name(file.trainer)) + " are not read yet",
-                 source.name, "describe the run by flags: qwenplan vram --help");
+  file.version = "5.23";
+  Settings s(&root, "", file.findings);
+  read_hf_arguments(s, file, neighbours);
+  // The model and the data belong to the script that the arguments are for; the common names of the
+  // examples are taken.
+  s.know(
+      "tokenizer_name config_name cache_dir use_fast_tokenizer model_revision use_auth_token "
+      "trust_remote_code dataset_config_name train_file validation_file max_train_samples "
+      "max_eval_samples overwrite_cache validation_split_percentage preprocessing_num_workers "
+      "keep_linebreaks streaming torch_dtype low_cpu_mem_usage");
+  if (const auto model = s.text("model_name_or_path")) {
+    file.model = model->value;
+    file.model_place = model->place;
+  }
+  for (const char* key : {"max_seq_length", "block_size", "max_length"})
+    if (const auto length = s.whole(key); length && !file.draft.length) file.draft.length = length;
+  if (const auto data = s.text("dataset_name")) file.datasets.push_back(data->value);
+  RunDraft& draft = file.draft;
+  otherwise(draft.method, Method::full);
+  otherwise(draft.checkpoints, false);
+  otherwise(draft.precision, Precision::fp32);
+  otherwise(draft.loss, Loss::standard);
+  hf_defaults(file);
+  s.report_unknown(Severity::note, "it is the script's own");
   return file;
 }
 

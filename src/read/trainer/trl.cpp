@@ -1,13 +1,280 @@
+#include <algorithm>
+#include <array>
+#include <utility>
+
+#include "read/trainer/hf_arguments.hpp"
+#include "read/trainer/launcher.hpp"
 #include "read/trainer/readers.hpp"
-#include "read/trainer/settings.hpp"
 
 namespace qwenplan {
+namespace {
+
+// ScriptArguments, ModelConfig, DatasetMixtureConfig and the configurations of TRL 0.12 to 1.16,
+// the keys of alignment-handbook and open-r1, and those that go on to accelerate launch.
+constexpr std::string_view kKeys =
+    "accelerate_config activation_offloading alpha assistant_only_loss attn_implementation "
+    "auto_insert_empty_system_msg base_model_attribute_name base_model_revision benchmarks "
+    "beta bnb_4bit_quant_storage bnb_4bit_quant_type cache_implementation callbacks "
+    "cast_lm_head_to_fp32 center_rewards_coefficient chars_per_token chat_template "
+    "chat_template_kwargs chat_template_path cliprange code_eval_scoring_mode "
+    "code_eval_test_batch_size code_language code_provider completion_only_loss config "
+    "config_file config_name cosine_max_len cosine_max_value_correct "
+    "cosine_max_value_wrong cosine_min_value_correct cosine_min_value_wrong cpo_alpha "
+    "dataset_batch_size dataset_config dataset_configs dataset_kwargs dataset_mixer "
+    "dataset_mixture dataset_name dataset_num_proc dataset_prompt_column dataset_splits "
+    "dataset_streaming dataset_test_split dataset_text_field dataset_train_split datasets "
+    "deepspeed_config_file delta desirable_weight disable_dropout discopop_tau "
+    "ds3_gather_for_generation dtype e2b_router_url entropy_coef entropy_coef_delta "
+    "entropy_coef_max entropy_coef_min entropy_target env eos_token epsilon epsilon_high "
+    "eval_packing exp_name f_alpha_divergence_coef f_divergence_type force_use_ref_model "
+    "generate_during_eval generation_batch_size generation_kwargs gpu_ids "
+    "gpu_memory_utilization gradient_checkpointing_use_reentrant hub_model_revision "
+    "ignore_bias_buffers importance_sampling_level ioi_provider is_encoder_decoder judge "
+    "kl_coef label_pad_token_id label_smoothing ld_alpha lmbda load_in_4bit load_in_8bit "
+    "log_completions log_completions_hub_repo log_multimodal log_unique_prompts lora_alpha "
+    "lora_dropout lora_modules_to_save lora_r lora_target_modules lora_target_parameters "
+    "lora_task_type loss_type loss_weights machine_rank main_process_ip main_process_port "
+    "mask_truncated_completions max_completion_len max_completion_length max_density_ratio "
+    "max_length max_new_tokens max_prompt_length max_seq_length max_target_length "
+    "max_tool_calling_iterations min_density_ratio min_p missing_eos_penalty "
+    "mixed_precision model_adapter_name model_code_revision model_init_kwargs "
+    "model_name_or_path model_revision morph_router_url multi_objective_aggregation "
+    "normalize_advantage normalize_advantages normalize_reward num_completions_to_print "
+    "num_generations num_generations_eval num_iterations num_machines num_of_sequences "
+    "num_ppo_epochs num_processes off_policy_mask_threshold overwrite_hub_revision packing "
+    "packing_strategy pad_to_multiple_of pad_token padding_free padding_value "
+    "parallel_code_exec_per_proc precompute_ref_batch_size precompute_ref_log_probs "
+    "preprocessing_num_workers prompt_sample_size push_to_hub_revision ref_adapter_name "
+    "ref_model_init_kwargs ref_model_mixup_alpha ref_model_sync_steps reference_free "
+    "repetition_max_penalty repetition_n_grams repetition_penalty reward_clip_range "
+    "reward_funcs reward_model_name_or_path reward_model_path reward_weights rloo_k "
+    "router_aux_loss_coef rpo_alpha sapo_temperature_neg sapo_temperature_pos "
+    "scale_rewards seq_kd shuffle_dataset simpo_gamma soft_punish_cache "
+    "steps_per_generation streaming sync_ref_model system_prompt teacher_model_init_kwargs "
+    "teacher_model_name_or_path temperature test_split_size text_column token_level_kl "
+    "tokenizer_name_or_path tools top_entropy_quantile top_k top_p torch_dtype "
+    "transformers_continuous_batching_config trl_project truncation_mode truncation_side "
+    "trust_remote_code undesirable_weight use_adaptive_entropy use_bias_correction_kl "
+    "use_bnb_nested_quant use_deepspeed use_dora use_liger use_liger_loss "
+    "use_logits_to_keep use_num_logits_to_keep use_peft use_rslora "
+    "use_transformers_continuous_batching use_transformers_paged use_vllm use_weighting "
+    "vespo_k_neg vespo_k_pos vespo_lambda_neg vespo_lambda_pos vllm_device vllm_dtype "
+    "vllm_enable_sleep_mode vllm_gpu_memory_utilization vllm_group_port "
+    "vllm_guided_decoding_regex vllm_importance_sampling_cap "
+    "vllm_importance_sampling_clip_max vllm_importance_sampling_clip_min "
+    "vllm_importance_sampling_correction vllm_importance_sampling_mode vllm_max_model_len "
+    "vllm_max_model_length vllm_mode vllm_model_impl vllm_server_base_url vllm_server_host "
+    "vllm_server_port vllm_server_timeout vllm_structured_outputs_regex "
+    "vllm_tensor_parallel_size wandb_entity wandb_log_unique_prompts wandb_project "
+    "wandb_run_group whiten_rewards ";
+
+enum class Stage : std::uint8_t { sft, dpo, orpo, kto, reward, grpo };
+
+bool has_any(Settings& s, std::initializer_list<std::string_view> keys) {
+  return std::any_of(keys.begin(), keys.end(), [&](std::string_view key) { return s.has(key); });
+}
+
+/// Which of TRL's scripts a recipe is for. No key says it; the keys of one method do, or the
+/// folder.
+Stage stage_of(Settings& s, const std::string& name) {
+  if (has_any(s, {"num_generations", "max_completion_length", "reward_funcs", "use_vllm"}) &&
+      !name.ends_with("orpo.yaml"))
+    return Stage::grpo;
+  if (has_any(s, {"desirable_weight", "undesirable_weight"})) return Stage::kto;
+  if (s.has("center_rewards_coefficient")) return Stage::reward;
+  constexpr std::pair<std::string_view, Stage> kFolders[] = {
+      {"orpo", Stage::orpo}, {"kto", Stage::kto},   {"dpo", Stage::dpo},
+      {"sft", Stage::sft},   {"grpo", Stage::grpo}, {"reward", Stage::reward}};
+  for (const auto& [word, stage] : kFolders)
+    if (name.find(word) != std::string::npos) return stage;
+  if (has_any(s,
+              {"beta", "max_prompt_length", "precompute_ref_log_probs", "ref_model_init_kwargs"}))
+    return Stage::dpo;
+  return Stage::sft;
+}
+
+void read_precision(Settings& s, TrainFile& file) {
+  RunDraft& draft = file.draft;
+  s.renamed("torch_dtype", "dtype", "TRL 0.27");
+  const auto bf16 = s.truth("bf16");
+  // The weights are loaded in float32 unless the file says otherwise, since 0.27.
+  DType weights = DType::fp32;
+  bool is_auto = false;
+  const auto dtype = s.text("dtype");
+  if (dtype) {
+    if (const auto named = dtype_named(dtype->value))
+      weights = *named;
+    else
+      is_auto = dtype->value == "auto";
+  }
+  if (dtype && !is_auto) draft.weights = from_file(weights, dtype->place);
+  if (!draft.precision && bf16 && !bf16->value) {
+    const Precision as_stored = weights == DType::bf16   ? Precision::bf16_true
+                                : weights == DType::fp16 ? Precision::fp16_true
+                                                         : Precision::fp32;
+    draft.precision = from_file(as_stored, bf16->place);
+  }
+}
+
+void read_adapters(Settings& s, TrainFile& file) {
+  RunDraft& draft = file.draft;
+  s.know("lora_task_type use_rslora bnb_4bit_quant_storage");
+  const bool is_4bit = s.is_on("load_in_4bit");
+  const bool is_8bit = s.is_on("load_in_8bit");
+  if (is_4bit && is_8bit)
+    s.say("trl/two-quantizations", Severity::error, "load_in_8bit",
+          "4 and 8 bits cannot both be used", "load_in_8bit: false");
+  if (!s.is_on("use_peft")) {
+    draft.method =
+        s.has("use_peft") ? from_file(Method::full, s.place("use_peft")) : by_trainer(Method::full);
+    if (is_4bit || is_8bit) {
+      s.say("trl/quantized-without-use-peft", Severity::error,
+            is_4bit ? "load_in_4bit" : "load_in_8bit",
+            "a quantized model cannot be trained without adapters", "use_peft: true");
+      draft.method.reset();
+    }
+    for (const char* key : {"lora_r", "lora_alpha", "lora_dropout", "lora_target_modules",
+                            "lora_modules_to_save", "use_dora", "lora_target_parameters"})
+      if (s.has(key)) {
+        s.say("trl/lora-without-use-peft", Severity::warning, key,
+              "'" + std::string(key) + "' is ignored without use_peft: all weights are trained",
+              "use_peft: true");
+        break;
+      }
+    return;
+  }
+  const Place place = s.place("use_peft");
+  draft.method = from_file(is_4bit || is_8bit ? Method::qlora : Method::lora, place);
+  if (is_4bit) {
+    const auto kind = s.text("bnb_4bit_quant_type");
+    draft.quantization =
+        from_file(kind && kind->value == "fp4" ? Quantization::fp4 : Quantization::nf4,
+                  s.place("load_in_4bit"));
+    draft.double_quantizes = s.truth("use_bnb_nested_quant");
+    otherwise(draft.double_quantizes, false);
+    if (!s.has("dtype") && !s.has("torch_dtype"))
+      s.say("trl/compute-dtype", Severity::warning, "load_in_4bit",
+            "bitsandbytes computes in float32, because dtype is not set", "dtype: bfloat16");
+  } else if (is_8bit) {
+    draft.quantization = from_file(Quantization::int8, s.place("load_in_8bit"));
+  }
+  // QLoRA's adapters are bf16; the model is not prepared for k-bit training.
+  if (is_4bit || is_8bit) {
+    draft.adapter = by_trainer(DType::bf16);
+    draft.upcasts_for_kbit = by_trainer(false);
+  }
+  draft.lora_rank = s.whole("lora_r");
+  otherwise(draft.lora_rank, std::int64_t{16});
+  draft.lora_alpha = s.number("lora_alpha");
+  otherwise(draft.lora_alpha, 32.0);
+  draft.lora_dropout = s.number("lora_dropout");
+  otherwise(draft.lora_dropout, 0.05);
+  draft.uses_dora = s.truth("use_dora");
+  draft.modules_to_save = s.words("lora_modules_to_save");
+  draft.lora_targets = s.words("lora_target_modules");
+  // PEFT's table for Qwen, Llama, Mistral and Gemma.
+  otherwise(draft.lora_targets, std::vector<std::string>{"q_proj", "v_proj"});
+  if (s.has("lora_target_parameters"))
+    set_unmodelled(file, "adapters on experts are not modelled", "lora_target_parameters",
+                   "leave it out");
+}
+
+}  // namespace
 
 TrainFile read_trl(const Source& source) {
+  const Node& root = source.root;
+  const std::string& name = source.name;
+  const Neighbours& neighbours = source.neighbours;
   TrainFile file;
   file.trainer = Trainer::trl;
-  set_unmodelled(file, "files of " + std::string(name(file.trainer)) + " are not read yet",
-                 source.name, "describe the run by flags: qwenplan vram --help");
+  file.version = source.version;
+  Settings s(&root, "", file.findings);
+  RunDraft& draft = file.draft;
+  s.know(kKeys);
+  read_hf_arguments(s, file, neighbours);
+  const Stage stage = stage_of(s, name);
+  if (const auto model = s.text("model_name_or_path")) {
+    file.model = model->value;
+    file.model_place = model->place;
+  }
+  read_precision(s, file);
+  read_adapters(s, file);
+  draft.attention = attention_named(s.text("attn_implementation"));
+  s.renamed("max_seq_length", "max_length", "TRL 0.20");
+  const Node* max_length = root.find("max_length");
+  draft.length = s.whole("max_length");
+  if (max_length && max_length->is_null()) {
+    draft.is_unbounded = from_file(true, max_length->place);
+    draft.length.reset();
+  }
+  s.renamed("use_liger", "use_liger_kernel", "TRL 0.16");
+  const auto packing = s.truth("packing");
+  const bool is_packed = packing && packing->value;
+  if (is_packed) draft.packs = packing;
+  if (s.is_on("padding_free")) draft.is_padding_free = from_file(true, s.place("padding_free"));
+  const bool is_flash = draft.attention && draft.attention->value == "fa2";
+  if ((is_packed || s.is_on("padding_free")) && !is_flash)
+    s.say("trl/packing-without-flash", Severity::warning, is_packed ? "packing" : "padding_free",
+          "samples see each other: only flash attention keeps packed samples apart",
+          "attn_implementation: flash_attention_2");
+  if (s.is_on("activation_offloading"))
+    draft.offloads_activations = from_file(true, s.place("activation_offloading"));
+  if (const auto gpus = s.whole("num_processes"); gpus && !draft.gpus) draft.gpus = gpus;
+  if (const auto preset = s.text("accelerate_config")) {
+    const std::string& word = preset->value;
+    if (word == "multi_gpu" || word == "single_gpu") {
+      if (word == "multi_gpu" && !draft.gpus)
+        draft.gpus = from_file(std::int64_t{8}, preset->place);
+    } else if (word.starts_with("fsdp")) {
+      draft.fsdp = from_file(std::string(word == "fsdp2" ? "2" : "1"), preset->place);
+    } else {
+      put_launch(
+          deepspeed_setting({"accelerate_config", preset->place, *s.node("accelerate_config")},
+                            neighbours),
+          file);
+    }
+  }
+  if (const auto data = s.text("dataset_name")) file.datasets.push_back(data->value);
+  if (const Node* mixture = s.node("dataset_mixture"); mixture && mixture->is_map())
+    if (const Node* sets = mixture->find("datasets"); sets && sets->is_list())
+      for (const Node& each : sets->items)
+        if (const Node* id = each.find("id"))
+          if (const auto text = id->text()) file.datasets.push_back(*text);
+  hf_defaults(file);
+
+  switch (stage) {
+    case Stage::sft:
+      draft.objective = by_trainer(Objective::sft);
+      break;
+    case Stage::dpo:
+      draft.objective = by_trainer(Objective::dpo);
+      set_unmodelled(file, "DPO is not modelled: pairs of answers and a reference model", name,
+                     "check the same run without its preference data");
+      break;
+    case Stage::orpo:
+      draft.objective = by_trainer(Objective::orpo);
+      set_unmodelled(file, "ORPO is not modelled: pairs of answers", name,
+                     "check the same run without its preference data");
+      break;
+    case Stage::kto:
+      draft.objective = by_trainer(Objective::kto);
+      set_unmodelled(file, "KTO is not modelled: pairs with a reference model", name,
+                     "check the same run without its preference data");
+      break;
+    case Stage::reward:
+      draft.objective = by_trainer(Objective::reward);
+      set_unmodelled(file, "a reward model is not modelled", name, "modelled: causal models");
+      break;
+    case Stage::grpo:
+      draft.objective = by_trainer(Objective::grpo);
+      set_unmodelled(file, "GRPO is not modelled: its answers are generated while it trains", name,
+                     "modelled: supervised fine-tuning");
+      if (!s.has("per_device_train_batch_size") && s.has("pass_rate_min"))
+        file.other_purpose = "filters a dataset";
+      break;
+  }
+  s.know("pass_rate_min pass_rate_max");
+  s.report_unknown(Severity::warning, "the scripts of TRL ignore it");
   return file;
 }
 

@@ -1,0 +1,128 @@
+#include "read/trainer/hf_arguments.hpp"
+
+#include <utility>
+
+#include "read/trainer/launcher.hpp"
+
+namespace qwenplan {
+namespace {
+
+constexpr std::string_view kKeys =
+    "accelerator_config activation_checkpointing activation_checkpointing_kwargs adafactor "
+    "adam_beta1 adam_beta2 adam_epsilon auto_find_batch_size average_tokens_across_devices "
+    "batch_eval_metrics bf16 bf16_full_eval data_seed dataloader_drop_last "
+    "dataloader_in_order dataloader_multiprocessing_context dataloader_num_workers "
+    "dataloader_persistent_workers dataloader_pin_memory dataloader_prefetch_factor "
+    "ddp_backend ddp_broadcast_buffers ddp_bucket_cap_mb ddp_find_unused_parameters "
+    "ddp_static_graph ddp_timeout debug deepspeed disable_tqdm dispatch_batches do_eval "
+    "do_predict do_train enable_jit_checkpoint eval_accumulation_steps eval_dataset "
+    "eval_delay eval_do_concat_batches eval_on_start eval_steps eval_strategy "
+    "eval_use_gather_object evaluation_strategy fp16 fp16_backend fp16_full_eval "
+    "fp16_opt_level fsdp fsdp_config fsdp_min_num_params "
+    "fsdp_transformer_layer_cls_to_wrap full_determinism generation_config "
+    "generation_max_length generation_num_beams gradient_accumulation_steps "
+    "gradient_checkpointing gradient_checkpointing_kwargs greater_is_better "
+    "group_by_length half_precision_backend hub_always_push hub_model_id hub_private_repo "
+    "hub_revision hub_strategy hub_token ignore_data_skip include_for_metrics "
+    "include_inputs_for_metrics include_num_input_tokens_seen include_tokens_per_second "
+    "jit_mode_eval label_names label_smoothing_factor learning_rate length_column_name "
+    "liger_kernel_config load_best_model_at_end local_rank log_level log_level_replica "
+    "log_on_each_node logging_dir logging_first_step logging_nan_inf_filter logging_steps "
+    "logging_strategy lr_scheduler_kwargs lr_scheduler_type max_grad_norm max_steps "
+    "metric_for_best_model mp_parameters neftune_noise_alpha no_cuda num_train_epochs "
+    "optim optim_args optim_target_modules output_dir overwrite_output_dir "
+    "parallelism_config past_index per_device_eval_batch_size per_device_train_batch_size "
+    "per_gpu_eval_batch_size per_gpu_train_batch_size predict_with_generate "
+    "prediction_loss_only project push_to_hub push_to_hub_model_id "
+    "push_to_hub_organization push_to_hub_token ray_scope remove_unused_columns report_to "
+    "restore_callback_states_from_checkpoint resume_from_checkpoint run_name "
+    "save_on_each_node save_only_model save_safetensors save_steps save_strategy "
+    "save_total_limit seed skip_memory_metrics sortish_sampler split_batches tf32 "
+    "torch_compile torch_compile_backend torch_compile_mode torch_empty_cache_steps "
+    "torchdynamo tpu_metrics_debug tpu_num_cores trackio_bucket_id trackio_space_id "
+    "trackio_static_space_id train_sampling_strategy use_cache use_cpu use_ipex "
+    "use_legacy_prediction_loop use_liger_kernel use_mps_device warmup_ratio warmup_steps "
+    "weight_decay ";
+
+}  // namespace
+
+RunDraft::Maybe<bool> reentrant_of(Settings& settings) {
+  const Node* node = settings.node("gradient_checkpointing_kwargs");
+  if (!node) return std::nullopt;
+  std::optional<Document> parsed;
+  if (!node->is_map()) {
+    const auto json = node->text();
+    if (!json || json->empty() || json->front() != '{') return std::nullopt;
+    auto document = parse_document(*json, "gradient_checkpointing_kwargs", Syntax::json);
+    if (!document) return std::nullopt;
+    parsed = std::move(document.value());
+  }
+  const Node* value = (parsed ? parsed->root : *node).find("use_reentrant");
+  if (!value || !value->truth()) return std::nullopt;
+  return from_file(*value->truth(), node->place);
+}
+
+RunDraft::Maybe<std::string> attention_named(RunDraft::Maybe<std::string> given) {
+  if (!given) return given;
+  const std::string& word = given->value;
+  if (word == "flash_attention_2" || word == "flash_attn" || word == "fa2") given->value = "fa2";
+  if (word == "auto") given.reset();
+  return given;
+}
+
+void read_hf_arguments(Settings& s, TrainFile& file, const Neighbours& neighbours) {
+  RunDraft& draft = file.draft;
+  s.know(kKeys);
+  s.renamed("per_gpu_train_batch_size", "per_device_train_batch_size", "transformers 3");
+  s.renamed("evaluation_strategy", "eval_strategy", "transformers 4.46");
+  draft.micro_batch = s.whole("per_device_train_batch_size");
+  draft.accumulation = s.whole("gradient_accumulation_steps");
+  draft.checkpoints = s.truth("gradient_checkpointing");
+  draft.checkpoints_reentrant = reentrant_of(s);
+  if (auto optimizer = s.text("optim")) {
+    optimizer->value = optimizer_name(optimizer->value);
+    draft.optimizer = std::move(optimizer);
+  }
+  // Both switched on is what transformers itself refuses.
+  const bool is_bf16 = s.is_on("bf16");
+  const bool is_fp16 = s.is_on("fp16");
+  if (is_bf16 && is_fp16)
+    s.say("transformers/two-precisions", Severity::error, "fp16", "bf16 and fp16 cannot both be on",
+          "fp16: false");
+  if (is_bf16)
+    draft.precision = from_file(Precision::bf16_mixed, s.place("bf16"));
+  else if (is_fp16)
+    draft.precision = from_file(Precision::fp16_mixed, s.place("fp16"));
+  // Liger's fused loss comes with its other kernels.
+  if (s.is_on("use_liger_kernel")) {
+    const Place place = s.place("use_liger_kernel");
+    draft.loss = from_file(Loss::fused, place);
+    draft.fused_loss = from_file(FusedLoss::liger, place);
+    draft.liger_rope = draft.liger_rms_norm = draft.liger_glu = from_file(true, place);
+  }
+  if (s.is_on("torch_compile")) draft.compiles = from_file(true, s.place("torch_compile"));
+  if (const Node* deepspeed = s.node("deepspeed"))
+    put_launch(deepspeed_setting({"deepspeed", s.place("deepspeed"), *deepspeed}, neighbours),
+               file);
+  put_launch(fsdp_settings(s.node("fsdp"), s.node("fsdp_config")), file);
+
+  if (const auto epochs = s.number("num_train_epochs")) file.epochs = epochs->value;
+  if (const auto steps = s.whole("max_steps"); steps && steps->value > 0)
+    file.max_steps = steps->value;
+  // Below one it is a share of all steps, which only the number of samples can tell.
+  if (const auto steps = s.number("save_steps"); steps && steps->value >= 1)
+    file.save_steps = static_cast<std::int64_t>(steps->value);
+  if (const auto limit = s.whole("save_total_limit")) file.save_limit = limit->value;
+  if (const auto batch = s.whole("per_device_eval_batch_size")) file.eval_batch = batch->value;
+  if (const auto workers = s.whole("dataloader_num_workers")) file.workers = workers->value;
+}
+
+void hf_defaults(TrainFile& file) {
+  otherwise(file.draft.micro_batch, std::int64_t{8});
+  otherwise(file.draft.accumulation, std::int64_t{1});
+  if (!file.epochs) file.epochs = 3.0;
+  if (!file.eval_batch) file.eval_batch = 8;
+  if (!file.workers) file.workers = 0;
+}
+
+}  // namespace qwenplan

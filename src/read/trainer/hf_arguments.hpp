@@ -1,0 +1,37 @@
+#pragma once
+
+#include <cstdint>
+
+#include "read/trainer/settings.hpp"
+#include "read/trainer/train_file.hpp"
+
+namespace qwenplan {
+
+/// A value that the file does not have and the trainer puts in.
+template <class T>
+Given<T> by_trainer(T value) {
+  return {std::move(value), From::trainer, {}};
+}
+
+/// Sets what is not set yet.
+template <class T>
+void otherwise(RunDraft::Maybe<T>& setting, T value) {
+  if (!setting) setting = by_trainer(std::move(value));
+}
+
+/// Reads the keys of transformers' TrainingArguments that matter to memory, storage and time, and
+/// knows all others of versions 4.49 to 5.23: TRL's, ms-swift's and LLaMA-Factory's arguments are
+/// built on them. Sets no default but those that all of them share: see `hf_defaults`.
+void read_hf_arguments(Settings& settings, TrainFile& file, const Neighbours& neighbours);
+
+/// The defaults of TrainingArguments: a micro-batch of 8, no accumulation, 3 epochs, a checkpoint
+/// each 500 steps, all of them kept.
+void hf_defaults(TrainFile& file);
+
+/// `attn_implementation` in the words of --attention; hub kernels keep their name.
+RunDraft::Maybe<std::string> attention_named(RunDraft::Maybe<std::string> given);
+
+/// `gradient_checkpointing_kwargs`, a map or JSON in a string: use_reentrant.
+RunDraft::Maybe<bool> reentrant_of(Settings& settings);
+
+}  // namespace qwenplan

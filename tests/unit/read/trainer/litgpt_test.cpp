@@ -1,0 +1,27 @@
+#include "unit/read/trainer/reader.hpp"
+
+using namespace qwenplan;
+
+TEST_CASE("A litgpt recipe; adapters go on queries and values", "[litgpt]") {
+  const auto file = reading(
+      "checkpoint_dir: checkpoints/Qwen/Qwen3-8B\nprecision: bf16-true\nquantize: bnb.nf4-dq\n"
+      "devices: 1\nlora_r: 32\nlora_key: true\ntrain:\n  global_batch_size: 8\n"
+      "  micro_batch_size: 2\n  max_seq_length: 512\n");
+  CHECK(file.model == "Qwen/Qwen3-8B");
+  CHECK(file.draft.method->value == Method::qlora);
+  CHECK(file.draft.double_quantizes->value);
+  CHECK(file.draft.accumulation->value == 4);
+  CHECK(file.draft.lora_targets->value == std::vector<std::string>{"q_proj", "k_proj", "v_proj"});
+  CHECK_FALSE(file.draft.checkpoints->value);
+  CHECK(file.findings.empty());
+}
+
+TEST_CASE("What litgpt refuses", "[litgpt]") {
+  const std::string text = "checkpoint_dir: checkpoints/a/b\nout_dir: o\nlora_r: 8\n";
+  const std::string train = "train:\n  micro_batch_size: 1\n  max_seq_length: 512\n";
+  CHECK(says(reading(text + "quantize: bnb.nf4\n" + train), "litgpt/quantized-mixed"));
+  const auto two = reading(text + "devices: 2\nprecision: bf16-true\nquantize: bnb.nf4\n" + train);
+  CHECK(says(two, "litgpt/quantized-several-gpus"));
+  CHECK(two.draft.checkpoints->value);
+  CHECK(says(reading(text + "devices: 32\n" + train), "litgpt/batch"));
+}

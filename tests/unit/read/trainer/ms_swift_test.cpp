@@ -1,0 +1,61 @@
+#include "unit/read/trainer/reader.hpp"
+
+using namespace qwenplan;
+
+TEST_CASE("The flags of a script", "[ms-swift]") {
+  const auto file = reading(
+      "# 22GB\nnproc_per_node=2\n\nCUDA_VISIBLE_DEVICES=0,1 \\\nNPROC_PER_NODE=$nproc_per_node \\\n"
+      "swift sft \\\n    --model Qwen/Qwen2.5-7B-Instruct \\\n    --train_type lora \\\n"
+      "    --dataset 'a#500' 'b#500' \\\n    --torch_dtype bfloat16 \\\n    --max_length 2048 \\\n"
+      "    --lora_rank 16 \\\n    --gradient_accumulation_steps $(expr 16 / $nproc_per_node)\n",
+      "train.sh");
+  CHECK(file.trainer == Trainer::ms_swift);
+  CHECK(file.model == "Qwen/Qwen2.5-7B-Instruct");
+  CHECK(file.model_place.line == 7);
+  CHECK(file.draft.method->value == Method::lora);
+  CHECK(file.draft.gpus->value == 2);
+  CHECK(file.draft.accumulation->value == 8);
+  CHECK(file.draft.length->value == 2048);
+  CHECK(file.draft.lora_rank->value == 16);
+  CHECK(file.datasets.size() == 2);
+  CHECK(says(file, "renamed-key"));
+  CHECK_FALSE(says(file, "ms-swift/no-nproc-per-node"));
+}
+
+TEST_CASE("Several visible GPUs without processes split one model", "[ms-swift]") {
+  const auto file =
+      reading("CUDA_VISIBLE_DEVICES=0,1 swift sft --model a/b --dataset c\n", "train.sh");
+  CHECK(file.draft.gpus->value == 2);
+  CHECK(says(file, "ms-swift/no-nproc-per-node"));
+  // A name in small letters is the script's own.
+  const auto small = reading("nproc_per_node=4\nswift sft --model a/b --dataset c\n", "train.sh");
+  CHECK_FALSE(small.draft.gpus);
+}
+
+TEST_CASE("A flag that the script does not decide is named", "[ms-swift]") {
+  const auto file = reading("swift sft --model a/b --dataset c --max_length $LENGTH\n", "train.sh");
+  CHECK_FALSE(file.draft.length);
+  CHECK(says(file, "ms-swift/unresolved"));
+}
+
+TEST_CASE("ms-swift fills up to sixteen samples, and leaves the length to the model",
+          "[ms-swift]") {
+  const auto file =
+      reading("model: a/b\ntuner_type: full\ndataset: c\nper_device_train_batch_size: 3\n");
+  CHECK(file.draft.accumulation->value == 6);
+  CHECK(file.draft.accumulation->from == From::trainer);
+  CHECK_FALSE(file.draft.length);
+  CHECK(file.draft.method->value == Method::full);
+  CHECK(file.draft.checkpoints->value);
+}
+
+TEST_CASE("What ms-swift refuses", "[ms-swift]") {
+  const std::string text = "model: a/b\ntuner_type: lora\ndataset: c\n";
+  CHECK(says(reading(text + "packing: true\n"), "ms-swift/packing-without-flash"));
+  CHECK_FALSE(says(reading(text + "packing: true\nattn_impl: flash_attn\n"),
+                   "ms-swift/packing-without-flash"));
+  CHECK(reading(text + "deepspeed: zero3_offload\n").draft.zero->value == "3");
+  CHECK(reading(text + "deepspeed: zero3_offload\n").draft.offload->value == "optimizer,params");
+  CHECK(reading("swift rlhf --rlhf_type grpo --model a/b --dataset c", "a.sh").unmodelled);
+  CHECK(reading("megatron sft --model a/b --dataset c", "a.sh").unmodelled);
+}

@@ -1,0 +1,45 @@
+#include "unit/read/trainer/reader.hpp"
+
+using namespace qwenplan;
+
+namespace {
+const std::string kLora =
+    "# tune run --nnodes 1 --nproc_per_node 4 lora_finetune_distributed --config x\n"
+    "output_dir: /tmp/out\nmodel:\n  _component_: torchtune.models.qwen3.lora_qwen3_8b_instruct\n"
+    "  lora_attn_modules: ['q_proj', 'output_proj']\n  apply_lora_to_mlp: True\n  lora_rank: 32\n"
+    "tokenizer:\n  _component_: torchtune.models.qwen3.qwen3_tokenizer\n  max_seq_len: null\n"
+    "checkpointer:\n  _component_: torchtune.training.FullModelHFCheckpointer\n"
+    "  checkpoint_dir: /tmp/Qwen3-8B\noptimizer:\n  _component_: torch.optim.AdamW\n  fused: True\n"
+    "loss:\n  _component_: torchtune.modules.loss.LinearCrossEntropyLoss\nbatch_size: 2\n"
+    "gradient_accumulation_steps: 8\ndtype: bf16\n";
+}
+
+TEST_CASE("A torchtune recipe says its model and method by a function's name", "[torchtune]") {
+  const auto file = reading(kLora);
+  CHECK(file.trainer == Trainer::torchtune);
+  CHECK(file.model == "Qwen3-8B");
+  CHECK(file.draft.method->value == Method::lora);
+  CHECK(file.draft.lora_targets->value ==
+        std::vector<std::string>{"q_proj", "o_proj", "gate_proj", "up_proj", "down_proj"});
+  CHECK(file.draft.weights->value == DType::bf16);
+  CHECK(file.draft.adapter->value == DType::bf16);
+  CHECK_FALSE(file.draft.autocasts->value);
+  CHECK(file.draft.loss->value == Loss::chunked);
+  CHECK(file.draft.optimizer->value == "adamw-fused");
+  CHECK(file.draft.gpus->value == 4);
+  CHECK_FALSE(file.draft.length);
+  CHECK(says(file, "torchtune/no-length"));
+}
+
+TEST_CASE("What torchtune refuses", "[torchtune]") {
+  CHECK(
+      says(reading(kLora + "optimizer_in_bwd: True\n"), "torchtune/in-backward-with-accumulation"));
+  CHECK(says(reading(kLora + "enable_activation_offloading: True\n"),
+             "torchtune/offload-without-checkpointing"));
+  CHECK(says(reading(kLora + "dataset:\n  packed: True\n"), "torchtune/packed-without-length"));
+}
+
+TEST_CASE("A torchtune file without an optimizer trains nothing", "[torchtune]") {
+  CHECK_FALSE(
+      reading("model:\n  _component_: torchtune.models.qwen3.qwen3_8b\n").other_purpose.empty());
+}
