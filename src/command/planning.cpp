@@ -62,8 +62,9 @@ std::optional<Error> not_emulated(const Subject& subject) {
 Result<Plan> planned(const Setup& setup, RunDraft draft, const AllocatorSettings& allocator) {
   auto valid = validated(draft, setup.model(), setup.subject.stack, setup.gpu());
   if (!valid) return valid.error();
-  const Trace steps = trace(setup.model(), valid->run, setup.subject.stack, setup.subject.compute_capability());
-  Plan plan{std::move(draft), std::move(*valid), estimate(steps, setup.device, allocator), {}};
+  MemoryMeter meter(setup.device, allocator);
+  trace(setup.model(), valid->run, setup.subject.stack, setup.subject.compute_capability(), meter);
+  Plan plan{std::move(draft), std::move(*valid), meter.finish(), {}};
   plan.fit = judge(plan.estimate);
   return plan;
 }

@@ -19,8 +19,22 @@ inline Sizes sizes(const Trace& trace) {
   return out;
 }
 
+/// A tape whose events can be looked at on the way. The keeper is made first: it outlives the tape.
+struct Keeper {
+  TraceKeeper keeper;
+};
+struct KeptTape : Keeper, emulate::Tape {
+  KeptTape() : Tape(keeper) {}
+
+  /// What happened since this was last asked.
+  Trace take_trace() {
+    flush();
+    return keeper.take();
+  }
+};
+
 /// What happened to memory since this was last asked.
-inline Sizes happened(emulate::Tape& tape) { return sizes(tape.take_trace()); }
+inline Sizes happened(KeptTape& tape) { return sizes(tape.take_trace()); }
 
 /// The allocations among sizes.
 inline Sizes allocated(const Sizes& all) {

@@ -5,6 +5,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <optional>
+#include <span>
 #include <vector>
 
 #include "qwenplan/base/quantity.hpp"
@@ -67,14 +68,18 @@ class CachingAllocator {
     blocks_.emplace_back();  // kNone: in use for ever, so that the ends of a segment need no test
   }
 
-  /// Takes a block for a storage; false if the device runs out. An empty storage takes none.
-  bool allocate(std::uint32_t storage, std::int64_t bytes) {
+  /// Whether cached memory may be given back to the driver to make room for a request.
+  enum class Flush : std::uint8_t { allowed, forbidden };
+
+  /// Takes a block for a storage; false if the device runs out, which changes nothing where nothing
+  /// may be given back. An empty storage takes none.
+  bool allocate(std::uint32_t storage, std::int64_t bytes, Flush flush = Flush::allowed) {
     if (bytes <= 0) return true;
     if (blocks_.size() > kMostBlocks && spare_.size() < 4) return false;
     const Size size = rounded_up(static_cast<Size>(bytes), kMinBlock);
     Pool& pool = pools_[size <= kSmallSize ? 0 : 1];
     Index block = cached_block(pool, size);
-    if (block == kNone) block = driver_block(pool, size);
+    if (block == kNone) block = driver_block(pool, size, flush);
     if (block == kNone) return false;
     blocks_[block].state = State::in_use;
     if (storage >= block_of_.size())
@@ -97,6 +102,9 @@ class CachingAllocator {
 
   /// torch.cuda.empty_cache(): asked for by the program, not forced by a lack of memory.
   void empty_cache() { give_back(); }
+
+  /// Goes on as on a card that never runs out.
+  void lift_limit() { capacity_ = size_of(kUnlimited); }
 
   Bytes allocated() const { return bytes_of(allocated_); }
   Bytes reserved() const { return bytes_of(reserved_); }
@@ -329,12 +337,15 @@ class CachingAllocator {
   }
 
   /// A block of new memory, for which cached memory is given back if there is no other way.
-  Index driver_block(Pool& pool, Size size) {
+  Index driver_block(Pool& pool, Size size, Flush flush) {
     if (collects_) collect_garbage();
-    if (!extend(pool, size) && !(release_oversize(pool, size) && extend(pool, size))) {
-      ++flushes_;
-      give_back();
-      if (!extend(pool, size)) return kNone;
+    if (!extend(pool, size)) {
+      if (flush == Flush::forbidden) return kNone;
+      if (!(release_oversize(pool, size) && extend(pool, size))) {
+        ++flushes_;
+        give_back();
+        if (!extend(pool, size)) return kNone;
+      }
     }
     return take(pool, find(pool, extended_), size);
   }
@@ -560,42 +571,109 @@ class CachingAllocator {
   std::int64_t flushes_ = 0;
 };
 
-/// Runs a trace through the caching allocator of a device with so much memory for it. Ends at the
-/// first request that cannot be met.
-inline Reserved reserve(const Trace& trace, const AllocatorSettings& settings = {},
-                        Bytes capacity = kUnlimited) {
-  CachingAllocator allocator(settings, capacity);
-  Reserved result;
-  std::int64_t flushes_before_step = 0;
-  for (std::size_t m = 0; m < trace.marks.size() && result.completes(); ++m) {
-    const Mark& mark = trace.marks[m];
-    if (m > 0 && mark.step != trace.marks[m - 1].step) flushes_before_step = allocator.flushes();
-    const std::size_t end =
-        m + 1 < trace.marks.size() ? trace.marks[m + 1].first : trace.events.size();
-    for (std::size_t i = mark.first; i < end; ++i) {
-      const Event& event = trace.events[i];
+/// A trace as the caching allocator of one device sees it. Ends at the first request that cannot be
+/// met.
+class Replay final : public TraceReader {
+ public:
+  explicit Replay(const AllocatorSettings& settings = {}, Bytes capacity = kUnlimited)
+      : allocator_(settings, capacity) {}
+
+  void enter(const Mark& mark) override {
+    if (out_of_memory_) return;
+    if (mark.step != mark_.step) flushes_before_step_ = allocator_.flushes();
+    mark_ = mark;
+  }
+
+  void read(std::span<const Event> events) override {
+    const std::size_t met = read_as(events, CachingAllocator::Flush::allowed);
+    if (met == events.size() || out_of_memory_) return;
+    out_of_memory_ = OutOfMemory{mark_.phase,
+                                 mark_.step,
+                                 mark_.micro_step,
+                                 Bytes(events[met].bytes),
+                                 allocator_.allocated(),
+                                 allocator_.reserved()};
+  }
+
+  /// Reads up to the first request that can only be met by giving memory back; says how many events
+  /// that were.
+  std::size_t read_while_it_fits(std::span<const Event> events) {
+    return read_as(events, CachingAllocator::Flush::forbidden);
+  }
+
+  /// Goes on as on a card that never runs out.
+  void lift_limit() { allocator_.lift_limit(); }
+
+  Reserved result() const {
+    return {allocator_.peak_allocated(), allocator_.peak_reserved(),
+            allocator_.segments(),       allocator_.flushes(),
+            allocator_.flushes() - flushes_before_step_, out_of_memory_};
+  }
+
+ private:
+  std::size_t read_as(std::span<const Event> events, CachingAllocator::Flush flush) {
+    if (out_of_memory_) return events.size();
+    for (std::size_t i = 0; i < events.size(); ++i) {
+      const Event& event = events[i];
       if (event.kind == Event::Kind::free) {
-        allocator.free(event.storage);
+        allocator_.free(event.storage);
+      } else if (event.kind == Event::Kind::allocate) {
+        if (!allocator_.allocate(event.storage, event.bytes, flush)) return i;
       } else if (event.kind == Event::Kind::empty_cache) {
-        allocator.empty_cache();
-      } else if (event.kind == Event::Kind::allocate &&
-                 !allocator.allocate(event.storage, event.bytes)) {
-        result.out_of_memory = OutOfMemory{mark.phase,
-                                           mark.step,
-                                           mark.micro_step,
-                                           Bytes(event.bytes),
-                                           allocator.allocated(),
-                                           allocator.reserved()};
-        break;
+        allocator_.empty_cache();
       }
     }
+    return events.size();
   }
-  result.peak_allocated = allocator.peak_allocated();
-  result.peak_reserved = allocator.peak_reserved();
-  result.segments = allocator.segments();
-  result.flushes = allocator.flushes();
-  result.flushes_per_step = allocator.flushes() - flushes_before_step;
-  return result;
+
+  CachingAllocator allocator_;
+  Mark mark_;
+  std::int64_t flushes_before_step_ = 0;
+  std::optional<OutOfMemory> out_of_memory_;
+};
+
+/// Two replays in one reading: on a card that never runs out, and on one that may. They are one as
+/// long as both would do the same.
+class ReplayOnCard final : public TraceReader {
+ public:
+  ReplayOnCard(const AllocatorSettings& settings, std::optional<Bytes> capacity)
+      : limited_(settings, capacity.value_or(kUnlimited)) {
+    // These settings look at the capacity before it is reached.
+    const bool looks_ahead =
+        settings.expandable_segments || settings.garbage_collection_threshold > 0.0;
+    if (capacity && looks_ahead) unlimited_.emplace(settings);
+  }
+
+  void enter(const Mark& mark) override {
+    limited_.enter(mark);
+    if (unlimited_) unlimited_->enter(mark);
+  }
+
+  void read(std::span<const Event> events) override {
+    if (!unlimited_) {
+      events = events.subspan(limited_.read_while_it_fits(events));
+      if (events.empty()) return;
+      unlimited_ = limited_;
+      unlimited_->lift_limit();
+    }
+    unlimited_->read(events);
+    limited_.read(events);
+  }
+
+  Reserved unlimited() const { return unlimited_ ? unlimited_->result() : limited_.result(); }
+  Reserved limited() const { return limited_.result(); }
+
+ private:
+  Replay limited_;
+  std::optional<Replay> unlimited_;  ///< once it differs
+};
+
+/// Runs a trace through the caching allocator of a device with so much memory for it.
+inline Reserved reserve(const Trace& trace, const AllocatorSettings& settings = {},
+                        Bytes capacity = kUnlimited) {
+  Replay replay(settings, capacity);
+  read(trace, replay);
+  return replay.result();
 }
 
 }  // namespace qwenplan

@@ -212,9 +212,10 @@ class Training : public Tape::Layers {
 /// a last micro-step, since more of them change nothing.
 ///
 /// `compute_capability` is the card's, as 86 for 8.6: it decides which kernels run.
-inline Trace trace(const Model& model, const Run& run, const Stack& stack, int compute_capability) {
+inline void trace(const Model& model, const Run& run, const Stack& stack, int compute_capability,
+                  TraceReader& reader) {
   using namespace emulate;
-  Tape tape(static_cast<std::size_t>(model.layers) * 2400 + 4000);
+  Tape tape(reader);
   Setting setting{model, run, behavior_of(stack), compute_capability, {}};
   tape.set_matmul_workspace(cublas_workspace(stack, compute_capability));
   Training training(tape, setting);
@@ -233,7 +234,14 @@ inline Trace trace(const Model& model, const Run& run, const Stack& stack, int c
     training.optimizer_step(step);
   }
   tape.enter(Phase::save, 2, 0);
-  return tape.take_trace();
+  tape.finish();
+}
+
+/// The same as a whole.
+inline Trace trace(const Model& model, const Run& run, const Stack& stack, int compute_capability) {
+  TraceKeeper keeper;
+  trace(model, run, stack, compute_capability, keeper);
+  return keeper.take();
 }
 
 }  // namespace qwenplan

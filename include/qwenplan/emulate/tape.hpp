@@ -103,12 +103,23 @@ class Tape {
     recompute,  ///< a checkpointed forward runs again: fills what the frame did not keep
   };
 
-  explicit Tape(std::size_t expected_events = 0);
+  Tape() = default;  ///< read by no one
+  explicit Tape(TraceReader& reader) : reader_(&reader) {}
   Tape(const Tape&) = delete;
   Tape& operator=(const Tape&) = delete;
 
-  Trace take_trace() { return std::move(trace_); }
   void enter(Phase phase, int step, int micro_step);
+  /// Tells the reader what it was not told yet.
+  void flush() {
+    if (reader_ != nullptr && waiting_ > 0) reader_->read({events_, waiting_});
+    events_before_ += waiting_;
+    waiting_ = 0;
+  }
+  /// Tells the reader the rest. What is freed from here on, no one is told.
+  void finish() {
+    flush();
+    reader_ = nullptr;
+  }
 
   /// What following allocations are for.
   Term term() const { return term_; }
@@ -127,7 +138,7 @@ class Tape {
   }
   void set_matmul_workspace(std::int64_t bytes) { matmul_workspace_bytes_ = bytes; }
   void retag(const Tensor& tensor, Term term);
-  void empty_cache() { trace_.events.push_back({0, 0, Event::Kind::empty_cache, Term::temporary}); }
+  void empty_cache() { tell({0, 0, Event::Kind::empty_cache, Term::temporary}); }
 
   /// Makes a trainable weight: a leaf whose gradient stays until it is cleared.
   Tensor parameter(Tensor value);
@@ -196,6 +207,10 @@ class Tape {
   static std::int32_t leaf_code(std::size_t index) { return -2 - static_cast<std::int32_t>(index); }
   static std::size_t leaf_index(std::int32_t code) { return static_cast<std::size_t>(-2 - code); }
 
+  void tell(const Event& event) {
+    events_[waiting_++] = event;
+    if (waiting_ == kStretch) flush();
+  }
   void share(std::uint32_t storage) { ++storages_[storage].shares; }
   void release(std::uint32_t storage);
   void keep(const Tensor& tensor);
@@ -207,8 +222,14 @@ class Tape {
   void refill(Frame& frame);
   static void reentrant_backward(Tape& tape, const Node& node, const Tensor& grad, Tensor* out);
 
-  Trace trace_;
+  static constexpr std::size_t kStretch = 1024;
+
+  TraceReader* reader_ = nullptr;
+  std::size_t events_before_ = 0;  ///< of the stretches that were told
+  std::size_t waiting_ = 0;           ///< events of this stretch that wait for the reader
+  Event events_[kStretch];
   std::vector<Storage> storages_;  // before every handle: their shares go back to it
+  std::vector<std::uint32_t> free_names_;
   std::vector<Node> nodes_;
   std::vector<Saved> saved_;
   std::vector<Leaf> leaves_;
@@ -310,14 +331,11 @@ inline void Tensor::reset() {
 
 // ---- Tape: memory
 
-inline Tape::Tape(std::size_t expected_events) {
-  trace_.events.reserve(expected_events);
-  storages_.reserve(expected_events / 2 + 1);
-}
-
 inline void Tape::enter(Phase phase, int step, int micro_step) {
-  trace_.marks.push_back({static_cast<std::uint32_t>(trace_.events.size()), phase, static_cast<std::int16_t>(step),
-                          static_cast<std::int16_t>(micro_step)});
+  flush();
+  if (reader_ == nullptr) return;
+  reader_->enter({static_cast<std::uint32_t>(events_before_), phase, static_cast<std::int16_t>(step),
+                  static_cast<std::int16_t>(micro_step)});
 }
 
 inline Tensor Tape::allocate(std::int64_t elements, DType dtype, Term term) {
@@ -328,9 +346,15 @@ inline Tensor Tape::allocate(std::int64_t elements, DType dtype, Term term) {
   tensor.tape_ = this;
   tensor.elements_ = elements;
   tensor.dtype_ = dtype;
-  tensor.storage_ = static_cast<std::uint32_t>(storages_.size());
-  storages_.push_back({bytes, 1, term});
-  trace_.events.push_back({bytes, tensor.storage_, Event::Kind::allocate, term});
+  if (free_names_.empty()) {
+    tensor.storage_ = static_cast<std::uint32_t>(storages_.size());
+    storages_.push_back({bytes, 1, term});
+  } else {
+    tensor.storage_ = free_names_.back();
+    free_names_.pop_back();
+    storages_[tensor.storage_] = {bytes, 1, term};
+  }
+  tell({bytes, tensor.storage_, Event::Kind::allocate, term});
   return tensor;
 }
 
@@ -344,13 +368,14 @@ inline void Tape::retag(const Tensor& tensor, Term term) {
   Storage& storage = storages_[tensor.storage()];
   if (storage.term == term) return;
   storage.term = term;
-  trace_.events.push_back({storage.bytes, tensor.storage(), Event::Kind::retag, term});
+  tell({storage.bytes, tensor.storage(), Event::Kind::retag, term});
 }
 
 inline void Tape::release(std::uint32_t index) {
   Storage& storage = storages_[index];
-  if (--storage.shares == 0)
-    trace_.events.push_back({storage.bytes, index, Event::Kind::free, storage.term});
+  if (--storage.shares > 0) return;
+  tell({storage.bytes, index, Event::Kind::free, storage.term});
+  free_names_.push_back(index);
 }
 
 inline Tensor Tape::parameter(Tensor value) {

@@ -1,7 +1,10 @@
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
+#include <span>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 namespace qwenplan {
@@ -32,7 +35,7 @@ constexpr std::string_view name(Term term) {
 struct Event {
   enum class Kind : std::uint8_t { allocate, free, retag, empty_cache };
   std::int64_t bytes = 0;    ///< as asked for; the machines round
-  std::uint32_t storage = 0; ///< names the storage; never used twice in a trace
+  std::uint32_t storage = 0; ///< names the storage; another may have the name once it is freed
   Kind kind = Kind::allocate;
   /// Of the storage. `retag` gives a living storage a new one; `empty_cache` has no storage: the
   /// program gives unused segments back, as torch.cuda.empty_cache() does.
@@ -47,10 +50,45 @@ struct Mark {
   std::int16_t micro_step = 0;  ///< 1, 2 within an accumulation; 0 where there is none
 };
 
+/// Reads a run while it is emulated, a stretch of events at a time, so that a run of any length
+/// needs the memory of one stretch.
+class TraceReader {
+ public:
+  virtual void enter(const Mark& mark) = 0;
+  virtual void read(std::span<const Event> events) = 0;
+
+ protected:
+  ~TraceReader() = default;
+};
+
 /// A run on shapes: everything that it allocates and frees on the device.
 struct Trace {
   std::vector<Event> events;
   std::vector<Mark> marks;
+};
+
+/// Reads a whole trace to a reader.
+inline void read(const Trace& trace, TraceReader& reader) {
+  const std::span<const Event> events = trace.events;
+  for (std::size_t m = 0; m < trace.marks.size(); ++m) {
+    const std::size_t first = trace.marks[m].first;
+    const std::size_t end = m + 1 < trace.marks.size() ? trace.marks[m + 1].first : events.size();
+    reader.enter(trace.marks[m]);
+    reader.read(events.subspan(first, end - first));
+  }
+}
+
+/// Keeps everything that it reads.
+class TraceKeeper final : public TraceReader {
+ public:
+  void enter(const Mark& mark) override { trace_.marks.push_back(mark); }
+  void read(std::span<const Event> events) override {
+    trace_.events.insert(trace_.events.end(), events.begin(), events.end());
+  }
+  Trace take() { return std::move(trace_); }
+
+ private:
+  Trace trace_;
 };
 
 }  // namespace qwenplan

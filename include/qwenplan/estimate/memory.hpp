@@ -5,6 +5,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <optional>
+#include <span>
 #include <string_view>
 #include <utility>
 #include <vector>
@@ -39,80 +40,107 @@ struct Footprint {
   std::size_t peak = 0;  ///< the phase that reaches it first
 };
 
-/// Counts what is alive over a trace, in one pass.
-inline Footprint footprint(const Trace& trace) {
+/// Counts what is alive over a trace.
+class FootprintCounter final : public TraceReader {
+ public:
+  void enter(const Mark& mark) override {
+    close();
+    is_open_ = true;
+    mark_ = mark;
+    peak_ = total_;
+    peak_without_workspace_ = total_ - live_[kWorkspace];
+    at_peak_ = live_;
+  }
+
+  void read(std::span<const Event> events) override {
+    for (const Event& event : events) {
+      if (event.kind == Event::Kind::empty_cache) continue;
+      if (event.storage >= storages_.size())
+        storages_.resize(std::max<std::size_t>(1024, event.storage * std::size_t{2}));
+      Storage& storage = storages_[event.storage];
+      if (event.kind == Event::Kind::allocate) {
+        storage = {rounded(event.bytes), event.term};
+        std::int64_t& term = live_[static_cast<std::size_t>(event.term)];
+        term = Saturating::add(term, storage.bytes);
+        total_ = Saturating::add(total_, storage.bytes);
+        peak_ = std::max(peak_, total_);
+        if (total_ - live_[kWorkspace] > peak_without_workspace_) {
+          peak_without_workspace_ = total_ - live_[kWorkspace];
+          is_at_peak_ = true;
+        }
+        continue;
+      }
+      keep_terms();
+      live_[static_cast<std::size_t>(storage.term)] -= storage.bytes;
+      if (event.kind == Event::Kind::free) {
+        total_ -= storage.bytes;
+        storage.bytes = 0;
+      } else {
+        storage.term = event.term;
+        live_[static_cast<std::size_t>(storage.term)] += storage.bytes;
+      }
+    }
+  }
+
+  Footprint finish() {
+    close();
+    return std::move(result_);
+  }
+
+ private:
   struct Storage {
     std::int64_t bytes = 0;
     Term term = Term::temporary;
   };
-  constexpr auto workspace = static_cast<std::size_t>(Term::workspace);
-  // Cut at a size that no device has, so that no sum of a trace's storages overflows.
-  const auto rounded = [](std::int64_t bytes) {
+  static constexpr auto kWorkspace = static_cast<std::size_t>(Term::workspace);
+
+  /// Cut at a size that no device has, so that no sum of a trace's storages overflows.
+  static std::int64_t rounded(std::int64_t bytes) {
     return (std::clamp(bytes, std::int64_t{0}, kUnlimited.count()) + 511) / 512 * 512;
-  };
-  Footprint result;
-  std::vector<Storage> storages(trace.events.size() + 1);
-  std::array<std::int64_t, kTerms> live{};
-  std::int64_t total = 0;
-
-  result.timeline.reserve(trace.marks.size());
-  for (std::size_t m = 0; m < trace.marks.size(); ++m) {
-    const Mark& mark = trace.marks[m];
-    const std::size_t end =
-        m + 1 < trace.marks.size() ? trace.marks[m + 1].first : trace.events.size();
-    std::int64_t peak = total;
-    std::int64_t peak_without_workspace = total - live[workspace];
-    std::array<std::int64_t, kTerms> at_peak = live;
-    bool is_at_peak =
-        false;  // the terms are copied only when the count leaves a new peak of tensors
-    for (std::size_t i = mark.first; i < end; ++i) {
-      const Event& event = trace.events[i];
-      if (event.kind == Event::Kind::empty_cache) continue;
-      if (event.storage >= storages.size()) storages.resize(event.storage * std::size_t{2});
-      Storage& storage = storages[event.storage];
-      if (event.kind == Event::Kind::allocate) {
-        storage = {rounded(event.bytes), event.term};
-        std::int64_t& term = live[static_cast<std::size_t>(event.term)];
-        term = Saturating::add(term, storage.bytes);
-        total = Saturating::add(total, storage.bytes);
-        peak = std::max(peak, total);
-        if (total - live[workspace] > peak_without_workspace) {
-          peak_without_workspace = total - live[workspace];
-          is_at_peak = true;
-        }
-        continue;
-      }
-      if (is_at_peak) {
-        at_peak = live;
-        is_at_peak = false;
-      }
-      live[static_cast<std::size_t>(storage.term)] -= storage.bytes;
-      if (event.kind == Event::Kind::free) {
-        total -= storage.bytes;
-        storage.bytes = 0;
-      } else {
-        storage.term = event.term;
-        live[static_cast<std::size_t>(storage.term)] += storage.bytes;
-      }
-    }
-    if (is_at_peak) at_peak = live;
-    at_peak[workspace] = peak - peak_without_workspace;
-
-    PhaseUse use;
-    use.phase = mark.phase;
-    use.step = mark.step;
-    use.micro_step = mark.micro_step;
-    use.allocated = Bytes(peak);
-    for (std::size_t t = 0; t < at_peak.size(); ++t) use.terms[t] = Bytes(at_peak[t]);
-    use.left = Bytes(total);
-    use.allocated_without_workspace = Bytes(peak_without_workspace);
-    if (result.timeline.empty() || use.allocated > result.allocated) {
-      result.allocated = use.allocated;
-      result.peak = result.timeline.size();
-    }
-    result.timeline.push_back(use);
   }
-  return result;
+
+  /// The terms are copied only when the count leaves a new peak of tensors.
+  void keep_terms() {
+    if (!is_at_peak_) return;
+    at_peak_ = live_;
+    is_at_peak_ = false;
+  }
+
+  void close() {
+    if (!std::exchange(is_open_, false)) return;
+    keep_terms();
+    at_peak_[kWorkspace] = peak_ - peak_without_workspace_;
+    PhaseUse use;
+    use.phase = mark_.phase;
+    use.step = mark_.step;
+    use.micro_step = mark_.micro_step;
+    use.allocated = Bytes(peak_);
+    for (std::size_t t = 0; t < at_peak_.size(); ++t) use.terms[t] = Bytes(at_peak_[t]);
+    use.left = Bytes(total_);
+    use.allocated_without_workspace = Bytes(peak_without_workspace_);
+    if (result_.timeline.empty() || use.allocated > result_.allocated) {
+      result_.allocated = use.allocated;
+      result_.peak = result_.timeline.size();
+    }
+    result_.timeline.push_back(use);
+  }
+
+  Footprint result_;
+  Mark mark_;
+  bool is_open_ = false;
+  bool is_at_peak_ = false;
+  std::vector<Storage> storages_;
+  std::array<std::int64_t, kTerms> live_{};
+  std::array<std::int64_t, kTerms> at_peak_{};
+  std::int64_t total_ = 0;
+  std::int64_t peak_ = 0;
+  std::int64_t peak_without_workspace_ = 0;
+};
+
+inline Footprint footprint(const Trace& trace) {
+  FootprintCounter counter;
+  read(trace, counter);
+  return counter.finish();
 }
 
 /// Memory of a process on the device that PyTorch's allocator knows nothing of: the CUDA context
@@ -242,31 +270,64 @@ struct MemoryEstimate {
   Device on;
 };
 
+/// Reads a run and says what it needs on a device.
+class MemoryMeter final : public TraceReader {
+ public:
+  explicit MemoryMeter(const Device& device, const AllocatorSettings& settings = {})
+      : device_(device), settings_(settings), replay_(settings, capacity_of(device)) {}
+
+  void enter(const Mark& mark) override {
+    counter_.enter(mark);
+    replay_.enter(mark);
+  }
+  void read(std::span<const Event> events) override {
+    counter_.read(events);
+    replay_.read(events);
+  }
+
+  MemoryEstimate finish() {
+    MemoryEstimate result;
+    result.footprint = counter_.finish();
+    result.unlimited = replay_.unlimited();
+    result.on = device_;
+
+    const Bytes allocated = result.footprint.allocated;
+    // A run beyond any card has no meaningful reserve, only one that fits nowhere.
+    const Bytes reserved =
+        result.unlimited.completes() ? result.unlimited.peak_reserved : Bytes(Saturating::kMax);
+    const Bytes blocks = std::max(allocated, result.unlimited.peak_allocated);
+    result.allocated = {allocated, blocks, scaled(blocks, kAllocatedHigh)};
+    result.reserved = {std::max(blocks, scaled(reserved, kReservedLow)),
+                       std::max(blocks, reserved),
+                       std::max(result.allocated.high, scaled(reserved, kReservedHigh))};
+    result.device = result.reserved + device_.context.bytes;
+    result.device.high += device_.driver_keeps;
+    if (const auto capacity = capacity_of(device_)) {
+      const bool has_room =
+          reserved <= *capacity && settings_.garbage_collection_threshold == 0.0;
+      result.at_capacity = has_room ? result.unlimited : replay_.limited();
+    }
+    return result;
+  }
+
+ private:
+  /// What is left for the allocator beside the context; none without a card.
+  static std::optional<Bytes> capacity_of(const Device& device) {
+    if (!device.usable) return std::nullopt;
+    return std::max(Bytes(), device.usable->value - device.context.bytes.likely);
+  }
+
+  Device device_;
+  AllocatorSettings settings_;
+  FootprintCounter counter_;
+  ReplayOnCard replay_;
+};
+
 inline MemoryEstimate estimate(const Trace& trace, const Device& device,
                                const AllocatorSettings& settings = {}) {
-  MemoryEstimate result;
-  result.footprint = footprint(trace);
-  result.unlimited = reserve(trace, settings);
-  result.on = device;
-
-  const Bytes allocated = result.footprint.allocated;
-  // A run beyond any card has no meaningful reserve, only one that fits nowhere.
-  const Bytes reserved =
-      result.unlimited.completes() ? result.unlimited.peak_reserved : Bytes(Saturating::kMax);
-  const Bytes blocks = std::max(allocated, result.unlimited.peak_allocated);
-  result.allocated = {allocated, blocks, scaled(blocks, kAllocatedHigh)};
-  result.reserved = {std::max(blocks, scaled(reserved, kReservedLow)), std::max(blocks, reserved),
-                     std::max(result.allocated.high, scaled(reserved, kReservedHigh))};
-  result.device = result.reserved + device.context.bytes;
-  result.device.high += device.driver_keeps;
-
-  if (device.usable) {
-    const Bytes capacity = std::max(Bytes(), device.usable->value - device.context.bytes.likely);
-    result.at_capacity = reserved <= capacity && settings.garbage_collection_threshold == 0.0
-                             ? result.unlimited
-                             : reserve(trace, settings, capacity);
-  }
-  return result;
+  MemoryMeter meter(device, settings);
+  read(trace, meter);
+  return meter.finish();
 }
 
 }  // namespace qwenplan

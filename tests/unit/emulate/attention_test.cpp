@@ -138,7 +138,7 @@ struct Attended {
 Attended attend(const Run& run, const Stack& stack, int compute_capability, DType dtype) {
   const Model model = Tiny::model(1);
   Setting setting{model, run, emulate::behavior_of(stack), compute_capability, {}};
-  Tape t;
+  test::KeptTape t;
   const Tensor q = t.parameter(t.allocate(Tiny::T * Tiny::q, dtype));
   const Tensor k = t.parameter(t.allocate(Tiny::T * Tiny::k, dtype));
   const Tensor v = t.parameter(t.allocate(Tiny::T * Tiny::k, dtype));
@@ -193,7 +193,7 @@ TEST_CASE("a mask of bytes becomes one of numbers in every layer, in rows of eig
   Run run = Recipe::full_bf16();
   run.length = 10;
   const Setting setting{model, run, emulate::behavior_of(kLatest), 80, {}};
-  Tape t;
+  test::KeptTape t;
   const Tensor mask = t.allocate(10 * 10, DType::boolean);
   happened(t);
   const Tensor additive = emulate::additive_mask(t, mask, bf16);
@@ -209,7 +209,7 @@ TEST_CASE("eager attention keeps the softmax in fp32 and its probabilities") {
   Run run = Recipe::full_bf16();
   run.attention = Attention::eager;
   Setting setting{model, run, emulate::behavior_of(kLatest), 80, {}};
-  Tape t;
+  test::KeptTape t;
   const Tensor leaf = t.parameter(t.allocate(1, bf16));
   const auto made = [&](std::int64_t elements) { return emulate::repeat_heads(t, leaf, elements); };
   Tensor q = made(Tiny::T * Tiny::q), k = made(Tiny::T * Tiny::k), v = made(Tiny::T * Tiny::k);

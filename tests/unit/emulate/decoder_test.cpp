@@ -101,7 +101,7 @@ void check(const std::vector<List>& lists, const Stack& stack,
 
 TEST_CASE("RMSNorm keeps its input in fp32, the root, and both products") {
   const auto kept_by = [](DType dtype, bool trains) {
-    emulate::Tape t;
+    test::KeptTape t;
     Run run;
     const Model model = Tiny::model(1);
     const emulate::Setting setting{model, run, {}, 80, {}};

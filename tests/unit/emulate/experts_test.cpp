@@ -50,7 +50,7 @@ TEST_CASE("every token is copied once for each expert that it visits") {
   const Model model = sparse();
   const Run run = Recipe::lora_bf16();
   emulate::Setting setting{model, run, emulate::behavior_of(kLatest), 80, {}};
-  Tape t;
+  test::KeptTape t;
   constexpr std::int64_t visits = Tiny::T * 3;
   emulate::ExpertWeights w;
   w.router = t.allocate(8 * Tiny::h, DType::bf16);
@@ -74,7 +74,7 @@ TEST_CASE("every token is copied once for each expert that it visits") {
 }
 
 TEST_CASE("grouped products answer a weight before the input, and cast what comes in fp32") {
-  Tape t;
+  test::KeptTape t;
   const Tensor weight = t.parameter(t.allocate(100, DType::bf16));
   const Tensor leaf = t.parameter(t.allocate(1, DType::fp32));
   const Tensor offsets = t.allocate(8, DType::int32);

@@ -26,7 +26,7 @@ struct World {
   Model model = Tiny::model(1);
   Run run;
   Stack stack;
-  Tape t;
+  test::KeptTape t;
   Setting setting;
   Tensor leaf;
 

@@ -83,7 +83,7 @@ TEST_CASE("the loss of one sequence, tensor by tensor") {
   run.micro_batch = 1;
   run.length = 100;
   const emulate::Setting setting{model, run, emulate::behavior_of(kLatest), 80, {}};
-  emulate::Tape t;
+  test::KeptTape t;
   const emulate::Tensor leaf = t.parameter(t.allocate(1, DType::bf16));
   emulate::Tensor logits = emulate::repeat_heads(t, leaf, 100 * Tiny::V);
   happened(t);

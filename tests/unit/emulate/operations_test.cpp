@@ -39,7 +39,7 @@ struct Observed {
 /// backwards.
 Observed observe(std::int64_t elements, DType dtype,
                  const std::function<Tensor(Tape&, const Tensor&)>& operation) {
-  Tape t;
+  test::KeptTape t;
   Observed seen;
   const Tensor leaf = t.parameter(t.allocate(1, DType::uint8));
   Tensor x = source(t, leaf, elements, dtype);
@@ -123,7 +123,7 @@ TEST_CASE("operations on one tensor: what they make, keep, and make backward") {
 }
 
 TEST_CASE("softmax's buffer in backward is a workspace") {
-  Tape t;
+  test::KeptTape t;
   const Tensor leaf = t.parameter(t.allocate(1, DType::uint8));
   Tensor loss;
   {
@@ -141,7 +141,7 @@ TEST_CASE("softmax's buffer in backward is a workspace") {
 }
 
 TEST_CASE("a product keeps a factor only for the gradient of the other") {
-  Tape t;
+  test::KeptTape t;
   const Tensor leaf = t.parameter(t.allocate(1, DType::uint8));
   const auto kept = [&](bool first_has_gradient, bool second_has_gradient) {
     Tensor a = first_has_gradient ? source(t, leaf, 100, bf16) : t.allocate(100, bf16);
@@ -167,7 +167,7 @@ TEST_CASE("formats of mixed products follow PyTorch's promotion") {
 }
 
 TEST_CASE("a product of mixed formats answers each factor in its own") {
-  Tape t;
+  test::KeptTape t;
   const Tensor leaf = t.parameter(t.allocate(1, DType::uint8));
   Tensor loss;
   {
@@ -200,7 +200,7 @@ TEST_CASE("a linear layer keeps its input for the weight and the weight for its 
   };
   for (const Case& each : cases) {
     CAPTURE(each.trains, each.has_bias);
-    Tape t;
+    test::KeptTape t;
     const Tensor leaf = t.parameter(t.allocate(1, DType::uint8));
     Tensor weight = t.allocate(3000, bf16);
     Tensor bias = each.has_bias ? t.allocate(30, bf16) : Tensor();
@@ -225,7 +225,7 @@ TEST_CASE("a linear layer keeps its input for the weight and the weight for its 
 }
 
 TEST_CASE("an embedding keeps its ids and has a dense gradient") {
-  Tape t;
+  test::KeptTape t;
   const Tensor weight = t.parameter(t.allocate(1000 * 16, bf16));
   Tensor ids = t.allocate(50, DType::int64);
   happened(t);
@@ -241,7 +241,7 @@ TEST_CASE("an embedding keeps its ids and has a dense gradient") {
 }
 
 TEST_CASE("products in batches make the second factor's gradient first") {
-  Tape t;
+  test::KeptTape t;
   const Tensor leaf = t.parameter(t.allocate(1, DType::uint8));
   Tensor loss;
   {

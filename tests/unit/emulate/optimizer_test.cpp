@@ -15,7 +15,7 @@ using emulate::Tensor;
 /// Three bf16 parameters with gradients, of 10,000 elements, of 100, and an embedding of 8,192; and
 /// one that no gradient has reached.
 struct World {
-  Tape t;
+  test::KeptTape t;
   Tensor embedding;
 
   explicit World(std::int64_t large = 10'000) {
@@ -98,7 +98,7 @@ TEST_CASE("clipping takes a number for each gradient, and their norm") {
   // Three norms, stacked, their norm; all but that go; 1 / (norm + eps) in two steps, the factor,
   // and the factor capped at one.
   CHECK(allocated(happened(w.t)) == Sizes{2, 2, 2, 6, 2, 2, 2, 2, 2});
-  Tape none;
+  test::KeptTape none;
   const Tensor frozen = none.allocate(10, DType::fp32);
   happened(none);
   emulate::clip_gradients(none);

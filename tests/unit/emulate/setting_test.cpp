@@ -16,7 +16,7 @@ constexpr DType bf16 = DType::bf16, fp16 = DType::fp16, fp32 = DType::fp32;
 struct World {
   Model model = Tiny::model(1);
   Run run = Recipe::full_amp();
-  Tape t;  // outlives the copies of autocast
+  test::KeptTape t;  // outlives the copies of autocast
   Setting setting{model, run, emulate::behavior_of(kLatest), 80, {}};
 };
 

@@ -44,7 +44,7 @@ Tensor combine(Tape& t, const Tensor& a, const Tensor& b, std::int64_t elements)
 }  // namespace
 
 TEST_CASE("a storage dies with its last share") {
-  Tape t;
+  test::KeptTape t;
   Tensor a = t.allocate(100, DType::fp32);
   CHECK(happened(t) == Sizes{400});
   Tensor b = a;
@@ -58,7 +58,7 @@ TEST_CASE("a storage dies with its last share") {
 }
 
 TEST_CASE("a view shares its storage") {
-  Tape t;
+  test::KeptTape t;
   Tensor whole = t.allocate(100, DType::bf16);
   Tensor half = whole.viewed(50);
   CHECK(half.elements() == 50);
@@ -70,7 +70,7 @@ TEST_CASE("a view shares its storage") {
 }
 
 TEST_CASE("a name that is bound again has its new value before it lets go of the old one") {
-  Tape t;
+  test::KeptTape t;
   Tensor x = t.allocate(10, DType::fp32);
   x = t.allocate(20, DType::fp32);
   CHECK(happened(t) == Sizes{40, 80, -40});
@@ -81,7 +81,7 @@ TEST_CASE("a name that is bound again has its new value before it lets go of the
 }
 
 TEST_CASE("an empty tensor takes nothing, and no size overflows") {
-  Tape t;
+  test::KeptTape t;
   CHECK_FALSE(static_cast<bool>(t.allocate(0, DType::fp32)));
   CHECK(happened(t).empty());
   const Tensor huge = t.allocate(INT64_MAX / 2, DType::fp32);
@@ -89,7 +89,7 @@ TEST_CASE("an empty tensor takes nothing, and no size overflows") {
 }
 
 TEST_CASE("a workspace is taken and given back") {
-  Tape t;
+  test::KeptTape t;
   t.use_workspace(1000);
   t.use_workspace(0);
   const Trace trace = t.take_trace();
@@ -98,7 +98,7 @@ TEST_CASE("a workspace is taken and given back") {
 }
 
 TEST_CASE("an operation on what needs no gradient keeps nothing") {
-  Tape t;
+  test::KeptTape t;
   Tensor x = t.allocate(100, DType::fp32);
   Tensor y = apply(t, x, 10);
   CHECK_FALSE(y.requires_grad());
@@ -108,7 +108,7 @@ TEST_CASE("an operation on what needs no gradient keeps nothing") {
 }
 
 TEST_CASE("backward runs in falling order and frees what each operation saved after its use") {
-  Tape t;
+  test::KeptTape t;
   const Tensor weight = t.parameter(t.allocate(100, DType::fp32));
   Tensor loss;
   {
@@ -131,7 +131,7 @@ TEST_CASE("backward runs in falling order and frees what each operation saved af
 }
 
 TEST_CASE("two contributions are added into a new tensor when the second comes") {
-  Tape t;
+  test::KeptTape t;
   const Tensor weight = t.parameter(t.allocate(1, DType::fp32));
   Tensor loss;
   {
@@ -150,7 +150,7 @@ TEST_CASE("two contributions are added into a new tensor when the second comes")
 }
 
 TEST_CASE("a leaf that is used twice has its gradient when the last contribution has come") {
-  Tape t;
+  test::KeptTape t;
   const Tensor weight = t.parameter(t.allocate(100, DType::fp32));
   Tensor loss;
   {
@@ -169,7 +169,7 @@ TEST_CASE("a leaf that is used twice has its gradient when the last contribution
 }
 
 TEST_CASE("a later micro-step adds to the gradient that is there") {
-  Tape t;
+  test::KeptTape t;
   const Tensor weight = t.parameter(t.allocate(100, DType::fp32));
   for (int micro_step = 1; micro_step <= 2; ++micro_step) {
     Tensor loss = apply(t, weight, 1);
@@ -186,7 +186,7 @@ TEST_CASE("a later micro-step adds to the gradient that is there") {
 }
 
 TEST_CASE("an input that was told to require a gradient keeps it to the end of backward") {
-  Tape t;
+  test::KeptTape t;
   Tensor input = t.require_grad(t.allocate(50, DType::fp32));
   Tensor loss = apply(t, input, 1);
   input.reset();
@@ -199,7 +199,7 @@ TEST_CASE("an input that was told to require a gradient keeps it to the end of b
 }
 
 TEST_CASE("a gradient of another shape or format than the input is reduced or cast") {
-  Tape t;
+  test::KeptTape t;
   const auto wide = [](Tape& tape, const Node&, const Tensor&, Tensor* out) {
     out[0] = tape.allocate(1000, DType::fp32);
   };
@@ -213,7 +213,7 @@ TEST_CASE("a gradient of another shape or format than the input is reduced or ca
 }
 
 TEST_CASE("what is held as an attribute lives until the graph is gone") {
-  Tape t;
+  test::KeptTape t;
   const Tensor weight = t.parameter(t.allocate(1, DType::fp32));
   Tensor x = t.allocate(100, DType::fp32);
   auto op = t.record(passes, {&weight});
@@ -247,7 +247,7 @@ struct ThreeOperations : Tape::Layers {
 }  // namespace
 
 TEST_CASE("a checkpoint keeps its input alone and fills up again when backward asks") {
-  Tape t;
+  test::KeptTape t;
   ThreeOperations layers;
   const Tensor weight = t.parameter(t.allocate(10, DType::fp32));
   Tensor loss;
@@ -275,7 +275,7 @@ TEST_CASE("a checkpoint keeps its input alone and fills up again when backward a
 }
 
 TEST_CASE("a reentrant checkpoint runs the whole layer again and a backward of its own") {
-  Tape t;
+  test::KeptTape t;
   ThreeOperations layers;
   const Tensor weight = t.parameter(t.allocate(10, DType::fp32));
   Tensor loss;
@@ -303,7 +303,7 @@ TEST_CASE("a reentrant checkpoint runs the whole layer again and a backward of i
 }
 
 TEST_CASE("a forward without a graph keeps nothing") {
-  Tape t;
+  test::KeptTape t;
   ThreeOperations layers;
   const Tensor plain = t.allocate(10, DType::fp32);  // requires no gradient
   happened(t);
@@ -314,7 +314,7 @@ TEST_CASE("a forward without a graph keeps nothing") {
 }
 
 TEST_CASE("each thread's first matrix product takes a workspace that stays") {
-  Tape t;
+  test::KeptTape t;
   t.set_matmul_workspace(8192);
   const auto product = [](Tape& tape, const Node& n, const Tensor& grad, Tensor* out) {
     tape.use_matmul();
