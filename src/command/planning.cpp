@@ -59,10 +59,11 @@ std::optional<Error> not_emulated(const Subject& subject) {
   return std::nullopt;
 }
 
-Result<Plan> planned(const Setup& setup, RunDraft draft, const AllocatorSettings& allocator) {
+Result<Plan> planned(const Setup& setup, RunDraft draft, const AllocatorSettings& allocator,
+                     Bytes give_up_above) {
   auto valid = validated(draft, setup.model(), setup.subject.stack, setup.gpu());
   if (!valid) return valid.error();
-  MemoryMeter meter(setup.device, allocator);
+  MemoryMeter meter(setup.device, allocator, give_up_above);
   trace(setup.model(), valid->run, setup.subject.stack, setup.subject.compute_capability(), meter);
   Plan plan{std::move(draft), std::move(*valid), meter.finish(), {}};
   plan.fit = judge(plan.estimate);
@@ -87,15 +88,24 @@ std::optional<RunDraft> draft_for(Method method, const RunDraft& given) {
 }
 
 Result<MethodPlan> best_rung(const Setup& setup, Method method, const RunDraft& draft) {
+  const std::vector<Rung> list = rungs(setup, draft);
+  const auto tried = [&](const Rung& rung, Bytes give_up_above) {
+    return planned(setup, rung.draft, setup.subject.allocator, give_up_above);
+  };
+  // A rung that surely exceeds is given up, but for the last, which stands for all if none is left.
   std::optional<MethodPlan> best;
-  for (Rung& rung : rungs(setup, draft)) {
-    auto plan = planned(setup, std::move(rung.draft), setup.subject.allocator);
+  for (const Rung& rung : list) {
+    const bool is_last = &rung == &list.back();
+    auto plan = tried(rung, is_last && (!best || best->plan.fit == Fit::exceeds)
+                                ? Bytes(Saturating::kMax)
+                                : most_that_is_tight(setup.device));
     if (!plan) return plan.error();
+    if (plan->estimate.is_least) continue;
     const bool is_better =
         !best || *plan->fit < *best->plan.fit ||
         (plan->fit == Fit::exceeds && best->plan.fit == Fit::exceeds &&
          plan->estimate.device.likely < best->plan.estimate.device.likely);
-    if (is_better) best = MethodPlan{method, std::move(rung.name), std::move(*plan)};
+    if (is_better) best = MethodPlan{method, rung.name, std::move(*plan)};
     if (!best->plan.fit || best->plan.fit == Fit::fits) break;
   }
   return std::move(*best);
@@ -116,8 +126,8 @@ std::size_t best_of(const std::vector<MethodPlan>& methods) {
 
 std::vector<Advice> advised(const Setup& setup, const Plan& plan) {
   return advise(plan.estimate, plan.valid.run, Question{plan.draft, setup.subject.allocator},
-                [&](const Question& question) -> std::optional<MemoryEstimate> {
-                  auto other = planned(setup, question.draft, question.allocator);
+                [&](const Question& question, Bytes give_up_above) -> std::optional<MemoryEstimate> {
+                  auto other = planned(setup, question.draft, question.allocator, give_up_above);
                   if (!other) return std::nullopt;
                   return std::move(other->estimate);
                 });

@@ -39,8 +39,10 @@ Setup setup_of(const Subject& subject);
 /// Why model or card cannot be emulated; nothing where both can.
 std::optional<Error> not_emulated(const Subject& subject);
 
-/// Decides every setting, emulates the run and judges it.
-Result<Plan> planned(const Setup& setup, RunDraft draft, const AllocatorSettings& allocator);
+/// Decides every setting, emulates the run and judges it. `give_up_above` is for runs of which only
+/// matters whether they fit, as MemoryMeter has it.
+Result<Plan> planned(const Setup& setup, RunDraft draft, const AllocatorSettings& allocator,
+                     Bytes give_up_above = Bytes(Saturating::kMax));
 
 /// Gives a setting that nobody asked for.
 template <class T>
@@ -58,7 +60,7 @@ struct MethodPlan {
 };
 
 /// Tries a method with the defaults, in 16 bits throughout, and with paged 8-bit AdamW besides: the
-/// first that fits, else the first that is tight, else the one that needs least.
+/// first that fits, else the first that is tight, else the last, unless another needs less for sure.
 Result<MethodPlan> best_rung(const Setup& setup, Method method, const RunDraft& draft);
 
 /// The first that fits; else the first that is tight; else the one that needs least.

@@ -283,7 +283,7 @@ TEST_CASE("law 11: advice saves what it says, when its words are followed") {
   const MemoryEstimate now = *answer(small.draft, {});
   const std::vector<Advice> advice =
       advise(now, small.run, Question{small.draft, {}},
-             [&](const Question& q) { return answer(q.draft, q.allocator); });
+             [&](const Question& q, Bytes) { return answer(q.draft, q.allocator); });
   CHECK(advice.size() <= 3);
   if (judge(now) == Fit::fits) CHECK(advice.empty());
 

@@ -170,7 +170,10 @@ inline Trace without_workspaces(const Trace& trace) {
     const Event& event = trace.events[i];
     if (event.kind == Event::Kind::allocate && event.term == Term::workspace)
       dropped.insert(event.storage);
-    if (!dropped.contains(event.storage)) out.events.push_back(event);
+    if (!dropped.contains(event.storage))
+      out.events.push_back(event);
+    else if (event.kind == Event::Kind::free)
+      dropped.erase(event.storage);
   }
   return out;
 }

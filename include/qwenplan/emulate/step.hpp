@@ -35,6 +35,7 @@ class Training : public Tape::Layers {
   }
 
   void micro_step(int step, int micro) {
+    if (t_.is_read_enough()) return;
     t_.enter(Phase::forward, step, micro);
     Tensor logits, loss;
     {
@@ -47,12 +48,14 @@ class Training : public Tape::Layers {
       loss = causal_lm_loss(t_, s_, logits);
     }
     leave_autocast();
+    if (t_.is_read_enough()) return;
     t_.enter(Phase::backward, step, micro);
     if (!s_.run.keeps_outputs) logits.reset();
     backward(loss);
   }
 
   void optimizer_step(int step) {
+    if (t_.is_read_enough()) return;
     t_.enter(Phase::step, step, 0);
     clip_gradients(t_);
     optimizer_->step(t_);
@@ -211,6 +214,8 @@ class Training : public Tape::Layers {
 /// makes the optimizer's states, the second finds them; with accumulation each step has a first and
 /// a last micro-step, since more of them change nothing.
 ///
+/// The reader may stop it before any phase; what was begun is then simply let go of.
+///
 /// `compute_capability` is the card's, as 86 for 8.6: it decides which kernels run.
 inline void trace(const Model& model, const Run& run, const Stack& stack, int compute_capability,
                   TraceReader& reader) {
@@ -224,7 +229,7 @@ inline void trace(const Model& model, const Run& run, const Stack& stack, int co
   tape.enter(Phase::prepare, 0, 0);
   training.prepare();
   training.make_inputs();
-  for (int step = 1; step <= 2; ++step) {
+  for (int step = 1; step <= 2 && !tape.is_read_enough(); ++step) {
     if (run.accumulation > 1) {
       training.micro_step(step, 1);
       training.micro_step(step, 2);
@@ -233,7 +238,7 @@ inline void trace(const Model& model, const Run& run, const Stack& stack, int co
     }
     training.optimizer_step(step);
   }
-  tape.enter(Phase::save, 2, 0);
+  if (!tape.is_read_enough()) tape.enter(Phase::save, 2, 0);
   tape.finish();
 }
 

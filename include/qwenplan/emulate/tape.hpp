@@ -109,6 +109,11 @@ class Tape {
   Tape& operator=(const Tape&) = delete;
 
   void enter(Phase phase, int step, int micro_step);
+  /// Whether the reader wants no more of the run.
+  bool is_read_enough() {
+    flush();
+    return reader_ != nullptr && reader_->has_enough();
+  }
   /// Tells the reader what it was not told yet.
   void flush() {
     if (reader_ != nullptr && waiting_ > 0) reader_->read({events_, waiting_});

@@ -56,6 +56,8 @@ class TraceReader {
  public:
   virtual void enter(const Mark& mark) = 0;
   virtual void read(std::span<const Event> events) = 0;
+  /// True once the rest does not matter; asked before each phase.
+  virtual bool has_enough() const { return false; }
 
  protected:
   ~TraceReader() = default;
@@ -70,7 +72,7 @@ struct Trace {
 /// Reads a whole trace to a reader.
 inline void read(const Trace& trace, TraceReader& reader) {
   const std::span<const Event> events = trace.events;
-  for (std::size_t m = 0; m < trace.marks.size(); ++m) {
+  for (std::size_t m = 0; m < trace.marks.size() && !reader.has_enough(); ++m) {
     const std::size_t first = trace.marks[m].first;
     const std::size_t end = m + 1 < trace.marks.size() ? trace.marks[m + 1].first : events.size();
     reader.enter(trace.marks[m]);

@@ -82,6 +82,9 @@ class FootprintCounter final : public TraceReader {
     }
   }
 
+  /// The most that was alive in this phase so far.
+  Bytes peak() const { return Bytes(peak_); }
+
   Footprint finish() {
     close();
     return std::move(result_);
@@ -264,34 +267,63 @@ struct MemoryEstimate {
   /// Low is the footprint's peak, which the timeline shows and which never falls as a run grows.
   Range<Bytes> allocated{};
   Range<Bytes> reserved{};  ///< `max_memory_reserved()` without limit
+  /// True where the run was given up because even the bytes alive were too many: every size is then
+  /// the least that it can be, and there is no replay.
+  bool is_least = false;
   /// Reserved and the context: what nvidia-smi shows for the process. The upper bound includes
   /// what the driver keeps of the card, because that is missing in the end.
   Range<Bytes> device{};
   Device on;
 };
 
-/// Reads a run and says what it needs on a device.
+/// The most bytes alive with which a run can still fit for sure, upper bounds included; without a
+/// card, any.
+inline Bytes most_that_fits(const Device& device) {
+  if (!device.usable) return kUnlimited;
+  const Bytes room = device.usable->value - device.context.bytes.high - device.driver_keeps;
+  return room <= Bytes() ? Bytes() : scaled(room, (1'000'000'000'000 + kReservedHigh - 1) / kReservedHigh) + Bytes(512);
+}
+
+/// The most bytes alive with which a run can still be tight; without a card, any.
+inline Bytes most_that_is_tight(const Device& device) {
+  if (!device.usable) return kUnlimited;
+  return std::max(Bytes(), device.usable->value - device.context.bytes.likely);
+}
+
+/// Reads a run and says what it needs on a device. It is given up once more than `give_up_above`
+/// bytes are alive.
 class MemoryMeter final : public TraceReader {
  public:
-  explicit MemoryMeter(const Device& device, const AllocatorSettings& settings = {})
-      : device_(device), settings_(settings), replay_(settings, capacity_of(device)) {}
+  explicit MemoryMeter(const Device& device, const AllocatorSettings& settings = {},
+                       Bytes give_up_above = Bytes(Saturating::kMax))
+      : device_(device),
+        settings_(settings),
+        give_up_above_(give_up_above),
+        replay_(std::in_place, settings, capacity_of(device)) {}
 
   void enter(const Mark& mark) override {
     counter_.enter(mark);
-    replay_.enter(mark);
+    if (replay_) replay_->enter(mark);
   }
   void read(std::span<const Event> events) override {
     counter_.read(events);
-    replay_.read(events);
+    if (replay_ && counter_.peak() > give_up_above_) replay_.reset();
+    if (replay_) replay_->read(events);
   }
+  bool has_enough() const override { return !replay_; }
 
   MemoryEstimate finish() {
     MemoryEstimate result;
     result.footprint = counter_.finish();
-    result.unlimited = replay_.unlimited();
     result.on = device_;
 
     const Bytes allocated = result.footprint.allocated;
+    if (replay_) {
+      result.unlimited = replay_->unlimited();
+    } else {
+      result.is_least = true;
+      result.unlimited.peak_allocated = result.unlimited.peak_reserved = allocated;
+    }
     // A run beyond any card has no meaningful reserve, only one that fits nowhere.
     const Bytes reserved =
         result.unlimited.completes() ? result.unlimited.peak_reserved : Bytes(Saturating::kMax);
@@ -305,7 +337,8 @@ class MemoryMeter final : public TraceReader {
     if (const auto capacity = capacity_of(device_)) {
       const bool has_room =
           reserved <= *capacity && settings_.garbage_collection_threshold == 0.0;
-      result.at_capacity = has_room ? result.unlimited : replay_.limited();
+      result.at_capacity = has_room || !replay_ ? result.unlimited : replay_->limited();
+      if (!replay_) result.at_capacity->out_of_memory.emplace();
     }
     return result;
   }
@@ -314,13 +347,14 @@ class MemoryMeter final : public TraceReader {
   /// What is left for the allocator beside the context; none without a card.
   static std::optional<Bytes> capacity_of(const Device& device) {
     if (!device.usable) return std::nullopt;
-    return std::max(Bytes(), device.usable->value - device.context.bytes.likely);
+    return most_that_is_tight(device);
   }
 
   Device device_;
   AllocatorSettings settings_;
+  Bytes give_up_above_;
   FootprintCounter counter_;
-  ReplayOnCard replay_;
+  std::optional<ReplayOnCard> replay_;
 };
 
 inline MemoryEstimate estimate(const Trace& trace, const Device& device,

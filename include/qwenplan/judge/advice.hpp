@@ -187,7 +187,8 @@ inline constexpr std::int64_t kWorthwhile = 100;
 /// there is no card.
 ///
 /// `again` answers a Question with an optional<MemoryEstimate>: none where the change is impossible
-/// for this model or card. It is asked as seldom as possible: each answer is a step to emulate.
+/// for this model or card. Each answer is a step to emulate, so it is asked as seldom as possible,
+/// and told how many bytes alive are too many to go on (`MemoryMeter`).
 template <class Again>
 std::vector<Advice> advise(const MemoryEstimate& now, const Run& run, const Question& asked,
                            Again&& again) {
@@ -201,61 +202,79 @@ std::vector<Advice> advise(const MemoryEstimate& now, const Run& run, const Ques
   advice::give(whole.draft.micro_batch, run.micro_batch);
   advice::give(whole.draft.accumulation, run.accumulation);
 
+  const Bytes too_many = most_that_fits(now.on);
   const auto saving = [&](const MemoryEstimate& then) {
     return now.device.likely - then.device.likely;
   };
   const Bytes worthwhile(now.device.likely.count() / advice::kWorthwhile);
+  const auto question_of = [&](const Family::Step& step) {
+    Question question = whole;
+    step.apply(question, step.value);
+    return question;
+  };
 
   struct Useful {
     const Family* family;
-    const Family::Step* step;  // the mildest that fits, else the strongest
+    const Family::Step* step;
+    Bytes can_save{};  // at most
   };
   const std::vector<Family> families = advice::families(run, asked.allocator);
-  std::vector<Useful> useful;
-  std::size_t enough = 0;
+  std::vector<Useful> useful;  // not enough alone
+  const auto add = [&](const Family& family, const Family::Step& step, const MemoryEstimate& then) {
+    const Fit fit = judge(then).value_or(Fit::exceeds);
+    if (fit > *fit_now || (fit == *fit_now && saving(then) < worthwhile)) return;
+    found.push_back({step.change, family.cost, family.sacrifice, saving(then), fit});
+  };
+  const auto is_fit = [](const std::optional<MemoryEstimate>& then) {
+    return then && !then->is_least && judge(*then) == Fit::fits;
+  };
   for (const Family& family : families) {
-    if (enough == kMost) break;
-    const auto with = [&](const Family::Step& step) {
-      Question question = whole;
-      step.apply(question, step.value);
-      return again(question);
-    };
+    if (found.size() == kMost) break;
     // The strongest step first: where that is not enough, no milder one is.
     const Family::Step* step = &family.steps.back();
-    std::optional<MemoryEstimate> then = with(*step);
-    if (then && judge(*then) == Fit::fits) {
-      for (const Family::Step& milder : family.steps) {
-        if (&milder == &family.steps.back()) break;
-        std::optional<MemoryEstimate> tried = with(milder);
-        if (!tried || judge(*tried) != Fit::fits) continue;
-        step = &milder;
-        then = std::move(tried);
-        break;
-      }
-    }
+    std::optional<MemoryEstimate> then = again(question_of(*step), too_many);
     if (!then) continue;
-    const Fit fit = judge(*then).value_or(Fit::exceeds);
-    if (fit >= *fit_now && saving(*then) < worthwhile) continue;
-    enough += fit == Fit::fits;
-    useful.push_back({&family, step});
-    found.push_back({step->change, family.cost, family.sacrifice, saving(*then), fit});
+    if (!is_fit(then)) {
+      if (saving(*then) >= worthwhile) useful.push_back({&family, step, saving(*then)});
+      continue;
+    }
+    for (const Family::Step& milder : family.steps) {
+      if (&milder == &family.steps.back()) break;
+      std::optional<MemoryEstimate> tried = again(question_of(milder), too_many);
+      if (!is_fit(tried)) continue;
+      step = &milder;
+      then = std::move(tried);
+      break;
+    }
+    add(family, *step, *then);
+  }
+  const bool is_enough = !found.empty();
+
+  // The places that are left go to what helps most without being enough.
+  std::vector<Useful> by_saving = useful;
+  std::stable_sort(by_saving.begin(), by_saving.end(),
+                   [](const Useful& a, const Useful& b) { return a.can_save > b.can_save; });
+  for (const Useful& change : by_saving) {
+    if (found.size() >= kMost) break;
+    if (const auto then = again(question_of(*change.step), Bytes(Saturating::kMax)))
+      add(*change.family, *change.step, *then);
   }
 
-  if (enough == 0 && useful.size() > 1) {
+  if (!is_enough && useful.size() > 1) {
     const auto with_all = [&](const std::vector<Useful>& changes) {
       Question question = whole;
       for (const Useful& change : changes) change.step->apply(question, change.step->value);
-      return again(question);
+      return again(question, too_many);
     };
     // All of them, then without each that is not needed, the greatest sacrifice first.
     std::vector<Useful> together = useful;
     std::optional<MemoryEstimate> then = with_all(together);
-    if (then && judge(*then) == Fit::fits) {
+    if (is_fit(then)) {
       for (std::size_t i = together.size(); i-- > 0;) {
         std::vector<Useful> fewer = together;
         fewer.erase(fewer.begin() + static_cast<std::ptrdiff_t>(i));
         std::optional<MemoryEstimate> tried = with_all(fewer);
-        if (!tried || judge(*tried) != Fit::fits) continue;
+        if (!is_fit(tried)) continue;
         together = std::move(fewer);
         then = std::move(tried);
       }

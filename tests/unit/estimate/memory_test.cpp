@@ -304,3 +304,30 @@ TEST_CASE("a share of a size keeps every byte that it can, and saturates") {
   CHECK(scaled(999'999_B, 500'000) == 499'999_B);
   CHECK(scaled(Bytes(Saturating::kMax), 2'000'000) == Bytes(Saturating::kMax));
 }
+
+TEST_CASE("a run that cannot fit is not replayed to the end, and says so") {
+  const Device t4 = device(card("t4", 75, 40, 15_GiB));
+  const Bytes most = most_that_fits(t4);
+  // With one byte more alive than that, even the least upper bound is beyond the card; a little less
+  // still leaves room.
+  const auto need = [&](Bytes alive) {
+    return scaled(alive, kReservedHigh) + t4.context.bytes.high + t4.driver_keeps;
+  };
+  CHECK(need(most + Bytes(1)) > t4.usable->value);
+  CHECK(need(most - 64_KiB) <= t4.usable->value);
+
+  const Trace run = small_run();
+  const MemoryEstimate whole = estimate(run, t4);
+  const auto given_up = [&](Bytes above) {
+    MemoryMeter meter(t4, {}, above);
+    read(run, meter);
+    return meter.finish();
+  };
+  CHECK(!given_up(whole.footprint.allocated).is_least);
+  const MemoryEstimate least = given_up(whole.footprint.allocated - Bytes(1));
+  CHECK(least.is_least);
+  CHECK(least.footprint.allocated <= whole.footprint.allocated);
+  CHECK(least.device.high <= whole.device.high);
+  CHECK(least.device.likely <= whole.device.likely);
+  CHECK(!least.at_capacity->completes());
+}

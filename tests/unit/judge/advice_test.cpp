@@ -57,7 +57,7 @@ struct World {
     const auto run = validated(asked_for, model(), kLatest, nullptr);
     REQUIRE(run.ok());
     return qwenplan::advise(estimate(run->run, {}), run->run, question,
-                            [&](const Question& q) -> std::optional<MemoryEstimate> {
+                            [&](const Question& q, Bytes) -> std::optional<MemoryEstimate> {
                               ++asked;
                               const auto again = validated(q.draft, model(), kLatest, nullptr);
                               if (!again) return std::nullopt;
