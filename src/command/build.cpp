@@ -42,10 +42,17 @@ Value as_json(const Part& part, const std::optional<Price>& launch) {
   return json;
 }
 
-/// The price at launch of a card, which is the one that a source dates.
+/// The price of a card at launch, which is the one that a source dates.
 std::optional<Price> launch_price(const Gpu& gpu) {
   if (!gpu.launch_price) return std::nullopt;
   return Price{gpu.launch_price->value, gpu.launch_date, gpu.launch_price->evidence, gpu.launch_price->source};
+}
+
+/// What a card that has a price is reckoned at: what it cost at launch, else what dealers asked, on no
+/// known day.
+Price card_price_of(const Gpu& gpu) {
+  if (const auto launch = launch_price(gpu)) return *launch;
+  return Price{gpu.price()->value, "", gpu.price()->evidence, gpu.price()->source};
 }
 
 std::string words(const std::optional<Price>& launch) {
@@ -196,7 +203,7 @@ Result<Answer> for_job(const Invocation& in, const Tables& tables, Answer answer
   });
   const auto& [machine, best] = machines_for.front();
   const HostNeed need = need_of(*best);
-  const Price card_price = *launch_price(best->gpu);
+  const Price card_price = card_price_of(best->gpu);
 
   Value parts = Value::list();
   Table table{{{"part"}, {""}, {"price", right}, {"of"}}, {}};
@@ -227,9 +234,9 @@ Result<Answer> for_job(const Invocation& in, const Tables& tables, Answer answer
   Table other_table{{{"other cards"}, {"memory", right}, {"card", right}, {"machine", right}, {"runs it as"}}, {}};
   for (std::size_t i = 1; i < machines_for.size() && i < 6; ++i) {
     const auto& [other, buy] = machines_for[i];
-    others.push(Value::object({{"gpu", buy->gpu.id}, {"gpu_usd", buy->gpu.launch_price->value}, {"total_usd", other.usd},
+    others.push(Value::object({{"gpu", buy->gpu.id}, {"gpu_usd", buy->gpu.price()->value}, {"total_usd", other.usd},
                                {"method", name(buy->fit.best().method)}, {"fit", name(buy->fit.fit)}}));
-    other_table.rows.push_back({buy->gpu.name, text(buy->gpu.memory.value), text_usd(buy->gpu.launch_price->value),
+    other_table.rows.push_back({buy->gpu.name, text(buy->gpu.memory.value), text_usd(buy->gpu.price()->value),
                                 (other.missing.empty() ? "" : "from ") + text_usd(other.usd),
                                 buy->fit.words() + (buy->fit.fit == Fit::tight ? ", tight" : "")});
   }

@@ -26,8 +26,8 @@ constexpr std::pair<const char*, const char*> kDefinitions[] = {
     {"tensor_flops", "dense rate in bf16, or fp16 before Ampere, accumulated in fp32, which training does; GeForce cards run it at "
                      "half their fp16-accumulate rate"},
     {"memory_efficiency", "share of the card's usable memory that the job's best method needs there"},
-    {"usd_per_tflops", "price at launch per TFLOP/s of that rate"},
-    {"usd_per_gib", "price at launch per GiB"},
+    {"usd_per_tflops", "price per TFLOP/s of that rate"},
+    {"usd_per_gib", "price per GiB"},
     {"score", "that rate, 10 for the fastest card listed"},
     {"tokens_per_second", "null until time is modelled"}};
 
@@ -52,7 +52,7 @@ Result<std::vector<Gpu>> chosen_cards(const Invocation& in, const Tables& tables
   }
   std::vector<Gpu> cards;
   for (const std::string& name : names) {
-    const auto found = tables.gpu(name);
+    const auto found = listed_card(tables, name, list ? "--gpus" : "--gpu");
     if (!found) return found.error();
     if (std::none_of(cards.begin(), cards.end(), [&](const Gpu& gpu) { return gpu.id == found->gpu.id; }))
       cards.push_back(found->gpu);
@@ -95,14 +95,15 @@ Result<Answer> gpus(const Invocation& in) {
   };
 
   using enum Column::Align;
-  Table table{{{"GPU"}, {"memory", right}, {"GB/s", right}, {"TFLOP/s", right}, {"W", right}, {"launch", right}, {"rent", right},
+  Table table{{{"GPU"}, {"memory", right}, {"GB/s", right}, {"TFLOP/s", right}, {"W", right}, {"price", right}, {"rent", right},
                {"$/TFLOP/s", right}, {"score", right}, {"job"}, {"memory used", right}}, {}};
   Value rows = Value::list();
   PriceDays days;
+  const bool has_street = std::any_of(cards->begin(), cards->end(), [](const Gpu& gpu) { return gpu.price() && !gpu.launch_price; });
   for (const Gpu& gpu : *cards) {
     const auto& rate = tensor_rate(gpu);
     std::optional<double> price, score;
-    if (gpu.launch_price) price = gpu.launch_price->value;
+    if (gpu.price()) price = gpu.price()->value;
     if (rate && fastest > 0) score = 10 * rate->value / fastest;
     const auto rent = rent_of(gpu.id, *offers);
     if (rent) days.add(*rent);
@@ -117,7 +118,8 @@ Result<Answer> gpus(const Invocation& in) {
                                {"tensor_format", rate ? Value(gpu.bf16_rate ? "bf16" : "fp16") : Value()},
                                {"accumulate", rate ? Value("fp32") : Value()},
                                {"power_watts", value_of(gpu.power)},
-                               {"launch_price_usd", price},
+                               {"launch_price_usd", value_of(gpu.launch_price)},
+                               {"street_price_usd", value_of(gpu.street_price)},
                                {"launch_date", gpu.launch_date.empty() ? Value() : Value(gpu.launch_date)},
                                {"rent_usd_per_hour", rent ? Value(rent->per_hour) : Value()},
                                {"usd_per_tflops", per_tflops},
@@ -144,7 +146,7 @@ Result<Answer> gpus(const Invocation& in) {
     rows.push(std::move(row));
     table.rows.push_back({gpu.id, text(gpu.memory.value), fixed(gpu.bandwidth.value / 1e9, 0),
                           rate ? fixed(rate->value / 1e12, 1) : "-", gpu.power ? fixed(gpu.power->value, 0) : "-",
-                          price ? "$" + fixed(*price, 0) : "-", rent ? text_rate(rent->per_hour.likely) : "-",
+                          price ? "$" + fixed(*price, 0) + (gpu.launch_price ? "" : "*") : "-", rent ? text_rate(rent->per_hour.likely) : "-",
                           per_tflops ? fixed(*per_tflops, 1) : "-", score ? fixed(*score, 1) : "-", job_words, used});
   }
   answer.json.set("job", job->words());
@@ -157,7 +159,8 @@ Result<Answer> gpus(const Invocation& in) {
   std::string meanings;
   for (const auto& [key, meaning] : kDefinitions) meanings += (meanings.empty() ? "" : "; ") + std::string(key) + ": " + meaning;
   answer.add(Paragraph{meanings, Tone::faint});
-  assumed.push_back("rent is the middle of the table's offers; a price at launch is not today's");
+  assumed.push_back("rent is the middle of the table's offers; the price is that at launch, which is not today's"
+                    + std::string(has_street ? "; * what dealers asked, on no known day" : ""));
   tell_assumed(assumed, answer);
   days.tell(in.environment.today, answer);
   return answer;

@@ -147,7 +147,11 @@ Result<Answer> matrix(const Invocation& in) {
   std::vector<Subject> models;
   for (const std::string& name : listed(in, "models", guide::kMatrixModels)) {
     auto model = tables->model(name);
-    if (!model) return model.error();
+    if (!model) {
+      Error error = model.error();
+      if (error.where == "--model") error.where = "--models";
+      return error;
+    }
     Subject subject;
     subject.model = std::move(*model);
     subject.stack = *stack;
@@ -155,10 +159,8 @@ Result<Answer> matrix(const Invocation& in) {
   }
   std::vector<FoundGpu> gpus;
   for (const std::string& name : listed(in, "gpus", guide::kMatrixGpus)) {
-    auto gpu = tables->gpu(name);
+    auto gpu = listed_card(*tables, name, "--gpus");
     if (!gpu) return gpu.error();
-    if (gpu->count > 1)
-      return Error{Error::Kind::unknown, "a run on several GPUs is not modelled", "--gpus " + name, "name one card"};
     gpus.push_back(std::move(*gpu));
   }
   if (models.empty() || gpus.empty())

@@ -46,6 +46,9 @@ Result<std::vector<Named>> read_setups(const Invocation& in) {
                    "write it as --setup \"Entry Level=860\"");
     const auto usd = parse_number(text.substr(equals + 1), "--setup", 0, kMostUsd);
     if (!usd) return usd.error();
+    for (const Named& other : setups)
+      if (other.name == text.substr(0, equals))
+        return wrong("'" + other.name.substr(0, 60) + "' is named twice", "--setup", "give each machine a name of its own");
     setups.push_back({text.substr(0, equals), *usd});
   }
   const auto cost = in.number("hardware-cost", 0, kMostUsd);

@@ -39,12 +39,12 @@ std::vector<Buy> cards_for(const Tables& tables, CardFits& fits, bool needs_room
   const auto cards = sold_cards(tables);
   if (!cards) return list;
   for (const Gpu& gpu : *cards) {
-    if (!gpu.launch_price) continue;
+    if (!gpu.price()) continue;
     const auto& fit = fits.on(gpu);
     if (fit && fit->fits(needs_room)) list.push_back({gpu, *fit});
   }
   std::stable_sort(list.begin(), list.end(), [](const Buy& a, const Buy& b) {
-    return a.gpu.launch_price->value < b.gpu.launch_price->value;
+    return a.gpu.price()->value < b.gpu.price()->value;
   });
   return list;
 }
@@ -77,7 +77,7 @@ Assembly assembled(const std::vector<Machine>& machines, const Gpu& gpu, const H
       !gpu.power ? "a power supply, since the card's power is not known"
                  : supply ? "a power supply of " + fixed(*supply, 0) + " W" : "a power supply beyond 2000 W");
   add(cheapest(machines, Part::Kind::enclosure, any), "a case");
-  if (gpu.launch_price) result.usd += gpu.launch_price->value;
+  if (gpu.price()) result.usd += gpu.price()->value;
   return result;
 }
 

@@ -80,10 +80,10 @@ Spec spec_of(const Level& level, const std::vector<Gpu>& cards, const std::vecto
   Spec spec;
   double cheapest = 0;
   for (const Gpu& gpu : cards) {
-    if (!gpu.launch_price || (spec.buy && gpu.launch_price->value >= cheapest)) continue;
+    if (!gpu.price() || (spec.buy && gpu.price()->value >= cheapest)) continue;
     auto fit = fit_of_method(level, gpu, has_method);
     if (!fit || !fit->fits(level.needs_room)) continue;
-    cheapest = gpu.launch_price->value;
+    cheapest = gpu.price()->value;
     spec.buy = Buy{gpu, std::move(*fit)};
   }
   if (!spec.buy) return spec;
@@ -135,7 +135,8 @@ Result<Answer> specs(const Invocation& in) {
                              {"method", name(spec.buy->fit.best().method)},
                              {"rung", spec.buy->fit.best().rung.empty() ? "defaults" : spec.buy->fit.best().rung},
                              {"gpu", gpu.id},
-                             {"gpu_usd", gpu.launch_price->value},
+                             {"gpu_usd", gpu.price()->value},
+                             {"gpu_price_of", gpu.launch_price ? "launch" : "dealers"},
                              {"fit", name(spec.buy->fit.fit)},
                              {"vram_bytes", gpu.memory.value},
                              {"device_bytes", estimate.device},
@@ -162,7 +163,7 @@ Result<Answer> specs(const Invocation& in) {
   answer.rows = std::move(rows);
   answer.add(Headline{"machines for " + job->words()});
   answer.add(std::move(table));
-  assumed.push_back("of the cards that fit, the one with the lowest price at launch");
+  assumed.push_back("of the cards that fit, the one with the lowest price: that at launch, or for cards of data centres what dealers asked");
   if (!has_method) assumed.push_back("length 2048, batch 1, checkpointing, unless flags say otherwise");
   assumed.push_back("six cores: trainer, four data workers, the rest; as much disk again as the job itself, for data");
   assumed.push_back("a supply of half as much again as card, a CPU of 65 W TDP at its socket's limit, and 75 W for the rest");

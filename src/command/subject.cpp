@@ -37,6 +37,19 @@ Error no_memory(std::string where) {
 
 }  // namespace
 
+Result<FoundGpu> listed_card(const Tables& tables, const std::string& name, const std::string& flag) {
+  Subject unused;
+  auto found = folded(name) == "this" ? this_card(tables, unused) : tables.gpu(name);
+  if (!found) {
+    Error error = found.error();
+    if (error.where == "--gpu") error.where = flag;
+    return error;
+  }
+  if (found->count > 1)
+    return Error{Error::Kind::unknown, "a run on several GPUs is not modelled", flag + " " + name, "name one card"};
+  return found;
+}
+
 Result<Subject> read_subject(const Invocation& in, const Tables& tables) {
   Subject subject;
   if (!in.data_directory.empty()) {

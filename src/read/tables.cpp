@@ -249,8 +249,7 @@ Result<Gpu> read_gpu(const Json& row, const Json& header, const std::string& whe
   gpu.fp32_rate = measured("fp32", {"TFLOPS", 1e12}, "12.7 TFLOPS");
   gpu.power = measured("power", {"W"}, "170 W");
   gpu.launch_price = measured("launch_price", {"USD"}, "329 USD");
-  if (const auto street = measured("street_price", {"USD"}, "329 USD"); !gpu.launch_price)
-    gpu.launch_price = street;
+  gpu.street_price = measured("street_price", {"USD"}, "2000 USD");
   gpu.launch_date = fields.text("launch_date").value_or("");
   gpu.multiprocessors = static_cast<int>(fields.whole("sm_count", 0, kMostMultiprocessors).value_or(0));
   gpu.has_bf16 = fields.boolean("has_bf16").value_or(false);

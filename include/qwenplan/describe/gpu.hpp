@@ -33,12 +33,18 @@ struct Gpu {
   std::optional<Sourced<double>> fp32_rate;    ///< FLOP/s outside tensor cores
   std::optional<Sourced<double>> power;        ///< watts, board limit
   std::optional<Sourced<double>> launch_price; ///< US dollars
+  std::optional<Sourced<double>> street_price; ///< US dollars that dealers asked, on no known day
   std::string launch_date;
   bool has_bf16 = false;
   bool has_flash_attention = false;
   int multiprocessors = 0;  ///< streaming multiprocessors; 0: not known
 
   bool is_cuda() const { return vendor == "nvidia"; }
+
+  /// What it costs, as far as is known: its price at launch, else what dealers asked.
+  const std::optional<Sourced<double>>& price() const {
+    return launch_price ? launch_price : street_price;
+  }
 };
 
 }  // namespace qwenplan
