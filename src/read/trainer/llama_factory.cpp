@@ -1,21 +1,370 @@
+#include <string>
+
+#include "read/trainer/interpolation.hpp"
 #include "read/trainer/readers.hpp"
 #include "read/trainer/settings.hpp"
 
 namespace qwenplan {
+namespace {
+
+/// Keys that change nothing of a step's memory.
+constexpr std::string_view kHarmless =
+    "do_train do_eval dataset_dir media_dir template train_on_prompt mask_history overwrite_cache "
+    "preprocessing_batch_size preprocessing_num_workers val_size eval_on_each_dataset "
+    "tokenized_path "
+    "mix_strategy interleave_probs buffer_size max_samples eval_num_beams streaming "
+    "ignore_pad_token_for_loss default_system enable_thinking tool_format data_shared_file_system "
+    "output_dir overwrite_output_dir learning_rate lr_scheduler_type lr_scheduler_kwargs "
+    "warmup_ratio "
+    "warmup_steps weight_decay adam_beta1 adam_beta2 adam_epsilon max_grad_norm logging_steps "
+    "logging_strategy logging_first_step logging_dir save_strategy save_only_model "
+    "save_safetensors "
+    "report_to run_name plot_loss seed data_seed ddp_timeout ddp_find_unused_parameters "
+    "resume_from_checkpoint eval_strategy evaluation_strategy eval_steps eval_dataset "
+    "dataloader_drop_last dataloader_pin_memory dataloader_prefetch_factor "
+    "dataloader_persistent_workers remove_unused_columns group_by_length label_smoothing_factor "
+    "load_best_model_at_end metric_for_best_model greater_is_better tf32 push_to_hub hub_model_id "
+    "hub_token hf_hub_token ms_hub_token om_hub_token include_num_input_tokens_seen "
+    "include_effective_tokens_per_second predict_with_generate compute_accuracy disable_shuffling "
+    "early_stopping_steps trust_remote_code model_revision cache_dir use_fast_tokenizer "
+    "split_special_tokens low_cpu_mem_usage rope_scaling use_kv_cache infer_dtype "
+    "print_param_status "
+    "adapter_name_or_path adapter_folder create_new_adapter use_rslora pissa_init pissa_iter "
+    "pissa_convert loraplus_lr_ratio loraplus_lr_embedding pref_beta pref_ftx pref_bco_weight "
+    "simpo_gamma dpo_label_smoothing ld_alpha kto_chosen_weight kto_rejected_weight "
+    "freeze_trainable_layers freeze_trainable_modules freeze_extra_modules quantization_device_map "
+    "image_max_pixels image_min_pixels video_max_pixels video_min_pixels video_fps video_maxlen "
+    "use_swanlab swanlab_project swanlab_workspace swanlab_run_name swanlab_mode swanlab_api_key "
+    "use_dft_loss moe_aux_loss_coef torch_empty_cache_steps disable_tqdm log_level "
+    "full_determinism "
+    "save_on_each_node dataloader_num_workers per_device_eval_batch_size max_new_tokens "
+    "temperature "
+    "top_p ray_run_name ray_storage_path ray_num_workers resources_per_worker placement_strategy "
+    "gradient_checkpointing_kwargs offload_folder ref_model_adapters ref_model_quantization_bit "
+    "asft_alpha badam_mode badam_start_block badam_switch_mode badam_switch_interval "
+    "badam_update_ratio badam_mask_mode badam_verbose galore_target galore_rank "
+    "galore_update_interval galore_scale galore_proj_type galore_layerwise apollo_target apollo_rank "
+    "apollo_update_interval apollo_scale apollo_proj apollo_proj_type apollo_scale_type "
+    "apollo_layerwise apollo_scale_front oft_rank oft_block_size oft_target module_dropout "
+    "freeze_language_model ppo_buffer_size ppo_epochs ppo_score_norm ppo_target ppo_whiten_rewards "
+    "reward_model reward_model_adapters reward_model_quantization_bit reward_model_type "
+    "new_special_tokens_config init_special_tokens fp8_backend fp8_enable_fsdp_float8_all_gather "
+    "image_do_pan_and_scan crop_to_patches use_audio_in_video audio_sampling_rate sequence_parallel "
+    "use_distributed_optimizer overlap_param_gather overlap_grad_reduce mixed_precision "
+    "use_packed_sequences export_hf_on_finish bias_activation_fusion apply_rope_fusion "
+    "moe_grouped_gemm moe_token_dispatcher_type recompute_granularity kt_cpu_activation kt_config";
+
+void read_objective(Settings& in, const Source& source, TrainFile& file) {
+  RunDraft& d = file.draft;
+  const auto stage = in.text("stage");
+  const auto loss = in.text("pref_loss");
+  if (!stage) return;
+  const std::string& word = stage->value;
+  const auto is = [&](Objective objective) { d.objective = from_file(objective, stage->place); };
+  if (word == "pt") {
+    is(Objective::pretrain);
+    if (!d.packs) d.packs = Given<bool>{true, From::trainer};
+  } else if (word == "sft") {
+    is(Objective::sft);
+  } else if (word == "dpo") {
+    is(loss && loss->value == "orpo"    ? Objective::orpo
+       : loss && loss->value == "simpo" ? Objective::simpo
+       : loss && loss->value == "ipo"   ? Objective::ipo
+                                        : Objective::dpo);
+  } else if (word == "orpo") {
+    is(Objective::orpo);
+  } else if (word == "simpo") {
+    is(Objective::simpo);
+  } else if (word == "kto") {
+    is(Objective::kto);
+  } else if (word == "rm") {
+    is(Objective::reward);
+  } else if (word == "ppo") {
+    is(Objective::ppo);
+  } else {
+    in.say("invalid-value", Severity::error, "stage", "stage: '" + word + "' is no stage",
+           "pt, sft, rm, ppo, dpo or kto");
+    set_unmodelled(file, "the stage '" + word + "' is not modelled", source.name, "use sft");
+  }
+  const auto reference = in.text("ref_model");
+  if (reference) d.has_reference = from_file(true, reference->place);
+}
+
+void read_method(Settings& in, const Source& source, TrainFile& file) {
+  RunDraft& d = file.draft;
+  const auto type = in.text("finetuning_type");
+  const auto bits = in.whole("quantization_bit");
+  const auto method = in.text("quantization_method");
+  const auto quant_type = in.text("quantization_type");
+  d.double_quantizes = in.truth("double_quantization");
+  const std::string word = type ? type->value : "lora";
+  const Place place = type ? type->place : Place{};
+  if (word == "full")
+    d.method = from_file(Method::full, place);
+  else if (word == "freeze")
+    d.method = from_file(Method::freeze, place);
+  else if (type && word == "lora")
+    d.method = from_file(Method::lora, place);
+  else if (word == "oft")
+    d.adapter_kind = from_file(std::string("oft"), place);
+  else if (word != "lora")
+    in.say("invalid-value", Severity::error, "finetuning_type",
+           "finetuning_type: '" + word + "' is no method", "lora, oft, freeze or full");
+
+  if (!bits) {
+    d.double_quantizes.reset();
+    return;
+  }
+  if (word == "full" || word == "freeze") {
+    in.say("llama-factory/quantized-full", Severity::error, "quantization_bit",
+           "LLaMA-Factory trains a quantized model with lora or oft only",
+           "remove quantization_bit, or set finetuning_type: lora");
+    return;
+  }
+  if (method && method->value != "bnb" && method->value != "bitsandbytes")
+    set_unmodelled(file, "quantization by " + method->value + " is not modelled",
+                   where(source.name, method->place), "modelled: bnb");
+  if (bits->value != 4 && bits->value != 8)
+    set_unmodelled(file, "a base of " + std::to_string(bits->value) + " bits is not modelled",
+                   where(source.name, bits->place), "modelled: 4 and 8");
+  d.quantization = from_file(bits->value == 8                           ? Quantization::int8
+                             : quant_type && quant_type->value == "fp4" ? Quantization::fp4
+                                                                        : Quantization::nf4,
+                             bits->place);
+  d.method = from_file(Method::qlora, bits->place);
+  if (bits->value == 8) d.double_quantizes = Given<bool>{false, From::trainer};
+}
+
+void read_precision(Settings& in, TrainFile& file) {
+  RunDraft& d = file.draft;
+  const auto bf16 = in.truth("bf16");
+  const auto fp16 = in.truth("fp16");
+  const auto pure = in.truth("pure_bf16");
+  d.uses_fp8 = in.truth("fp8");
+  const bool is_bf16 = bf16 && bf16->value;
+  const bool is_fp16 = fp16 && fp16->value;
+  if (is_bf16 && is_fp16)
+    in.say("llama-factory/two-precisions", Severity::error, "fp16",
+           "bf16 and fp16 are both on, and transformers stops", "keep bf16");
+  if (pure && pure->value)
+    d.precision = from_file(Precision::bf16_true, pure->place);
+  else if (is_bf16)
+    d.precision = from_file(Precision::bf16_mixed, bf16->place);
+  else if (is_fp16)
+    d.precision = from_file(Precision::fp16_mixed, fp16->place);
+  if (pure && pure->value && is_fp16)
+    in.say("llama-factory/two-precisions", Severity::error, "pure_bf16",
+           "pure_bf16 and fp16 contradict each other", "keep pure_bf16");
+}
+
+void read_checkpointing(Settings& in, TrainFile& file) {
+  RunDraft& d = file.draft;
+  if (const auto off = in.truth("disable_gradient_checkpointing"))
+    d.checkpoints = from_file(!off->value, off->place);
+  const bool is_on = !d.checkpoints || d.checkpoints->value;
+  const auto reentrant = in.truth("use_reentrant_gc");
+  if (is_on) d.checkpoints_reentrant = reentrant;
+  if (in.is_on("use_unsloth_gc") && is_on)
+    d.offloads_checkpoints = from_file(true, in.place("use_unsloth_gc"));
+  for (const char* key : {"gradient_checkpointing", "activation_checkpointing"})
+    if (const auto said = in.truth(key); said && said->value != is_on)
+      in.say("llama-factory/ignored-gradient-checkpointing", Severity::warning, key,
+             "LLaMA-Factory does not ask " + std::string(key) + "; checkpointing stays " +
+                 (is_on ? "on" : "off"),
+             std::string("write disable_gradient_checkpointing: ") + (is_on ? "true" : "false"));
+}
+
+void read_optimizer(Settings& in, TrainFile& file) {
+  RunDraft& d = file.draft;
+  if (const auto optim = in.text("optim"))
+    d.optimizer = from_file(optimizer_name(optim->value), optim->place);
+  for (const char* name : {"galore", "apollo", "badam", "adam_mini", "muon"})
+    if (const std::string key = std::string("use_") + name; in.is_on(key))
+      d.optimizer = from_file(std::string(name), in.place(key));
+}
+
+void read_parallel(Settings& in, const Source& source, TrainFile& file) {
+  RunDraft& d = file.draft;
+  if (const Node* node = in.node("deepspeed")) {
+    const auto path = node->text();
+    std::optional<Node> parsed;
+    if (node->is_map()) parsed = *node;
+    if (path) {
+      const auto text = source.neighbours.text_of(*path);
+      if (text)
+        if (auto document = parse_document(*text, *path, Syntax::json)) parsed = document->root;
+      if (!parsed)
+        in.say("missing-file", Severity::warning, "deepspeed",
+               "the DeepSpeed settings are not beside this file, so their stage is not known",
+               "run where the path of 'deepspeed' leads to the file");
+    }
+    std::string stage = "settings that cannot be read";
+    if (parsed) {
+      const Node* zero = parsed->find("zero_optimization");
+      const Node* number = zero ? zero->find("stage") : nullptr;
+      const auto whole = number ? number->whole() : std::nullopt;
+      stage = std::to_string(whole.value_or(0));
+    }
+    // Stage 0 still works on an fp32 copy of its own.
+    if (stage == "0")
+      set_unmodelled(file, "DeepSpeed without ZeRO is not modelled",
+                     where(source.name, node->place), "leave 'deepspeed' out for one GPU");
+    d.zero = from_file(stage, node->place);
+    if (stage == "3" && d.precision && d.precision->value == Precision::bf16_true)
+      in.say("llama-factory/pure-bf16-zero3", Severity::error, "pure_bf16",
+             "LLaMA-Factory refuses pure_bf16 with ZeRO-3", "write bf16: true");
+  }
+  if (const Node* fsdp = in.node("fsdp"))
+    if (const auto words = fsdp->words(); words && !words->empty() && fsdp->truth() != false)
+      d.fsdp = from_file(words->front(), fsdp->place);
+  in.know("fsdp_config");
+  const auto degree = [&](const char* key, RunDraft::Maybe<std::int64_t>& setting) {
+    if (const auto given = in.whole(key); given && given->value > 1) setting = given;
+  };
+  degree("tensor_model_parallel_size", d.tensor_parallel);
+  degree("pipeline_model_parallel_size", d.pipeline_parallel);
+  degree("context_parallel_size", d.context_parallel);
+  degree("expert_model_parallel_size", d.expert_parallel);
+}
+
+/// Switches that bring something of their own, and whether they are on.
+void read_refused(Settings& in, const Source& source, TrainFile& file) {
+  for (const char* key : {"use_unsloth", "use_kt", "use_llama_pro", "shift_attn", "use_v1_kernels",
+                          "use_asft_loss", "train_from_scratch", "resize_vocab"})
+    if (in.is_on(key))
+      set_unmodelled(file, std::string("'") + key + "' of LLaMA-Factory is not modelled",
+                     where(source.name, in.place(key)), "leave it out");
+  for (const char* key : {"mixture_of_depths", "add_tokens", "add_special_tokens"})
+    if (in.has(key))
+      set_unmodelled(file, std::string("'") + key + "' of LLaMA-Factory is not modelled",
+                     where(source.name, in.place(key)), "leave it out");
+}
+
+}  // namespace
 
 TrainFile read_llama_factory(const Source& source) {
   TrainFile file;
   file.trainer = Trainer::llama_factory;
-  set_unmodelled(file, "files of " + std::string(name(file.trainer)) + " are not read yet",
-                 source.name, "describe the run by flags: qwenplan vram --help");
+  file.version = source.version;
+  Node root = source.root;
+  resolve_references(root);
+  Settings in(&root, "", file.findings);
+  in.renamed("dpo_loss", "pref_loss", "0.8.0");
+  in.renamed("dpo_beta", "pref_beta", "0.8.0");
+  in.renamed("dpo_ftx", "pref_ftx", "0.8.0");
+  in.renamed("orpo_beta", "pref_beta", "0.8.0");
+  in.renamed("num_layer_trainable", "freeze_trainable_layers", "0.8.0");
+  in.renamed("name_module_trainable", "freeze_trainable_modules", "0.8.0");
+  in.renamed("checkpoint_dir", "adapter_name_or_path", "2023");
+  in.renamed("sft_packing", "packing", "2024");
+  in.renamed("neft_alpha", "neftune_noise_alpha", "2024");
+
+  if (const auto model = in.text("model_name_or_path")) {
+    file.model = model->value;
+    file.model_place = model->place;
+  }
+  if (in.has("export_dir"))
+    file.other_purpose = "merges an adapter into a model";
+  else if (in.is_on("do_predict") && !in.is_on("do_train"))
+    file.other_purpose = "predicts";
+  else if (in.has("infer_backend") && !in.is_on("do_train"))
+    file.other_purpose = "answers questions";
+  if (!file.other_purpose.empty()) return file;
+  if (!in.is_on("do_train"))
+    in.say("llama-factory/does-not-train", Severity::warning, "do_train",
+           "LLaMA-Factory trains only with do_train: true", "write do_train: true");
+
+  RunDraft& d = file.draft;
+  d.length = in.whole("cutoff_len");
+  d.micro_batch = in.whole("per_device_train_batch_size");
+  d.accumulation = in.whole("gradient_accumulation_steps");
+  d.packs = in.truth("packing");
+  if (const auto neat = in.truth("neat_packing"); neat && neat->value) {
+    d.packs = neat;
+    d.is_padding_free = neat;
+  }
+  read_method(in, source, file);
+  read_objective(in, source, file);
+  // A packed row is one token shorter than the cutoff.
+  if (d.packs && d.packs->value && d.length && d.length->value > 1) --d.length->value;
+  read_precision(in, file);
+  read_checkpointing(in, file);
+  read_optimizer(in, file);
+  read_parallel(in, source, file);
+  read_refused(in, source, file);
+
+  const auto rank = in.whole("lora_rank");
+  const auto alpha = in.number("lora_alpha");
+  const auto dropout = in.number("lora_dropout");
+  const auto targets = in.words("lora_target");
+  const auto extra = in.words("additional_target");
+  const auto dora = in.truth("use_dora");
+  if (!d.method || d.method->value == Method::lora || d.method->value == Method::qlora) {
+    d.lora_rank = rank;
+    d.lora_alpha = alpha;
+    d.lora_dropout = dropout;
+    d.lora_targets = targets;
+    d.modules_to_save = extra;
+    d.uses_dora = dora;
+  } else if (rank || targets) {
+    in.say(
+        "llama-factory/ignored-lora", Severity::warning, rank ? "lora_rank" : "lora_target",
+        "settings of LoRA do nothing with finetuning_type: " + std::string(name(d.method->value)),
+        "remove them, or set finetuning_type: lora");
+  }
+  if (const auto attention = in.text("flash_attn")) {
+    const std::string& word = attention->value;
+    // Its first form was a truth value.
+    const auto truth = root.find("flash_attn")->truth();
+    const std::string ours = word == "fa2" || truth == true         ? "fa2"
+                             : word == "disabled" || truth == false ? "eager"
+                                                                    : word;
+    if (ours != "auto") d.attention = from_file(ours, attention->place);
+  }
+  if (const auto liger = in.truth("enable_liger_kernel"); liger && liger->value) {
+    d.liger_rope = d.liger_rms_norm = d.liger_glu = liger;
+    const bool is_fused = !d.objective || d.objective->value == Objective::sft ||
+                          d.objective->value == Objective::pretrain;
+    if (is_fused) {
+      d.loss = from_file(Loss::fused, liger->place);
+      d.fused_loss = from_file(FusedLoss::liger, liger->place);
+    }
+  }
+  if (const auto norms = in.truth("upcast_layernorm"); norms && norms->value)
+    d.norm_weights = from_file(DType::fp32, norms->place);
+  d.upcasts_head_output = in.truth("upcast_lmhead_output");
+  d.compiles = in.truth("torch_compile");
+  d.neftune_alpha = in.number("neftune_noise_alpha");
+  for (const char* key : {"freeze_vision_tower", "freeze_multi_modal_projector"})
+    if (const auto frozen = in.truth(key); frozen && !frozen->value)
+      d.trains_vision = from_file(true, frozen->place);
+
+  const auto value_of = [](const auto& given) {
+    return given ? std::optional(given->value) : std::nullopt;
+  };
+  file.epochs = value_of(in.number("num_train_epochs"));
+  file.max_steps = value_of(in.whole("max_steps"));
+  if (const Node* steps = in.node("save_steps")) file.save_steps = steps->whole();
+  file.save_limit = value_of(in.whole("save_total_limit"));
+  file.eval_batch = value_of(in.whole("per_device_eval_batch_size"));
+  file.workers = value_of(in.whole("dataloader_num_workers"));
+  if (auto data = in.words("dataset")) file.datasets = std::move(data->value);
+  in.know(kHarmless);
+  in.report_unknown(Severity::warning,
+                    "LLaMA-Factory stops at keys that it and transformers do not know");
   return file;
 }
 
 TrainFile read_llama_factory_v1(const Source& source) {
   TrainFile file;
   file.trainer = Trainer::llama_factory;
-  set_unmodelled(file, "files of " + std::string(name(file.trainer)) + " are not read yet",
-                 source.name, "describe the run by flags: qwenplan vram --help");
+  file.version = source.version;
+  if (const Node* model = source.root.find("model"); model && model->text()) {
+    file.model = *model->text();
+    file.model_place = model->place;
+  }
+  set_unmodelled(file, "the second form of LLaMA-Factory's files is not modelled", source.name,
+                 "describe the run by flags: qwenplan vram --help");
   return file;
 }
 

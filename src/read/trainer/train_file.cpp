@@ -70,8 +70,10 @@ std::optional<Owner> owner_of(const Node& root) {
   if (has({"model"}) &&
       has({"model_class", "dist_config", "kernel_config", "peft_config", "train_dataset"}))
     return Owner{read_llama_factory_v1};
-  if (has({"model"}) && has({"tuner_type", "train_type", "sft_type", "rlhf_type", "torch_dtype",
-                             "dataset", "max_length", "target_modules"}))
+  if (const Node* model = root.find("model");
+      model && !model->is_map() &&
+      has({"tuner_type", "train_type", "sft_type", "rlhf_type", "torch_dtype", "dataset",
+           "max_length", "target_modules"}))
     return Owner{read_ms_swift};
   if (has({"per_device_train_batch_size", "gradient_accumulation_steps", "num_train_epochs"}))
     return Owner{read_transformers};
