@@ -67,6 +67,8 @@ std::optional<Owner> owner_of(const Node& root) {
                 "quantization_bit", "lora_rank"})
                ? Owner{read_llama_factory}
                : Owner{read_trl};
+  // The parts that verl puts together; to the others a model is a word.
+  if (is_map(root, "model")) return Owner{nullptr, Trainer::verl};
   if (has({"model"}) &&
       has({"model_class", "dist_config", "kernel_config", "peft_config", "train_dataset"}))
     return Owner{read_llama_factory_v1};
