@@ -1,13 +1,378 @@
+#include <string>
+#include <utility>
+
 #include "read/trainer/readers.hpp"
 #include "read/trainer/settings.hpp"
 
 namespace qwenplan {
+namespace {
+
+/// Keys that change nothing of a step's memory.
+constexpr std::string_view kHarmless =
+    "strict resume_from_checkpoint auto_resume_from_checkpoints base_model_config tokenizer_config "
+    "base_model_ignore_patterns model_type tokenizer_type processor_type tokenizer_use_fast "
+    "tokenizer_legacy tokenizer_use_mistral_common revision_of_model trust_remote_code "
+    "chat_template "
+    "chat_template_jinja default_system_message eot_tokens special_tokens tokens train_on_inputs "
+    "added_tokens_overrides datasets test_datasets dataset_prepared_path dataset_num_proc "
+    "dataset_processes dataset_keep_in_memory dataset_exact_deduplication dataset_shard_num "
+    "dataset_shard_idx shuffle_merged_datasets skip_prepare_dataset push_dataset_to_hub "
+    "hf_use_auth_token val_set_size output_dir hub_model_id hub_strategy learning_rate "
+    "lr_scheduler "
+    "lr_scheduler_kwargs warmup_steps warmup_ratio weight_decay adam_beta1 adam_beta2 adam_beta3 "
+    "adam_epsilon adam_epsilon2 max_grad_norm cosine_min_lr_ratio cosine_constant_lr_ratio "
+    "logging_steps eval_steps evals_per_epoch eval_strategy eval_table_size eval_max_new_tokens "
+    "eval_sample_packing eval_sequence_len saves_per_epoch save_strategy save_only_model "
+    "early_stopping_patience load_best_model_at_end metric_for_best_model greater_is_better seed "
+    "tf32 "
+    "group_by_length curriculum_sampling loss_watchdog_threshold loss_watchdog_patience "
+    "wandb_project "
+    "wandb_entity wandb_watch wandb_name wandb_run_id wandb_log_model wandb_mode use_wandb "
+    "mlflow_tracking_uri use_mlflow mlflow_experiment_name use_comet comet_project_name "
+    "use_tensorboard "
+    "use_swanlab swanlab_project swanlab_workspace swanlab_experiment_name swanlab_description "
+    "swanlab_mode swanlab_log_model swanlab_log_completions swanlab_completion_log_interval "
+    "swanlab_completion_max_buffer local_rank ddp_timeout ddp_bucket_cap_mb ddp_broadcast_buffers "
+    "ddp_find_unused_parameters dataloader_pin_memory dataloader_prefetch_factor "
+    "dataloader_drop_last remove_unused_columns low_cpu_mem_usage lora_fan_in_fan_out "
+    "lora_model_dir "
+    "peft_use_rslora loraplus_lr_ratio loraplus_lr_embedding sample_packing_group_size "
+    "sample_packing_bin_size sample_packing_sequentially excess_length_strategy min_sample_len "
+    "max_prompt_len rl_beta orpo_alpha rpo_alpha simpo_gamma cpo_alpha kto_desirable_weight "
+    "kto_undesirable_weight dpo_use_weighting accelerator_config device device_map max_memory "
+    "gpu_memory_limit world_size gc_steps profiler_steps is_falcon_derived_model "
+    "is_llama_derived_model is_mistral_derived_model is_qwen_derived_model deepcompile "
+    "flex_attn_compile_kwargs heads_k_stride ring_attn_func trl vllm num_labels "
+    "center_rewards_coefficient torch_compile_backend torch_compile_mode fsdp_version "
+    "fsdp_final_state_dict_type dp_shard_size dp_replicate_size liger_layer_norm "
+    "liger_rms_norm_gated optim_args optim_target_modules include_tokens_per_second "
+    "pretrain_multipack_attn pretrain_multipack_buffer_size streaming_multipack_buffer_size "
+    "gradient_checkpointing_kwargs model_config overrides_of_model_config model_kwargs "
+    "use_kernels image_size image_resize_algorithm embeddings_skip_upcast";
+
+/// What changes a model or a step in its own way.
+constexpr std::string_view kRefused[] = {"gptq",
+                                         "relora",
+                                         "relora_steps",
+                                         "unfrozen_parameters",
+                                         "qat",
+                                         "llmcompressor",
+                                         "diffusion",
+                                         "ebft",
+                                         "reinit_weights",
+                                         "resize_token_embeddings_to_32x",
+                                         "layer_offloading",
+                                         "selective_checkpointing",
+                                         "quantize_moe_experts",
+                                         "experts_implementation",
+                                         "fused_attn_kernel",
+                                         "tiled_mlp",
+                                         "use_pose",
+                                         "lisa_n_layers",
+                                         "use_onebitllms",
+                                         "use_scattermoe",
+                                         "use_sonicmoe",
+                                         "flash_attn_fuse_mlp",
+                                         "flash_attn_fuse_qkv",
+                                         "flash_attn_rms_norm",
+                                         "bnb_config_kwargs",
+                                         "model_quantization_config",
+                                         "peft_layers_to_transform",
+                                         "lora_rank_pattern",
+                                         "chunked_cross_entropy",
+                                         "nvfp4_merge_aware"};
+
+void read_method(Settings& in, TrainFile& file) {
+  RunDraft& d = file.draft;
+  const auto adapter = in.text("adapter");
+  const bool is_4bit = in.is_on("load_in_4bit");
+  const bool is_8bit = in.is_on("load_in_8bit");
+  const auto rank = in.whole("lora_r");
+  const auto alpha = in.number("lora_alpha");
+  const auto dropout = in.number("lora_dropout");
+  const auto targets = in.words("lora_target_modules");
+  const auto linear = in.truth("lora_target_linear");
+  const auto saved = in.words("lora_modules_to_save");
+  const auto experts = in.words("lora_target_parameters");
+  const auto dora = in.truth("peft_use_dora");
+  const auto cast = in.truth("peft_autocast_adapter_dtype");
+  const char* const load = is_4bit ? "load_in_4bit" : "load_in_8bit";
+
+  if (!adapter || adapter->value.empty()) {
+    if (is_4bit || is_8bit)
+      in.say("axolotl/quantized-full", Severity::error, load,
+             "axolotl refuses a quantized model without an adapter", "write adapter: qlora");
+    if (rank || targets || linear)
+      in.say("axolotl/ignored-lora", Severity::warning,
+             rank      ? "lora_r"
+             : targets ? "lora_target_modules"
+                       : "lora_target_linear",
+             "without 'adapter' axolotl trains the whole model", "write adapter: lora");
+    return;
+  }
+  if (adapter->value == "qlora" && !is_4bit)
+    in.say("axolotl/qlora-without-4bit", Severity::error, "adapter",
+           "axolotl's qlora needs load_in_4bit", "write load_in_4bit: true");
+  if (adapter->value != "lora" && adapter->value != "qlora")
+    d.adapter_kind = from_file(adapter->value, adapter->place);
+  const bool is_quantized = is_4bit || is_8bit;
+  d.method = from_file(is_quantized ? Method::qlora : Method::lora, adapter->place);
+  if (is_quantized) {
+    d.quantization = from_file(is_4bit ? Quantization::nf4 : Quantization::int8, in.place(load));
+    if (is_8bit) d.double_quantizes = Given<bool>{false, From::trainer};
+    // After PEFT's preparation axolotl casts norms and embeddings back.
+    d.upcasts_for_kbit = Given<bool>{false, From::trainer};
+  }
+  if (!rank)
+    in.say("axolotl/no-rank", Severity::error, "adapter", "axolotl has no default of lora_r",
+           "write lora_r: 16");
+  if (linear && linear->value)
+    d.lora_targets = from_file(std::vector<std::string>{"all-linear"}, linear->place);
+  else if (targets)
+    d.lora_targets = targets;
+  else
+    in.say("axolotl/no-targets", Severity::error, "adapter",
+           "axolotl has no default of the layers that get an adapter",
+           "write lora_target_linear: true");
+  d.lora_rank = rank;
+  d.lora_alpha = alpha;
+  d.lora_dropout = dropout;
+  d.modules_to_save = saved;
+  d.uses_dora = dora;
+  d.lora_target_parameters = experts;
+  if (cast && !cast->value) d.adapter = from_file(DType::bf16, cast->place);
+}
+
+void read_precision(Settings& in, TrainFile& file) {
+  RunDraft& d = file.draft;
+  const auto on = [&](const char* key, Precision precision) {
+    const Node* node = in.node(key);
+    if (!node) return;
+    const auto truth = node->truth();
+    const auto text = node->text();
+    if (truth == true) d.precision = from_file(precision, node->place);
+    // bf16: full is bf16 without autocast.
+    if (text == "full") d.precision = from_file(Precision::bf16_true, node->place);
+    if (!truth && text != "auto" && text != "full")
+      in.say("invalid-value", Severity::error, key,
+             std::string(key) + ": expected auto, true, false or full, found " + node->shown(),
+             "auto");
+  };
+  on("fp16", Precision::fp16_mixed);
+  on("bf16", Precision::bf16_mixed);
+  on("float16", Precision::fp16_true);
+  on("bfloat16", Precision::bf16_true);
+  on("float32", Precision::fp32);
+  const Node* bf16 = in.node("bf16");
+  if (!d.precision && bf16 && bf16->truth() == false)
+    d.precision = from_file(Precision::fp32, bf16->place);
+  if (in.is_on("fp16") && bf16 && bf16->truth() == true)
+    in.say("axolotl/two-precisions", Severity::error, "fp16", "bf16 and fp16 are both on",
+           "keep bf16: auto");
+  d.uses_fp8 = in.truth("fp8");
+}
+
+void read_batch(Settings& in, TrainFile& file) {
+  RunDraft& d = file.draft;
+  d.micro_batch = in.whole("micro_batch_size");
+  d.accumulation = in.whole("gradient_accumulation_steps");
+  const auto batch = in.whole("batch_size");
+  if (batch && !d.accumulation && d.micro_batch && d.micro_batch->value > 0)
+    d.accumulation = from_file(batch->value / d.micro_batch->value, batch->place);
+  else if (batch && !d.micro_batch && d.accumulation && d.accumulation->value > 0)
+    d.micro_batch = from_file(batch->value / d.accumulation->value, batch->place);
+  if ((d.micro_batch ? 1 : 0) + (d.accumulation ? 1 : 0) + (batch ? 1 : 0) < 2)
+    in.say("axolotl/batch-not-given", Severity::error, "micro_batch_size",
+           "axolotl wants two of micro_batch_size, gradient_accumulation_steps and batch_size",
+           "write micro_batch_size: 1 and gradient_accumulation_steps: 1");
+}
+
+void read_checkpointing(Settings& in, TrainFile& file) {
+  RunDraft& d = file.draft;
+  bool offloads = false;
+  if (const Node* node = in.node("gradient_checkpointing")) {
+    const auto truth = node->truth();
+    offloads = !truth && node->text().value_or("").starts_with("offload");
+    d.checkpoints = from_file(offloads || truth == true, node->place);
+    if (offloads) d.offloads_activations = from_file(true, node->place);
+  }
+  if (const Node* node = in.node("activation_offloading"))
+    if (node->truth() != false) d.offloads_activations = from_file(true, node->place);
+  Settings inside = in.inside("gradient_checkpointing_kwargs");
+  if (d.checkpoints && d.checkpoints->value) {
+    d.checkpoints_reentrant = inside.truth("use_reentrant");
+    if (!d.checkpoints_reentrant)
+      d.checkpoints_reentrant = Given<bool>{!in.has("rl"), From::trainer};
+  }
+}
+
+void read_attention_and_loss(Settings& in, TrainFile& file) {
+  RunDraft& d = file.draft;
+  constexpr std::pair<const char*, const char*> kOld[] = {
+      {"flash_attention", "fa2"}, {"sdp_attention", "sdpa"},          {"eager_attention", "eager"},
+      {"flex_attention", "flex"}, {"xformers_attention", "xformers"}, {"sage_attention", "sage"},
+      {"s2_attention", "s2"}};
+  for (const auto& [key, ours] : kOld)
+    if (in.is_on(key)) d.attention = from_file(std::string(ours), in.place(key));
+  if (const auto given = in.text("attn_implementation")) {
+    if (d.attention)
+      in.say("axolotl/two-attentions", Severity::error, "attn_implementation",
+             "axolotl refuses attn_implementation beside the old switches", "keep it alone");
+    const bool is_fa2 = given->value == "flash_attention_2" || given->value == "flash_attention";
+    d.attention = from_file(is_fa2 ? std::string("fa2") : given->value, given->place);
+  }
+  const Node* plugins = in.node("plugins");
+  bool has_liger = false;
+  bool has_cut = false;
+  if (plugins)
+    for (const Node& each : plugins->items) {
+      has_liger = has_liger || each.scalar.find("LigerPlugin") != std::string::npos;
+      has_cut = has_cut || each.scalar.find("CutCrossEntropyPlugin") != std::string::npos;
+    }
+  const auto liger = [&](const char* key, RunDraft::Maybe<bool>& setting) {
+    const auto given = in.truth(key);
+    if (!given || !given->value) return;
+    if (has_liger) {
+      setting = given;
+      return;
+    }
+    in.say("axolotl/liger-without-plugin", Severity::warning, key,
+           "without its plugin axolotl ignores this key",
+           "add axolotl.integrations.liger.LigerPlugin to plugins");
+  };
+  liger("liger_rope", d.liger_rope);
+  liger("liger_rms_norm", d.liger_rms_norm);
+  liger("liger_glu_activation", d.liger_glu);
+  RunDraft::Maybe<bool> fused;
+  liger("liger_fused_linear_cross_entropy", fused);
+  const auto cut = in.truth("cut_cross_entropy");
+  if (fused) {
+    d.loss = from_file(Loss::fused, fused->place);
+    d.fused_loss = from_file(FusedLoss::liger, fused->place);
+  } else if (has_cut && (!cut || cut->value)) {
+    d.loss = from_file(Loss::fused, plugins->place);
+    d.fused_loss = from_file(FusedLoss::cut_cross_entropy, plugins->place);
+  } else if (in.is_on("flash_attn_cross_entropy")) {
+    d.loss = from_file(Loss::fused, in.place("flash_attn_cross_entropy"));
+    d.fused_loss = from_file(FusedLoss::flash_attn, in.place("flash_attn_cross_entropy"));
+  }
+  d.lora_mlp_kernel = in.truth("lora_mlp_kernel");
+  d.lora_qkv_kernel = in.truth("lora_qkv_kernel");
+  d.lora_o_kernel = in.truth("lora_o_kernel");
+  d.lora_embedding_kernel = in.truth("lora_embedding_kernel");
+}
+
+void read_objective(Settings& in, TrainFile& file) {
+  RunDraft& d = file.draft;
+  if (const auto rl = in.text("rl")) {
+    if (const auto known = draft::by_name<Objective>(rl->value, 13))
+      d.objective = from_file(*known, rl->place);
+    else
+      set_unmodelled(file, "the objective '" + rl->value + "' is not modelled", "rl",
+                     "leave rl out for supervised training");
+  }
+  for (const char* key : {"reward_model", "process_reward_model"})
+    if (in.is_on(key)) d.objective = from_file(Objective::reward, in.place(key));
+  if (in.has("pretraining_dataset") && !d.objective)
+    d.objective = from_file(Objective::pretrain, in.place("pretraining_dataset"));
+  d.precomputes_reference = in.truth("precompute_ref_log_probs");
+}
+
+void read_parallel(Settings& in, const Source& source, TrainFile& file) {
+  RunDraft& d = file.draft;
+  const Node* deepspeed = in.node("deepspeed");
+  if (deepspeed) {
+    std::optional<Node> parsed;
+    if (deepspeed->is_map()) parsed = *deepspeed;
+    if (const auto path = deepspeed->text())
+      if (const auto text = source.neighbours.text_of(*path))
+        if (auto document = parse_document(*text, *path, Syntax::json)) parsed = document->root;
+    std::string stage = "settings that cannot be read";
+    if (parsed) {
+      const Node* zero = parsed->find("zero_optimization");
+      const Node* number = zero ? zero->find("stage") : nullptr;
+      const auto whole = number ? number->whole() : std::nullopt;
+      stage = std::to_string(whole.value_or(0));
+    } else {
+      in.say("missing-file", Severity::warning, "deepspeed",
+             "the DeepSpeed settings are not found, so their stage is not known",
+             "run where the path of 'deepspeed' leads to the file");
+    }
+    if (stage == "0")
+      set_unmodelled(file, "DeepSpeed without ZeRO is not modelled",
+                     where(source.name, deepspeed->place), "leave 'deepspeed' out for one GPU");
+    d.zero = from_file(stage, deepspeed->place);
+  }
+  const Node* fsdp = in.node("fsdp");
+  const Node* config = in.node("fsdp_config");
+  if (const Node* any = fsdp ? fsdp : config;
+      any && !(any->is_list() && any->items.empty()) && !(any->is_map() && any->entries.empty())) {
+    d.fsdp = from_file(std::string("full_shard"), any->place);
+    if (deepspeed)
+      in.say("axolotl/deepspeed-and-fsdp", Severity::error, "deepspeed",
+             "axolotl refuses deepspeed and fsdp together", "keep one of them");
+  }
+  in.renamed("sequence_parallel_degree", "context_parallel_size", "0.12");
+  d.tensor_parallel = in.whole("tensor_parallel_size");
+  d.context_parallel = in.whole("context_parallel_size");
+  d.expert_parallel = in.whole("expert_parallel_size");
+}
+
+}  // namespace
 
 TrainFile read_axolotl(const Source& source) {
   TrainFile file;
   file.trainer = Trainer::axolotl;
-  set_unmodelled(file, "files of " + std::string(name(file.trainer)) + " are not read yet",
-                 source.name, "describe the run by flags: qwenplan vram --help");
+  file.version = source.version;
+  Settings in(&source.root, "", file.findings);
+  if (const auto model = in.text("base_model")) {
+    file.model = model->value;
+    file.model_place = model->place;
+  }
+  RunDraft& d = file.draft;
+  d.length = in.whole("sequence_len");
+  d.packs = in.truth("sample_packing");
+  if (const Node* flat = in.node("batch_flattening"); flat && flat->truth() == true)
+    d.is_padding_free = from_file(true, flat->place);
+  in.know("pad_to_sequence_len");
+  read_method(in, file);
+  read_precision(in, file);
+  read_batch(in, file);
+  read_checkpointing(in, file);
+  read_attention_and_loss(in, file);
+  read_objective(in, file);
+  read_parallel(in, source, file);
+  if (const auto optimizer = in.text("optimizer"))
+    d.optimizer = from_file(optimizer_name(optimizer->value), optimizer->place);
+  if (const Node* compile = in.node("torch_compile"); compile && compile->truth() != false)
+    d.compiles = from_file(true, compile->place);
+  d.neftune_alpha = in.number("neftune_noise_alpha");
+  if (d.packs && d.packs->value && in.has("rl"))
+    in.say("axolotl/packing-with-rl", Severity::error, "sample_packing",
+           "axolotl refuses sample_packing with rl", "write sample_packing: false");
+  if (const auto frozen = in.truth("freeze_mm_modules"); frozen && !frozen->value)
+    d.trains_vision = from_file(true, frozen->place);
+  for (const std::string_view key : kRefused)
+    if (const Node* node = in.node(key); node && node->truth() != false)
+      set_unmodelled(file, "'" + std::string(key) + "' of axolotl is not modelled",
+                     where(source.name, in.place(key)), "leave it out");
+
+  const auto value_of = [](const auto& given) {
+    return given ? std::optional(given->value) : std::nullopt;
+  };
+  file.epochs = value_of(in.number("num_epochs"));
+  file.max_steps = value_of(in.whole("max_steps"));
+  if (const Node* steps = in.node("save_steps")) file.save_steps = steps->whole();
+  file.save_limit = value_of(in.whole("save_total_limit"));
+  file.eval_batch = value_of(in.whole("eval_batch_size"));
+  file.workers = value_of(in.whole("dataloader_num_workers"));
+  for (const char* key : {"datasets", "pretraining_dataset"})
+    if (const Node* data = in.node(key))
+      for (const Node& each : data->items)
+        if (const Node* path = each.find("path"); path && path->text())
+          file.datasets.push_back(*path->text());
+  in.know(kHarmless);
+  in.report_unknown(Severity::warning, "axolotl ignores keys that it does not know");
   return file;
 }
 
