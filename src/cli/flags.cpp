@@ -212,6 +212,7 @@ constexpr Choice kCheckFormats[] = {{"text", ""}, {"json", ""}, {"csv", ""}, {"m
                                     {"sarif", ""}, {"junit", ""}, {"github", ""}};
 constexpr Flag kCheck[] = {
     {.name = "format", .value = "FORMAT", .group = "Output", .help = "how to write the report", .choices = kCheckFormats},
+    {.name = "trainer", .value = "NAME", .group = "Libraries", .help = "whose file it is, as llama-factory or trl@0.21"},
 };
 constexpr Choice kSolved[] = {{"batch", "", "micro-batch batch-size"},
                               {"seq-len", "", "length seqlen max-seq-length"},

@@ -18,6 +18,7 @@ Result<Answer> cloud_compare(const Invocation&);
 Result<Answer> cloud_script(const Invocation&);
 Result<Answer> cloud_strategy(const Invocation&);
 Result<Answer> cpu(const Invocation&);
+Result<Answer> check(const Invocation&);
 Result<Answer> data_check(const Invocation&);
 Result<Answer> data_list(const Invocation&);
 Result<Answer> data_show(const Invocation&);
@@ -60,8 +61,9 @@ const std::array kCommands = {
     Command{"recommend", "the best configuration for a model on a GPU", command::recommend,
             {subject_flags(), run_flags(), parallel_flags(), recommend_flags()}, kNoWords,
             "qwenplan recommend --preset rtx3060-7b"},
-    Command{"check", "a trainer's own configuration: fits, or what is wrong", nullptr,
-            {subject_flags(), check_flags()}, {"FILE...", 1, -1}},
+    Command{"check", "a trainer's own configuration: fits, or what is wrong", command::check,
+            {subject_flags(), check_flags()}, {"FILE...", 1, -1},
+            "qwenplan check train.yaml --gpu rtx3060"},
     Command{"batch", "the largest batch, length or rank that fits", command::batch,
             {subject_flags(), run_flags(), parallel_flags(), batch_flags()}, kNoWords,
             "qwenplan batch --model 3b --gpu rtx3060 --method qlora"},

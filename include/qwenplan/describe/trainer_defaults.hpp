@@ -90,6 +90,7 @@ inline void llama_factory(RunDraft& d, const Situation& s) {
     otherwise(d.lora_dropout, s.version < Version{0, 5, 0} ? 0.1 : 0.0);
     otherwise(d.lora_targets, std::vector<std::string>{"all-linear"});
     otherwise(d.adapter, is_pure ? DType::bf16 : DType::fp32);
+    if (!is_mixed(d) && !is_pure) otherwise(d.weights, s.model.stored);  // torch_dtype="auto"
     // Its own preparation casts norms only if asked, and no embeddings.
     otherwise(d.upcasts_for_kbit, false);
   } else if (!is_pure) {
@@ -113,7 +114,13 @@ inline void axolotl(RunDraft& d, const Situation& s) {
                            ? DType::fp16
                        : d.precision->value == Precision::fp32 ? DType::fp32
                                                                : DType::bf16);
-  if (has_adapters(d)) otherwise(d.lora_dropout, 0.0);
+  if (has_adapters(d)) {
+    otherwise(d.lora_dropout, 0.0);
+  } else if (!d.attention || (d.attention->value != "fa2" && d.attention->value != "flash")) {
+    // Without flash attention nothing casts what the loader keeps in fp32 back.
+    otherwise(d.norm_weights, DType::fp32);
+    otherwise(d.embedding_weights, DType::fp32);
+  }
   if (is_quantized(d)) otherwise(d.double_quantizes, true);
 }
 

@@ -1,0 +1,168 @@
+#include <algorithm>
+#include <string>
+#include <vector>
+
+#include "support/catch.hpp"
+#include "support/program.hpp"
+
+using nlohmann::json;
+using qwenplan::test::Left;
+using qwenplan::test::quoted;
+using qwenplan::test::run;
+using qwenplan::test::TempFolder;
+
+namespace {
+
+const std::string kFactory =
+    "model_name_or_path: Qwen/Qwen2.5-7B-Instruct\n"
+    "stage: sft\n"
+    "do_train: true\n"
+    "finetuning_type: lora\n"
+    "quantization_bit: 4\n"
+    "dataset: mine\n"
+    "template: qwen\n"
+    "bf16: true\n"
+    "per_device_train_batch_size: 1\n"
+    "output_dir: out\n";
+
+Left checked(const std::string& text, const std::string& flags, const std::string& name = "run.yaml") {
+  TempFolder folder;
+  return run("qwenplan check " + quoted(folder.write(name, text)) + " " + flags);
+}
+
+json only_file(const Left& left) {
+  const json answer = left.json();
+  REQUIRE(answer.is_object());
+  REQUIRE(answer["files"].size() == 1);
+  return answer["files"][0];
+}
+
+bool says(const json& file, const std::string& rule) {
+  return std::any_of(file["findings"].begin(), file["findings"].end(),
+                     [&](const json& each) { return each["rule"] == rule; });
+}
+
+}  // namespace
+
+TEST_CASE("a trainer's file takes what the same run takes in flags") {
+  const Left left = checked(kFactory, "--gpu rtx3060 --json");
+  CHECK(left.status == 0);
+  const json file = only_file(left);
+  CHECK(file["trainer"] == "llama-factory");
+  CHECK(file["status"] == "fits");
+  // What LLaMA-Factory does where its file is silent.
+  const json flags =
+      run("qwenplan vram --model 7b --gpu rtx3060 --method qlora --double-quant --no-kbit-upcast "
+          "--reentrant --lora-r 8 --seq-len 2048 --precision bf16-mixed --json")
+          .json();
+  CHECK(file["verdict"]["device_bytes"] == flags["verdict"]["device_bytes"]);
+  CHECK(file["run"]["seq-len"] == json({{"value", 2048}, {"from", "trainer"}}));
+  CHECK(file["run"]["precision"]["from"] == "file");
+  CHECK(says(file, "trainer-defaults"));
+}
+
+TEST_CASE("a run that is too long does not fit, and what it says would help does") {
+  const Left left = checked(kFactory + "cutoff_len: 8192\n", "--gpu rtx3060 --json");
+  CHECK(left.status == 1);
+  const json file = only_file(left);
+  CHECK(file["status"] == "exceeds");
+  CHECK(says(file, "out-of-memory"));
+  bool helps = false;
+  for (const json& each : file["advice"])
+    if (each["change"] == "--seq-len 2048") {
+      helps = true;
+      CHECK(each["fit"] == "fits");
+      CHECK(checked(kFactory + "cutoff_len: 2048\n", "--gpu rtx3060").status == 0);
+    }
+  CHECK(helps);
+}
+
+TEST_CASE("an unknown key is shown with its line and the one that was meant") {
+  const json file = only_file(checked(kFactory + "lerning_rate: 1.0e-4\n", "--gpu rtx3060 --json"));
+  REQUIRE(says(file, "unknown-key"));
+  for (const json& each : file["findings"])
+    if (each["rule"] == "unknown-key") {
+      CHECK(each["line"] == 11);
+      CHECK(each["column"] == 1);
+      CHECK(each["fix"].get<std::string>().find("learning_rate") != std::string::npos);
+    }
+}
+
+TEST_CASE("of several files the worst status counts, and each is in the report") {
+  TempFolder folder;
+  const std::string good = quoted(folder.write("good.yaml", kFactory));
+  const std::string no = quoted(folder.write("no.yaml", kFactory + "cutoff_len: 16384\n"));
+  const std::string unknown = quoted(folder.write("unknown.yaml", kFactory + "use_dora: true\n"));
+  const std::string broken = quoted(folder.write("broken \xd9\x85.yaml", "a: [1, 2\n"));
+  const auto status = [&](const std::string& files, std::size_t count) {
+    const Left left = run("qwenplan check --gpu rtx3060 --json " + files);
+    CHECK(left.json()["files"].size() == count);
+    return left.status;
+  };
+  CHECK(status(good, 1) == 0);
+  CHECK(status(good + " " + no, 2) == 1);
+  CHECK(status(no + " " + unknown + " " + good, 3) == 3);
+  CHECK(status(unknown + " " + broken + " " + no, 3) == 2);
+}
+
+TEST_CASE("standard input is a file too") {
+  TempFolder folder;
+  const std::string path = quoted(folder.write("run.yaml", kFactory));
+  const json piped = only_file(run("cat " + path + " | qwenplan check - --gpu rtx3060 --json"));
+  const json read = only_file(run("qwenplan check " + path + " --gpu rtx3060 --json"));
+  CHECK(piped["verdict"] == read["verdict"]);
+  CHECK(piped["file"] == "standard input");
+}
+
+TEST_CASE("a file that does not train is no run that fits") {
+  const Left left = checked("model_name_or_path: Qwen/Qwen2.5-7B\nadapter_name_or_path: a\n"
+                            "template: qwen\nfinetuning_type: lora\nexport_dir: out\n",
+                            "--gpu rtx3060 --json");
+  CHECK(left.status == 3);
+  CHECK(only_file(left)["status"] == "unknown");
+  CHECK(only_file(left)["verdict"].is_null());
+}
+
+TEST_CASE("a line for GitHub has its own signs escaped") {
+  TempFolder folder;
+  const std::string path = folder.write("a,b: 50%.yaml", kFactory + "lerning_rate: 1\n");
+  const Left left = run("qwenplan check " + quoted(path) + " --gpu rtx3060 --format github");
+  CHECK(left.out.find("a%2Cb%3A 50%25.yaml,line=11,col=1,title=unknown-key::") != std::string::npos);
+}
+
+TEST_CASE("hostile files get an error, whatever they try") {
+  std::string bomb = "a0: &a0 [1,1,1,1,1,1,1,1,1,1]\n";
+  for (int i = 1; i < 12; ++i) {
+    const std::string before = "*a" + std::to_string(i - 1);
+    bomb += "a" + std::to_string(i) + ": &a" + std::to_string(i) + " [" + before;
+    for (int n = 0; n < 9; ++n) bomb += "," + before;
+    bomb += "]\n";
+  }
+  const std::vector<std::string> texts = {
+      bomb, std::string(100000, '['), "{" + std::string(100000, '{'), std::string(),
+      std::string("\xff\xfe" "a\0:\0", 6), std::string("model_name_or_path: \x80\xff\n"),
+      std::string("a: b\0c\n", 7), std::string(2 << 20, 'x'), std::string("- 1\n- 2\n"),
+      std::string("just words\n"), std::string("a:\n\t- tab\n"), std::string("? [a, b]\n: c\n"),
+      kFactory + "cutoff_len: 99999999999999999999999\n", kFactory + "cutoff_len: -5\n",
+      kFactory + "per_device_train_batch_size: .inf\n"};
+  for (const std::string& text : texts)
+    for (const char* name : {"run.yaml", "run.json"}) {
+      const Left left = checked(text, "--gpu rtx3060 --json", name);
+      INFO(name << ": " << text.substr(0, 40) << " ... " << text.substr(text.size() - std::min<std::size_t>(text.size(), 40)));
+      CHECK((left.status == 2 || left.status == 3));
+      const json file = only_file(left);
+      CHECK(file["verdict"].is_null());
+      REQUIRE(file["error"].is_object());
+      CHECK_FALSE(file["error"]["what"].get<std::string>().empty());
+    }
+}
+
+TEST_CASE("what is no file is refused, and a question without a card too") {
+  TempFolder folder;
+  CHECK(run("qwenplan check " + quoted(folder.path("none.yaml")) + " --gpu rtx3060").status == 2);
+  CHECK(run("qwenplan check " + quoted(folder.path("")) + " --gpu rtx3060").status == 2);
+  CHECK(run("mkfifo " + quoted(folder.path("fifo")) + "; qwenplan check " +
+            quoted(folder.path("fifo")) + " --gpu rtx3060").status == 2);
+  CHECK(checked(kFactory, "").status == 2);
+  CHECK(checked(kFactory, "--gpu rtx3060 --trainer nobody").status == 2);
+}
