@@ -77,15 +77,32 @@ inline void use_efficient_backward(Tape& t, const Setting& s, DType dtype) {
   t.use_workspace(4 * heads * tiles * (kTile * width + 4 * (width / kTile)));
 }
 
+/// A fused kernel's products, `products` of them: two forward; backward one of them again and four
+/// more. Only an explicit mask keeps it from leaving out what the causal mask hides.
+inline Work attention_work(const Setting& s, AttentionKernel kernel, DType dtype, bool has_mask, std::uint8_t products) {
+  Work work;
+  work.kind = kernel == AttentionKernel::efficient ? Work::Kind::efficient_attention : Work::Kind::flash_attention;
+  work.rows = work.columns = s.run.length;
+  work.inner = s.model.head_dim;
+  work.count = s.run.micro_batch * s.model.heads;
+  work.products = products;
+  work.dtype = dtype;
+  work.is_causal = !has_mask;
+  // Each product has its own input or output of the query's size.
+  work.bytes = Saturating::multiply(s.tokens() * s.model.query_size(), (products + 2) * element_size(dtype));
+  return work;
+}
+
 namespace gradient {
 
 /// Gradients of query, key and value at once, and what the kernel needs beside them.
-/// size: the kernel, and the setting that is to be asked for shapes.
+/// size: the kernel, whether it has a mask; context: the setting that is to be asked for shapes.
 inline void attended(Tape& t, const Node& n, const Tensor& grad, Tensor* out) {
-  for (int i = 0; i < Node::kInputs; ++i)
-    if (n.input[i] != Tensor::kNone) out[i] = t.allocate(n.input_elements[i], grad.dtype());
   const Setting& setting = *static_cast<const Setting*>(n.context);
   const auto kernel = static_cast<AttentionKernel>(n.size[0]);
+  t.compute(attention_work(setting, kernel, grad.dtype(), n.size[1] != 0, 5), Node::kInputs);
+  for (int i = 0; i < Node::kInputs; ++i)
+    if (n.input[i] != Tensor::kNone) out[i] = t.allocate(n.input_elements[i], grad.dtype());
   if (kernel == AttentionKernel::efficient) use_efficient_backward(t, setting, grad.dtype());
   else use_flash_backward(t, setting);  // cuDNN's graph asks for as much
 }
@@ -114,9 +131,10 @@ inline Tensor fused_attention(Tape& t, const Setting& s, AttentionKernel kernel,
   const std::int64_t rows = s.run.micro_batch * s.model.heads;
   const std::int64_t length = kernel == AttentionKernel::efficient ? (s.run.length + 31) / 32 * 32 : s.run.length;
   auto op = t.record(gradient::attended, {&q, &k, &v});
-  op.sizes(static_cast<std::int64_t>(kernel)).context(&s);
+  op.sizes(static_cast<std::int64_t>(kernel), mask ? 1 : 0).context(&s);
   op.save(q).save(k).save(v);
   if (mask) op.save(mask);
+  t.compute(attention_work(s, kernel, q.dtype(), static_cast<bool>(mask), 2), 4);
   Tensor out = t.allocate(q.elements(), q.dtype());
   const Tensor sums = t.allocate(rows * length, DType::fp32);
   const Tensor seed = t.allocate(kernel == AttentionKernel::flash ? 2 : 1, DType::int64);
@@ -140,7 +158,7 @@ inline Tensor attention_product(Tape& t, const Setting& s, const Tensor& a, Head
   const bool is_batch = s.run.micro_batch > 1;
   const Tensor rows = is_batch && order_of_a == HeadOrder::inner ? clone(t, a) : a;
   const Tensor columns = is_batch && order_of_b == HeadOrder::inner ? clone(t, b) : b;
-  return batched_matmul(t, rows, columns, elements);
+  return batched_matmul(t, rows, columns, elements, s.run.micro_batch * s.model.heads, s.run.length);
 }
 
 /// The product's own view of several sequences: its gradient comes back in the other order.

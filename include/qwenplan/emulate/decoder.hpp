@@ -105,8 +105,12 @@ inline Tensor self_attention(Tape& t, Setting& s, DecoderLayer& layer, const Ten
     q = std::move(q_turned);
     k = std::move(k_turned);
   }
-  const Tensor out = is_eager ? eager_attention(t, s, q, k, v, around.mask, weights)
-                              : sdpa_attention(t, s, q, k, v, around.mask);
+  Tensor out;
+  {
+    const Tape::InSection section(t, Section::attention);
+    out = is_eager ? eager_attention(t, s, q, k, v, around.mask, weights)
+                   : sdpa_attention(t, s, q, k, v, around.mask);
+  }
   return run_linear(t, s, layer.o, out);
 }
 

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <utility>
 
@@ -14,6 +15,19 @@ struct ExpertWeights {
   Tensor down;     ///< [experts, hidden, ffn]
 };
 
+/// Products of tokens sorted by expert with the weights of all experts: `visits` rows in all.
+inline Work grouped_work(std::int64_t visits, std::int64_t input, std::int64_t weights, std::int64_t output, DType dtype) {
+  Work work;
+  work.kind = Work::Kind::matmul;
+  work.rows = visits;
+  work.inner = input / std::max<std::int64_t>(1, visits);
+  work.columns = output / std::max<std::int64_t>(1, visits);
+  work.count = work.products = 1;
+  work.bytes = Saturating::multiply(Saturating::add(input, Saturating::add(weights, output)), element_size(dtype));
+  work.dtype = dtype;
+  return work;
+}
+
 namespace gradient {
 
 /// x[index]: zeros of x, and a copy of them with the gradient put in.
@@ -23,8 +37,11 @@ inline void picked(Tape& t, const Node& n, const Tensor& grad, Tensor* out) {
 }
 /// grouped_mm(x, w): the weight's gradient, then the input's.
 inline void grouped(Tape& t, const Node& n, const Tensor& grad, Tensor* out) {
-  for (int i = 1; i >= 0; --i)
-    if (n.input[i] != Tensor::kNone) out[i] = t.allocate(n.input_elements[i], grad.dtype());
+  for (int i = 1; i >= 0; --i) {
+    if (n.input[i] == Tensor::kNone) continue;
+    t.compute(grouped_work(n.size[0], n.input_elements[0], n.input_elements[1], grad.elements(), grad.dtype()));
+    out[i] = t.allocate(n.input_elements[i], grad.dtype());
+  }
 }
 
 /// A sum's gradient, spread over its terms and copied into their format.
@@ -37,16 +54,19 @@ inline void spread(Tape& t, const Node& n, const Tensor&, Tensor* out) {
 inline Tensor pick(Tape& t, const Tensor& x, const Tensor& index, std::int64_t elements) {
   auto op = t.record(gradient::picked, {&x});
   op.save(index);
+  t.reads(elements * element_size(x.dtype()));
   return op.result(t.allocate(elements, x.dtype()));
 }
 
 inline Tensor grouped_matmul(Tape& t, const Tensor& x, const Tensor& weight, const Tensor& offsets,
-                             std::int64_t elements) {
+                             std::int64_t visits, std::int64_t elements) {
   const Tensor in = cast(t, x, weight.dtype());
   auto op = t.record(gradient::grouped, {&in, &weight});
   if (weight.requires_grad()) op.save(in);
   if (in.requires_grad()) op.save(weight);
   op.save(offsets);
+  op.sizes(visits);
+  t.compute(grouped_work(visits, in.elements(), weight.elements(), elements, in.dtype()));
   return op.result(t.allocate(elements, in.dtype()));
 }
 
@@ -82,7 +102,7 @@ inline Tensor run_experts(Tape& t, Setting& s, const ExpertWeights& w, const Ten
   const Tensor counts = t.allocate(e.count, DType::int32);
   const Tensor offsets = t.allocate(e.count, DType::int32);
 
-  Tensor product = grouped_matmul(t, selected, w.gate_up, offsets, Saturating::multiply(visits, 2 * e.ffn));
+  Tensor product = grouped_matmul(t, selected, w.gate_up, offsets, visits, Saturating::multiply(visits, 2 * e.ffn));
   {
     auto split = t.record(gradient::passed, {&product});
     split.joins_parts();
@@ -90,7 +110,7 @@ inline Tensor run_experts(Tape& t, Setting& s, const ExpertWeights& w, const Ten
     const Tensor activated = silu(t, part);
     product = mul(t, activated, part);
   }
-  product = grouped_matmul(t, product, w.down, offsets, visits * hidden);
+  product = grouped_matmul(t, product, w.down, offsets, visits, visits * hidden);
   Tensor weighted = mul(t, product, weights);
   const Tensor inverse = t.allocate(visits, DType::int64);
   { const Tensor range = t.allocate(visits, DType::int64); }

@@ -28,16 +28,24 @@ struct Linear {
   Tensor lora_a, lora_b;
 };
 
+/// Reading half a byte for each weight and its statistics, and writing the weights.
+inline Work dequantization(std::int64_t elements, DType dtype) {
+  return {.bytes = elements / 2 + elements / 16 + elements * element_size(dtype), .kind = Work::Kind::dequantize, .dtype = dtype};
+}
+
 namespace gradient {
 
-/// grad @ dequantized weight. size: elements of the weight, statistics where they are nested.
+/// grad @ dequantized weight. size: elements of the weight, statistics where they are nested, outputs.
 inline void through_quantized(Tape& t, const Node& n, const Tensor& grad, Tensor* out) {
   Tensor weight;
   {
     const Tensor absmax = n.size[1] > 0 ? t.allocate(n.size[1], DType::fp32) : Tensor();
+    t.compute(dequantization(n.size[0], grad.dtype()));
     weight = t.allocate(n.size[0], grad.dtype());
   }
   t.use_matmul();
+  const std::int64_t inputs = n.size[0] / n.size[2];
+  t.multiply(n.input_elements[0] / inputs, n.size[2], inputs, grad.dtype());
   out[0] = t.allocate(n.input_elements[0], grad.dtype());
 }
 
@@ -46,6 +54,8 @@ inline void through_8bit(Tape& t, const Node& n, const Tensor& grad, Tensor* out
   const Tensor weight = t.allocate(n.size[0], n.input_dtype[0]);
   { const Tensor scales = t.allocate(n.size[1], DType::fp32); }
   t.use_matmul();
+  const std::int64_t inputs = n.size[0] / n.size[1];
+  t.multiply(n.input_elements[0] / inputs, n.size[1], inputs, n.input_dtype[0]);
   out[0] = t.allocate(n.input_elements[0], grad.dtype());
 }
 
@@ -72,6 +82,7 @@ inline Tensor linear_8bit(Tape& t, Setting& s, Linear& layer, const Tensor& x) {
   }
   Tensor product;
   {
+    t.multiply(tokens, layer.inputs, layer.outputs, DType::uint8);
     const Tensor whole = t.allocate(tokens * layer.outputs, DType::int32);
     product = t.allocate(tokens * layer.outputs, DType::fp16);
     if (x.dtype() != DType::fp16) product = t.allocate(tokens * layer.outputs, x.dtype());
@@ -95,7 +106,7 @@ inline Tensor linear_4bit(Tape& t, Setting& s, Linear& layer, const Tensor& x) {
   }
   const std::int64_t elements = layer.inputs * layer.outputs;
   auto op = t.record(gradient::through_quantized, {&in});
-  op.sizes(elements, layer.state.nested ? layer.state.absmax.elements() : 0);
+  op.sizes(elements, layer.state.nested ? layer.state.absmax.elements() : 0, layer.outputs);
   if (s.behavior.quantized_linear_holds_input) op.hold(in);
   Tensor product;
   {
@@ -104,9 +115,11 @@ inline Tensor linear_4bit(Tape& t, Setting& s, Linear& layer, const Tensor& x) {
       absmax = t.allocate(layer.state.absmax.elements(), DType::fp32);
       if (!s.behavior.adds_offset_in_place) absmax = t.allocate(layer.state.absmax.elements(), DType::fp32);
     }
+    t.compute(dequantization(elements, compute));
     Tensor weight = t.allocate(elements, compute);
     if (s.behavior.adds_offset_in_place) absmax.reset();
     t.use_matmul();
+    t.multiply(s.tokens(), layer.inputs, layer.outputs, compute);
     product = t.allocate(s.tokens() * layer.outputs, compute);
   }
   return cast(t, op.result(std::move(product)), x.dtype());
@@ -119,6 +132,7 @@ inline Tensor run_linear(Tape& t, Setting& s, Linear& layer, const Tensor& x) {
                   : layer.is_quantized ? linear_4bit(t, s, layer, x)
                                        : linear(t, s, x, layer.weight, layer.bias, layer.outputs);
   if (!layer.lora_a) return result;
+  const Tape::InSection section(t, Section::adapters);
   const DType result_dtype = result.dtype();
   if (layer.is_quantized && !is_8bit) result = clone(t, result);
   // A quantized layer leaves the cast of its input to autocast; a dense one always casts.

@@ -27,6 +27,7 @@ inline void copied(Tape& t, const Node& n, const Tensor& grad, Tensor* out) {
 }
 /// One output of the input's shape in the gradient's format: mean, embedding, slices, repeats.
 inline void widened(Tape& t, const Node& n, const Tensor& grad, Tensor* out) {
+  t.reads(grad.elements() * element_size(grad.dtype()));
   out[0] = t.allocate(n.input_elements[0], grad.dtype());
 }
 inline void passed(Tape&, const Node& n, const Tensor& grad, Tensor* out) {
@@ -59,19 +60,31 @@ inline void normalized(Tape& t, const Node& n, const Tensor& grad, Tensor* out) 
   out[0] = t.allocate(grad.elements(), n.input_dtype[0]);
   t.use_workspace(grad.elements() * element_size(grad.dtype()));
 }
-/// x @ w^T: the weight's gradient first. sizes: rows, inputs, outputs.
+/// grad @ w. sizes: rows, inputs, outputs.
+inline Tensor to_input(Tape& t, const Node& n, const Tensor& grad) {
+  t.multiply(n.size[0], n.size[2], n.size[1], grad.dtype());
+  return t.allocate(n.input_elements[0], grad.dtype());
+}
+/// grad^T @ x.
+inline Tensor to_weight(Tape& t, const Node& n, const Tensor& grad) {
+  t.multiply(n.size[2], n.size[0], n.size[1], grad.dtype());
+  return t.allocate(n.input_elements[1], grad.dtype());
+}
+/// x @ w^T: the weight's gradient first.
 inline void matrix(Tape& t, const Node& n, const Tensor& grad, Tensor* out) {
   t.use_matmul();
-  if (n.input[1] != Tensor::kNone) out[1] = t.allocate(n.input_elements[1], grad.dtype());
-  if (n.input[0] != Tensor::kNone) out[0] = t.allocate(n.input_elements[0], grad.dtype());
+  if (n.input[1] != Tensor::kNone) out[1] = to_weight(t, n, grad);
+  if (n.input[0] != Tensor::kNone) out[0] = to_input(t, n, grad);
 }
 /// x @ w^T + b: the input's, the weight's, the bias' gradient; the last needs nothing saved.
 inline void matrix_with_bias(Tape& t, const Node& n, const Tensor& grad, Tensor* out) {
   t.use_matmul();
-  for (int i = 0; i < Node::kInputs; ++i) {
-    if (n.input[i] == Tensor::kNone) continue;
-    if (i == 2) t.release_unpacked(n);
-    out[i] = t.allocate(n.input_elements[i], grad.dtype());
+  if (n.input[0] != Tensor::kNone) out[0] = to_input(t, n, grad);
+  if (n.input[1] != Tensor::kNone) out[1] = to_weight(t, n, grad);
+  if (n.input[2] != Tensor::kNone) {
+    t.release_unpacked(n);
+    t.reads(grad.elements() * element_size(grad.dtype()));
+    out[2] = t.allocate(n.input_elements[2], grad.dtype());
   }
 }
 /// Both halves of a concatenation are views of the gradient.
@@ -79,11 +92,19 @@ inline void joined(Tape&, const Node&, const Tensor& grad, Tensor* out) {
   out[0] = grad.viewed(grad.elements() / 2);
   out[1] = grad.viewed(grad.elements() / 2);
 }
-/// a @ b in batches: the second input's gradient first.
+/// a @ b in batches: the second input's gradient first. sizes: matrices, rows, columns.
 inline void batched(Tape& t, const Node& n, const Tensor& grad, Tensor* out) {
+  const std::int64_t count = n.size[0], rows = n.size[1], columns = n.size[2];
+  const std::int64_t inner = n.input_elements[0] / std::max<std::int64_t>(1, count * rows);
   t.use_matmul();
-  if (n.input[1] != Tensor::kNone) out[1] = t.allocate(n.input_elements[1], grad.dtype());
-  if (n.input[0] != Tensor::kNone) out[0] = t.allocate(n.input_elements[0], grad.dtype());
+  if (n.input[1] != Tensor::kNone) {
+    t.multiply(inner, rows, columns, grad.dtype(), count);
+    out[1] = t.allocate(n.input_elements[1], grad.dtype());
+  }
+  if (n.input[0] != Tensor::kNone) {
+    t.multiply(rows, columns, inner, grad.dtype(), count);
+    out[0] = t.allocate(n.input_elements[0], grad.dtype());
+  }
 }
 
 }  // namespace gradient
@@ -177,29 +198,36 @@ inline Tensor softmax(Tape& t, const Tensor& x, DType dtype) {
 /// x[rows, inputs] @ w[outputs, inputs]^T without autocast, and a bias where there is one.
 inline Tensor linear(Tape& t, const Tensor& x, const Tensor& weight, const Tensor& bias, std::int64_t rows,
                      std::int64_t outputs) {
+  const std::int64_t inputs = x.elements() / std::max<std::int64_t>(1, rows);
   t.use_matmul();
   if (bias) {
     auto op = t.record(gradient::matrix_with_bias, {&x, &weight, &bias});
+    op.sizes(rows, inputs, outputs);
     if (weight.requires_grad()) op.save(x);
     if (x.requires_grad()) op.save(weight);
+    t.multiply(rows, inputs, outputs, x.dtype());
     return op.result(t.allocate(rows * outputs, x.dtype()));
   }
   auto op = t.record(gradient::matrix, {&x, &weight});
-  op.reaches_leaves_last();
+  op.sizes(rows, inputs, outputs).reaches_leaves_last();
   if (x.requires_grad()) op.save(weight);
   if (weight.requires_grad()) op.save(x);
+  t.multiply(rows, inputs, outputs, x.dtype());
   return op.result(t.allocate(rows * outputs, x.dtype()));
 }
 
 inline Tensor embedding(Tape& t, const Tensor& weight, const Tensor& ids, std::int64_t width) {
   auto op = t.record(gradient::widened, {&weight});
   op.save(ids);
-  return op.result(t.allocate(ids.elements() * width, weight.dtype()));
+  const std::int64_t elements = ids.elements() * width;
+  t.reads(elements * element_size(weight.dtype()));
+  return op.result(t.allocate(elements, weight.dtype()));
 }
 
 /// Fused dropout: one byte per element tells what was dropped.
 inline Tensor dropout(Tape& t, const Tensor& x) {
   auto op = t.record(gradient::elementwise, {&x});
+  t.compute({.bytes = x.elements() * (2 * element_size(x.dtype()) + 1)}, 2);
   Tensor out = t.allocate(x.elements(), x.dtype());
   Tensor mask = t.allocate(x.elements(), DType::boolean);
   op.save(mask);
@@ -226,11 +254,17 @@ inline Tensor repeat_heads(Tape& t, const Tensor& x, std::int64_t times) {
   return op.result(t.allocate(x.elements() * times, x.dtype()));
 }
 
-inline Tensor batched_matmul(Tape& t, const Tensor& a, const Tensor& b, std::int64_t elements) {
+/// `count` products of `rows` rows.
+inline Tensor batched_matmul(Tape& t, const Tensor& a, const Tensor& b, std::int64_t elements, std::int64_t count,
+                             std::int64_t rows) {
+  const std::int64_t inner = a.elements() / std::max<std::int64_t>(1, count * rows);
+  const std::int64_t columns = elements / std::max<std::int64_t>(1, count * rows);
   t.use_matmul();
   auto op = t.record(gradient::batched, {&a, &b});
+  op.sizes(count, rows, columns);
   if (b.requires_grad()) op.save(a);
   if (a.requires_grad()) op.save(b);
+  t.multiply(rows, inner, columns, a.dtype(), count);
   return op.result(t.allocate(elements, a.dtype()));
 }
 

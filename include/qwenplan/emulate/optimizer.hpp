@@ -8,22 +8,35 @@
 
 namespace qwenplan::emulate {
 
+/// Kernels that go over a list of tensors take about so many at once (MultiTensorApply.cuh).
+inline int multi_tensor_launches(std::size_t tensors) {
+  constexpr std::size_t kTensors = 36;
+  return static_cast<int>((tensors + kTensors - 1) / kTensors);
+}
+
 /// torch.nn.utils.clip_grad_norm_: a norm for each gradient, their norm, and a factor.
 inline void clip_gradients(Tape& t) {
   t.set_term(Term::temporary);
+  const Tape::InSection section(t, Section::optimizer);
+  std::int64_t bytes = 0;
   std::vector<Tensor> norms;
   DType dtype = DType::fp32;
   for (const Leaf& leaf : t.leaves()) {
     if (!leaf.trainable || !leaf.grad) continue;
     dtype = leaf.grad.dtype();
+    bytes = Saturating::add(bytes, Saturating::multiply(leaf.grad.elements(), element_size(dtype)));
+    t.compute({.launches = 0});  // all norms are one list's, told below
     norms.push_back(t.allocate(1, dtype));
   }
   if (norms.empty()) return;
+  // One kernel takes a few hundred tensors: reads them for the norm, and scales them in place.
+  t.touch(bytes, multi_tensor_launches(norms.size()));
   Tensor total;
   {
     const Tensor stacked = t.allocate(static_cast<std::int64_t>(norms.size()), dtype);
     total = t.allocate(1, dtype);
   }
+  const std::size_t tensors = norms.size();
   norms.clear();
   Tensor factor;
   {
@@ -32,6 +45,7 @@ inline void clip_gradients(Tape& t) {
     factor = t.allocate(1, dtype);
   }
   factor = t.allocate(1, dtype);
+  t.touch(Saturating::multiply(bytes, 2), multi_tensor_launches(tensors));
 }
 
 /// The optimizer's states and what its step allocates for a while.
@@ -41,14 +55,17 @@ class Optimizer {
   Optimizer(OptimizerKind kind, const Tensor& embedding) : kind_(kind), embedding_(embedding.node()) {}
 
   void step(Tape& t) {
+    const Tape::InSection section(t, Section::optimizer);
     t.set_term(Term::optimizer);
     if (!std::exchange(has_states_, true)) make_states(t);
     t.set_term(Term::temporary);
+    tell_work(t);
     std::vector<Tensor> roots;
     Tensor denominator;
     for (const Leaf& leaf : t.leaves()) {
       if (!leaf.trainable || !leaf.grad) continue;
       const std::int64_t n = leaf.value.elements();
+      t.compute({.launches = 0}, 2);
       if (kind_ == OptimizerKind::adamw_foreach) {
         roots.push_back(t.allocate(n, leaf.value.dtype()));  // _foreach_sqrt, of all at once
       } else if (kind_ == OptimizerKind::adamw_loop) {
@@ -59,6 +76,34 @@ class Optimizer {
   }
 
  private:
+  /// What the update streams through: weight, gradient and states once with one fused kernel for a
+  /// list of tensors (bitsandbytes: for each tensor), again and again with one kernel for each
+  /// elementary operation (torch.optim.adam: thirteen operations that read or write 32 tensors).
+  void tell_work(Tape& t) const {
+    constexpr std::int64_t kFusedPasses = 7, kElementaryPasses = 32;
+    constexpr int kElementaryOperations = 13;
+    std::int64_t elements = 0, bytes = 0;
+    std::size_t tensors = 0;
+    for (const Leaf& leaf : t.leaves()) {
+      if (!leaf.trainable || !leaf.grad) continue;
+      ++tensors;
+      elements = Saturating::add(elements, leaf.value.elements());
+      bytes = Saturating::add(bytes, Saturating::multiply(leaf.value.elements(), element_size(leaf.value.dtype())));
+    }
+    const int each = static_cast<int>(tensors), lists = multi_tensor_launches(tensors);
+    const auto passes = [](std::int64_t size, std::int64_t count) { return Saturating::multiply(size, count); };
+    switch (kind_) {
+      case OptimizerKind::adamw_fused: t.touch(passes(bytes, kFusedPasses), lists); break;
+      case OptimizerKind::adamw_foreach: t.touch(passes(bytes, kElementaryPasses), lists * kElementaryOperations); break;
+      case OptimizerKind::adamw_loop: t.touch(passes(bytes, kElementaryPasses), each * kElementaryOperations); break;
+      case OptimizerKind::adamw_8bit:
+      case OptimizerKind::paged_adamw_8bit: t.touch(passes(bytes, 3) + passes(elements, 4), each); break;
+      case OptimizerKind::paged_adamw: t.touch(passes(bytes, 3) + passes(elements, 16), each); break;
+      case OptimizerKind::sgd_momentum: t.touch(passes(bytes, 5), lists * 2); break;
+      case OptimizerKind::sgd: t.touch(passes(bytes, 3), lists); break;
+    }
+  }
+
   void make_states(Tape& t) {
     for (const Leaf& leaf : t.leaves()) {
       if (!leaf.trainable || !leaf.grad) continue;

@@ -42,6 +42,7 @@ class Training : public Tape::Layers {
       t_.set_term(Term::activations);
       const Tensor hidden = body();  // the model's output holds it until its forward returns
       t_.set_term(Term::logits);
+      const Tape::InSection section(t_, Section::head);
       logits = head(hidden);
       t_.enter(Phase::loss, step, micro);
       if (s_.behavior.upcasts_logits_in_model) logits = cast(t_, logits, DType::fp32);

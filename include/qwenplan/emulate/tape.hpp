@@ -1,11 +1,13 @@
 #pragma once
 
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 #include <initializer_list>
 #include <utility>
 #include <vector>
 
+#include "qwenplan/base/quantity.hpp"
 #include "qwenplan/describe/dtype.hpp"
 #include "qwenplan/emulate/trace.hpp"
 
@@ -81,6 +83,7 @@ struct Node {
   std::uint16_t saved = 0;
   Term term = Term::temporary;  ///< of what its backward allocates
   bool leaves_last = false;     ///< its weight is reached through a view made before the input's
+  Section section = Section::layers;  ///< that its backward works for
   bool joins = false;           ///< gradients of its parts are concatenated, not added
   std::int32_t frame = -1;      ///< checkpoint that saved nothing and must run again first
   // The gradient of its output, as a share of a storage while `has_grad`.
@@ -104,7 +107,7 @@ class Tape {
   };
 
   Tape() = default;  ///< read by no one
-  explicit Tape(TraceReader& reader) : reader_(&reader) {}
+  explicit Tape(TraceReader& reader) : reader_(&reader), tells_work_(reader.wants_work()) {}
   Tape(const Tape&) = delete;
   Tape& operator=(const Tape&) = delete;
 
@@ -124,6 +127,7 @@ class Tape {
   void finish() {
     flush();
     reader_ = nullptr;
+    tells_work_ = false;
   }
 
   /// What following allocations are for.
@@ -141,6 +145,51 @@ class Tape {
     if (!workspace && matmul_workspace_bytes_ > 0)
       workspace = allocate(matmul_workspace_bytes_, DType::uint8, Term::workspace);
   }
+
+  // Work, for readers that want it. An allocation is taken for one kernel that writes it: forward it
+  // reads the inputs that its operation recorded, backward the gradient and what was saved. Only
+  // what is something else is told, before the allocation of its result.
+
+  /// The next `outputs` allocations are the result of this.
+  void compute(const Work& work, int outputs = 1) {
+    if (!tells_work_ || stopped_) return;
+    tell_work(work);
+    told_ = outputs;
+  }
+  /// The next allocation is a matrix product, [rows, inner] x [inner, columns], `count` times.
+  void multiply(std::int64_t rows, std::int64_t inner, std::int64_t columns, DType dtype, std::int64_t count = 1) {
+    if (!tells_work_ || stopped_) return;
+    using S = Saturating;
+    const std::int64_t elements =
+        S::add(S::multiply(rows, inner), S::add(S::multiply(inner, columns), S::multiply(rows, columns)));
+    const std::int64_t bytes = S::multiply(S::multiply(elements, count), element_size(dtype));
+    compute({rows, inner, columns, count, bytes, 1, Work::Kind::matmul, dtype, 1});
+  }
+  /// The next allocation reads so many bytes, not its operation's whole inputs.
+  void reads(std::int64_t bytes) {
+    if (tells_work_) reads_ = bytes;
+  }
+  /// Kernels that stream bytes and allocate nothing: work in place.
+  void touch(std::int64_t bytes, int launches = 1) {
+    if (!tells_work_ || stopped_) return;
+    Work work;
+    work.bytes = bytes;
+    work.launches = launches;
+    tell_work(work);
+  }
+  /// Names the part of the model that work belongs to while it lives; backward follows.
+  class InSection {
+   public:
+    InSection(Tape& tape, Section section) : tape_(tape), before_(std::exchange(tape.section_, section)) {}
+    InSection(const InSection&) = delete;
+    InSection& operator=(const InSection&) = delete;
+    ~InSection() { tape_.section_ = before_; }
+
+   private:
+    Tape& tape_;
+    Section before_;
+  };
+
   void set_matmul_workspace(std::int64_t bytes) { matmul_workspace_bytes_ = bytes; }
   void retag(const Tensor& tensor, Term term);
   void empty_cache() { tell({0, 0, Event::Kind::empty_cache, Term::temporary}); }
@@ -216,6 +265,23 @@ class Tape {
     events_[waiting_++] = event;
     if (waiting_ == kStretch) flush();
   }
+  void tell_work(Work work) {
+    work.recomputes = recomputes_;
+    work.section = section_;
+    reader_->work(work);
+  }
+  /// An allocation that nothing was told about: one kernel.
+  void tell_allocation(std::int64_t bytes) {
+    if (told_ > 0) --told_;
+    else touch(Saturating::add(bytes, reads_ >= 0 ? reads_ : bytes));
+    reads_ = backward_reads_;
+  }
+  /// Cut as storages are, so that sums stay within 63 bits.
+  static std::int64_t bytes_of(const Tensor& tensor) {
+    if (!tensor) return 0;
+    return std::min(Saturating::multiply(tensor.elements(), element_size(tensor.dtype())), kLargest);
+  }
+  std::int64_t bytes_read_by(const Node& node, const Tensor& grad) const;
   void share(std::uint32_t storage) { ++storages_[storage].shares; }
   void release(std::uint32_t storage);
   void keep(const Tensor& tensor);
@@ -248,6 +314,12 @@ class Tape {
   Term term_ = Term::temporary;
   bool stopped_ = false;
   bool in_backward_ = false;
+  bool tells_work_ = false;
+  bool recomputes_ = false;
+  Section section_ = Section::layers;
+  int told_ = 0;                      ///< allocations whose work was told before them
+  std::int64_t reads_ = -1;           ///< what the next allocation's kernel reads; below 0: as much as it writes
+  std::int64_t backward_reads_ = -1;  ///< what each kernel of the node that runs reads
   std::int64_t matmul_workspace_bytes_ = 0;
   Tensor matmul_workspace_[2];
 
@@ -360,6 +432,7 @@ inline Tensor Tape::allocate(std::int64_t elements, DType dtype, Term term) {
     storages_[tensor.storage_] = {bytes, 1, term};
   }
   tell({bytes, tensor.storage_, Event::Kind::allocate, term});
+  if (tells_work_ && term != Term::workspace) tell_allocation(bytes);
   return tensor;
 }
 
@@ -399,6 +472,11 @@ inline Tensor Tape::require_grad(Tensor value) {
 
 inline Tape::Recording Tape::record(Node::Backward formula, std::initializer_list<const Tensor*> inputs) {
   Recording recording;
+  if (tells_work_) {
+    told_ = 0;
+    reads_ = 0;
+    for (const Tensor* input : inputs) reads_ += bytes_of(*input);
+  }
   if (mode_ == Mode::silent || stopped_) return recording;
   bool required = false;
   for (const Tensor* input : inputs) required = required || (*input && input->requires_grad());
@@ -411,6 +489,7 @@ inline Tape::Recording Tape::record(Node::Backward formula, std::initializer_lis
   node.backward = formula;
   node.first_saved = static_cast<std::uint32_t>(saved_.size());
   node.term = term_ == Term::logits ? Term::logits : Term::temporary;
+  node.section = section_;
   node.frame = frame_;
   int i = 0;
   for (const Tensor* input : inputs) {
@@ -480,6 +559,7 @@ inline void Tape::arrive(std::int32_t to, Tensor grad) {
       Tensor before;
       before.tape_ = this, before.elements_ = node.grad_elements, before.storage_ = node.grad_storage,
       before.dtype_ = node.grad_dtype;
+      reads(bytes_of(before) + bytes_of(grad));
       Tensor added = allocate(before.elements() + (node.joins ? grad.elements() : 0), before.dtype());
       before.reset();
       grad = std::move(added);
@@ -493,6 +573,7 @@ inline void Tape::arrive(std::int32_t to, Tensor grad) {
   }
   Leaf& leaf = leaves_[leaf_index(to)];
   if (leaf.arriving) {
+    reads(2 * bytes_of(grad));
     Tensor added = allocate(grad.elements(), grad.dtype());
     leaf.arriving.reset();
     grad = std::move(added);
@@ -502,10 +583,24 @@ inline void Tape::arrive(std::int32_t to, Tensor grad) {
     return;
   }
   leaf.arriving.reset();
-  if (leaf.grad) return;  // an earlier micro-step's gradient: added to in place
+  if (leaf.grad) {  // an earlier micro-step's gradient: added to in place
+    touch(bytes_of(grad) + 2 * bytes_of(leaf.grad));
+    return;
+  }
   leaf.grad = std::move(grad);
   leaf.grad.node_ = Tensor::kNone;
   retag(leaf.grad, leaf.trainable ? Term::gradients : Term::temporary);
+}
+
+/// The gradient, and its share of what was saved: each of several results reads another part.
+inline std::int64_t Tape::bytes_read_by(const Node& node, const Tensor& grad) const {
+  std::int64_t saved = 0;
+  for (std::uint32_t i = node.first_saved; i < node.first_saved + node.saved; ++i)
+    if (saved_[i].held)
+      saved += std::min(Saturating::multiply(saved_[i].elements, element_size(saved_[i].dtype)), kLargest);
+  int results = 0;
+  for (const std::int32_t input : node.input) results += input != Tensor::kNone ? 1 : 0;
+  return bytes_of(grad) + saved / std::max(1, results);
 }
 
 inline void Tape::execute(std::size_t index) {
@@ -521,12 +616,16 @@ inline void Tape::execute(std::size_t index) {
   const bool from_frame = node.frame >= 0;
   if (from_frame && node.saved > 0 && !frames_[static_cast<std::size_t>(node.frame)].done)
     refill(frames_[static_cast<std::size_t>(node.frame)]);
+  section_ = nodes_[index].section;
+  if (tells_work_) told_ = 0, reads_ = backward_reads_ = bytes_read_by(nodes_[index], grad);
   nodes_[index].backward(*this, nodes_[index], grad, out);
+  backward_reads_ = -1;
   Node& done = nodes_[index];  // a reentrant backward may have moved the nodes
   // What a hook unpacks is the caller's and goes with the call; what a node keeps goes last.
   if (from_frame) let_go(done);
   for (int i = 0; i < Node::kInputs; ++i) {
     if (!out[i]) continue;
+    reads(bytes_of(out[i]));
     if (done.input_elements[i] < out[i].elements()) out[i] = allocate(done.input_elements[i], out[i].dtype());
     if (done.input_dtype[i] != out[i].dtype()) out[i] = allocate(out[i].elements(), done.input_dtype[i]);
   }
@@ -551,6 +650,7 @@ inline void Tape::backward(const Tensor& loss) {
   in_backward_ = true;
   sweep(loss.node(), 0);
   in_backward_ = false;
+  section_ = Section::layers;
 }
 
 inline void Tape::forget_from(std::size_t base) {
@@ -595,11 +695,14 @@ inline void Tape::refill(Frame& frame) {
   cursor_end_ = frame.end_saved;
   mode_ = Mode::recompute;
   const Term before = std::exchange(term_, Term::activations);
+  recomputes_ = true;
+  section_ = Section::layers;
   std::vector<Tensor> arguments = frame.arguments;
   if (arguments.front().requires_grad()) arguments.front().node_ = kTracked;
   layers_->run_again(*this, frame.layer, arguments);
   held_again_.clear();
   term_ = before;
+  recomputes_ = false;
   stopped_ = false;
   mode_ = Mode::record;
 }
@@ -612,7 +715,10 @@ inline void Tape::reentrant_backward(Tape& tape, const Node& node, const Tensor&
   arguments.insert(arguments.begin(), tape.saved(node, 0));
   arguments.front().node_ = leaf_code(tape.leaves_.size());
   tape.leaves_.push_back({{}, {}, {}, 0, false});
+  tape.recomputes_ = true;
+  tape.section_ = Section::layers;
   Tensor output = tape.layers_->run_again(tape, layer, arguments);
+  tape.recomputes_ = false;
   tape.term_ = before;
   const std::int32_t root = output.node();
   if (root >= 0) {

@@ -7,6 +7,8 @@
 #include <utility>
 #include <vector>
 
+#include "qwenplan/describe/dtype.hpp"
+
 namespace qwenplan {
 
 /// The stages at which memory can be measured. Clipping belongs to `step`; `loss` starts where the
@@ -42,6 +44,38 @@ struct Event {
   Term term = Term::temporary;
 };
 
+/// The part of the model that a computation belongs to.
+enum class Section : std::uint8_t { layers, adapters, attention, head, optimizer };
+inline constexpr int kSections = 5;
+
+/// What the device computes in one call: what decides how long it takes, nothing of how fast the
+/// device is.
+struct Work {
+  enum class Kind : std::uint8_t {
+    elementwise,          ///< streams `bytes` through: casts, sums, norms, copies, optimizers
+    matmul,               ///< [rows, inner] x [inner, columns], `count` times
+    flash_attention,      ///< fused: `products` matrix products of rows x inner x columns
+    efficient_attention,  ///< the same by the memory-efficient kernel
+    dequantize            ///< 4-bit or 8-bit weights to the compute format
+  };
+  std::int64_t rows = 0, inner = 0, columns = 0, count = 0;  ///< shape of the products, if any
+  std::int64_t bytes = 0;  ///< read and written, each once
+  std::int32_t launches = 1;
+  Kind kind = Kind::elementwise;
+  DType dtype = DType::fp32;  ///< of the products' factors
+  std::uint8_t products = 0;
+  bool is_causal = false;  ///< a fused kernel that leaves out what the mask hides
+  bool recomputes = false; ///< a checkpointed forward that runs again
+  Section section = Section::layers;
+
+  /// Floating-point operations as torch.utils.flop_counter counts them: two for each multiplication,
+  /// causal or not; element-wise work has none.
+  double flops() const {
+    return 2.0 * products * static_cast<double>(count) * static_cast<double>(rows) *
+           static_cast<double>(inner) * static_cast<double>(columns);
+  }
+};
+
 /// A stretch of events: [first, next mark's first).
 struct Mark {
   std::uint32_t first = 0;
@@ -58,6 +92,9 @@ class TraceReader {
   virtual void read(std::span<const Event> events) = 0;
   /// True once the rest does not matter; asked before each phase.
   virtual bool has_enough() const { return false; }
+  /// True if it wants to be told of work; asked once, at the start.
+  virtual bool wants_work() const { return false; }
+  virtual void work(const Work&) {}
 
  protected:
   ~TraceReader() = default;
