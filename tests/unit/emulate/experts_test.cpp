@@ -82,7 +82,7 @@ TEST_CASE("grouped products answer a weight before the input, and cast what come
   {
     const Tensor x = emulate::repeat_heads(t, leaf, 50);
     happened(t);
-    const Tensor y = emulate::grouped_matmul(t, x, weight, offsets, 30);
+    const Tensor y = emulate::grouped_matmul(t, x, weight, offsets, 10, 30);
     CHECK(happened(t) == Sizes{100, 60});
     CHECK(y.dtype() == DType::bf16);
     loss = emulate::mean(t, y, 1);
