@@ -126,7 +126,10 @@ TEST_CASE("A peak that no reading meets is known from the kernel") {
 
 TEST_CASE("Children count, shared pages once in the proportional size") {
   // Three programs with 100 MiB each, below a shell.
-  const auto json = run("qwenplan monitor --json -- sh -c " + quoted(kHold + " 100 0.6 0 2; exit 0")).json();
+  // Long enough that all three hold theirs together even where the machine is busy.
+  const auto json =
+      run("qwenplan monitor --interval 0.1 --json -- sh -c " + quoted(kHold + " 100 3 0 2; exit 0"))
+          .json();
   const auto resident = json["peaks"]["host_resident_bytes"].get<std::int64_t>();
   CHECK(resident >= 300 * kMiB);
   CHECK(resident < 340 * kMiB);

@@ -340,4 +340,39 @@ TEST_CASE("law 12: an answer does not depend on order, terminal or day") {
   CHECK(answered(other).out == once.out);
 }
 
+TEST_CASE("law 13: a second step told again is the one emulated anew") {
+  const int turn = GENERATE(range(0, kRuns));
+  const SmallRun small = run_of_seed(13, turn);
+  INFO("seed 13:" << turn << ": " << small.text());
+  const auto traced = [&](SecondStep second) {
+    return trace(small.model, small.run, small.stack, small.gpu.compute_capability, second);
+  };
+  const Trace repeated = traced(SecondStep::repeated);
+  const Trace emulated = traced(SecondStep::emulated);
+  REQUIRE(repeated.marks.size() == emulated.marks.size());
+  REQUIRE(repeated.events.size() == emulated.events.size());
+  // Names may differ, the storages that they stand for may not.
+  std::vector<std::int64_t> born_repeated, born_emulated;
+  const auto born = [](std::vector<std::int64_t>& when, const Event& event, std::size_t i) {
+    if (event.kind == Event::Kind::empty_cache) return std::int64_t{-1};
+    if (event.storage >= when.size()) when.resize(event.storage + std::size_t{1});
+    if (event.kind == Event::Kind::allocate) when[event.storage] = static_cast<std::int64_t>(i);
+    return when[event.storage];
+  };
+  bool is_same = true;
+  for (std::size_t i = 0; i < repeated.events.size() && is_same; ++i) {
+    const Event &a = repeated.events[i], &b = emulated.events[i];
+    is_same = a.kind == b.kind && a.bytes == b.bytes && a.term == b.term &&
+              born(born_repeated, a, i) == born(born_emulated, b, i);
+    CAPTURE(i, a.bytes, b.bytes);
+    CHECK(is_same);
+  }
+  for (std::size_t m = 0; m < repeated.marks.size(); ++m) {
+    CHECK(repeated.marks[m].first == emulated.marks[m].first);
+    CHECK(repeated.marks[m].phase == emulated.marks[m].phase);
+    CHECK(repeated.marks[m].step == emulated.marks[m].step);
+    CHECK(repeated.marks[m].micro_step == emulated.marks[m].micro_step);
+  }
+}
+
 }  // namespace qwenplan::test

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <array>
+#include <bit>
 #include <cstddef>
 #include <cstdint>
 #include <optional>
@@ -139,7 +140,8 @@ class CachingAllocator {
     Size size = 0;
     Index previous = kNone;
     Index next = kNone;
-    Index place = 0;         // about where it is among the free blocks
+    Index free_before = kNone;  // its neighbours in the list of free blocks of about its size
+    Index free_after = kNone;
     std::uint32_t born = 0;  // the pool's searches when the block became free, for its age
     State state = State::in_use;
     bool is_small = false;
@@ -147,24 +149,28 @@ class CachingAllocator {
     bool is_split() const { return previous != kNone || next != kNone; }
   };
 
-  /// A free block as its pool sorts it: its size in units of 512 bytes above its index. One word,
-  /// because such lists are searched and shifted at every event.
-  using FreeBlock = std::uint64_t;
-  static constexpr int kIndexBits = 23;
-  static constexpr std::size_t kMostBlocks = (std::size_t{1} << kIndexBits) - 8;  // no run is near
-  static FreeBlock packed(Size size, Index block) { return size / kMinBlock << kIndexBits | block; }
-  static Index block_in(FreeBlock free) {
-    return static_cast<Index>(free & ((FreeBlock{1} << kIndexBits) - 1));
-  }
-  static Size size_in(FreeBlock free) { return (free >> kIndexBits) * kMinBlock; }
+  // Free blocks are kept by size: a bin for each multiple of 512 bytes up to 16 KiB, then thirty-two
+  // bins for each power of two. A bin is a list without order, because it holds only a few, and a
+  // word of bits tells which bins hold any.
+  static constexpr int kBinBits = 5;
+  static constexpr std::size_t kWords = 20;
+  static constexpr std::size_t kBins = 64 * kWords;
+  static constexpr std::size_t kMostBlocks = std::size_t{1} << 23;  // no run is near
 
-  /// Its free blocks are sorted by size, then by address: a flat vector, because a training step
-  /// keeps some tens of them, which moves faster than any tree of nodes.
+  static std::size_t bin_of(Size size) {
+    const Size units = size / kMinBlock;
+    const int bits = static_cast<int>(std::bit_width(units));
+    if (bits <= kBinBits) return static_cast<std::size_t>(units);
+    const Size below = units >> (bits - kBinBits - 1);  // the leading bits, 32 to 63
+    return static_cast<std::size_t>(bits - kBinBits - 1) * 32 + static_cast<std::size_t>(below);
+  }
+
   struct Pool {
     bool is_small = false;
     std::uint32_t searches = 0;
-    std::vector<FreeBlock> free;
-    std::vector<Index> unmapped;  // of expandable segments, by address
+    std::array<Index, kBins> bins{};             // the first block of each
+    std::array<std::uint64_t, kWords> filled{};  // a bit for each bin that holds any
+    std::vector<Index> unmapped;                 // of expandable segments, by address
   };
 
   static Size size_of(Bytes bytes) { return static_cast<Size>(bytes.count()); }
@@ -177,8 +183,6 @@ class CachingAllocator {
   }
   static Size page_size(const Pool& pool) { return pool.is_small ? kSmallSegment : kLargeSegment; }
 
-  static std::size_t hash(Size size) { return (size / kMinBlock * 0x9E3779B97F4A7C15u) >> 56; }
-
   Index make_block(const Pool& pool, Size address, Size size) {
     Index block = static_cast<Index>(blocks_.size());
     if (spare_.empty()) {
@@ -187,7 +191,7 @@ class CachingAllocator {
       block = spare_.back();
       spare_.pop_back();
     }
-    blocks_[block] = {address, size, kNone, kNone, 0, 0, State::in_use, pool.is_small};
+    blocks_[block] = {address, size, kNone, kNone, kNone, kNone, 0, State::in_use, pool.is_small};
     return block;
   }
 
@@ -203,134 +207,125 @@ class CachingAllocator {
     spare_.push_back(after);
   }
 
-  /// Whether a block comes before another in the order of the free blocks: by size, then address.
-  bool precedes(FreeBlock a, FreeBlock b) const {
-    if ((a ^ b) >> kIndexBits != 0) return a < b;
-    return blocks_[block_in(a)].address < blocks_[block_in(b)].address;
-  }
-
-  /// Where a free block is, or belongs, sought from a place near it. Training does the same over
-  /// and over, so the place of the last time is less than one off on average; halving the list
-  /// would cost five to eight steps that no processor can predict.
-  std::size_t seek(const Pool& pool, FreeBlock entry, std::size_t near) const {
-    const FreeBlock* const free = pool.free.data();
-    const std::size_t size = pool.free.size();
-    std::size_t at = std::min(near, size);
-    while (at > 0 && !precedes(free[at - 1], entry)) --at;
-    while (at < size && precedes(free[at], entry)) ++at;
-    return at;
-  }
-
-  std::size_t find(const Pool& pool, Index block) const {
-    return seek(pool, packed(blocks_[block].size, block), blocks_[block].place);
-  }
-
-  /// Where the free blocks of at least this size begin.
-  std::size_t first_of(const Pool& pool, Size size) {
-    Index& near = requests_[hash(size)];
-    return near = static_cast<Index>(seek(pool, packed(size, kNone), near));
-  }
-
-  void set(Pool& pool, std::size_t at, FreeBlock entry) {
-    pool.free[at] = entry;
-    blocks_[block_in(entry)].place = static_cast<Index>(at);
-  }
-
-  FreeBlock freed(const Pool& pool, Index block) {
-    blocks_[block].state = State::free;
-    blocks_[block].born = pool.searches;
-    return packed(blocks_[block].size, block);
-  }
-
-  void erase(Pool& pool, std::size_t at) {
-    pool.free.erase(pool.free.begin() + static_cast<std::ptrdiff_t>(at));
-  }
-
   void insert(Pool& pool, Index block) {
-    const FreeBlock entry = freed(pool, block);
-    Index& near = insertions_[hash(blocks_[block].size)];
-    near = static_cast<Index>(seek(pool, entry, near));
-    pool.free.insert(pool.free.begin() + static_cast<std::ptrdiff_t>(near), entry);
-    blocks_[block].place = near;
+    Block& b = blocks_[block];
+    b.state = State::free;
+    b.born = pool.searches;
+    const std::size_t bin = bin_of(b.size);
+    b.free_before = kNone;
+    b.free_after = pool.bins[bin];
+    blocks_[b.free_after].free_before = block;
+    pool.bins[bin] = block;
+    pool.filled[bin / 64] |= std::uint64_t{1} << bin % 64;
   }
 
-  /// Puts a block in the place of a smaller one, and moves it to where it belongs.
-  void replace_by_larger(Pool& pool, std::size_t at, Index block) {
-    const FreeBlock entry = freed(pool, block);
-    for (; at + 1 < pool.free.size() && precedes(pool.free[at + 1], entry); ++at)
-      pool.free[at] = pool.free[at + 1];
-    set(pool, at, entry);
+  void erase(Pool& pool, Index block) {
+    const Block& b = blocks_[block];
+    blocks_[b.free_after].free_before = b.free_before;
+    if (b.free_before != kNone) {
+      blocks_[b.free_before].free_after = b.free_after;
+      return;
+    }
+    const std::size_t bin = bin_of(b.size);
+    pool.bins[bin] = b.free_after;
+    if (b.free_after == kNone) pool.filled[bin / 64] &= ~(std::uint64_t{1} << bin % 64);
   }
 
-  /// Puts a block in the place of a larger one, and moves it to where it belongs.
-  void replace_by_smaller(Pool& pool, std::size_t at, Index block) {
-    const FreeBlock entry = freed(pool, block);
-    for (; at > 0 && precedes(entry, pool.free[at - 1]); --at) pool.free[at] = pool.free[at - 1];
-    set(pool, at, entry);
+  /// The first bin from this one on that holds any; kBins if there is none.
+  static std::size_t filled_from(const Pool& pool, std::size_t bin) {
+    if (bin >= kBins) return kBins;
+    std::size_t word = bin / 64;
+    std::uint64_t bits = pool.filled[word] >> bin % 64 << bin % 64;
+    while (bits == 0) {
+      if (++word == kWords) return kBins;
+      bits = pool.filled[word];
+    }
+    return word * 64 + static_cast<std::size_t>(std::countr_zero(bits));
+  }
+
+  /// The first free block by size, then by address, that is at least this large and, if exactly as
+  /// large, at this address or above; kNone if there is none.
+  Index first_from(const Pool& pool, Size size, Size address) const {
+    for (std::size_t bin = filled_from(pool, bin_of(size)); bin < kBins;
+         bin = filled_from(pool, bin + 1)) {
+      Index best = kNone;
+      Size best_size = kNoLimit, best_address = kNoLimit;
+      for (Index at = pool.bins[bin]; at != kNone; at = blocks_[at].free_after) {
+        const Block& b = blocks_[at];
+        const bool is_enough = b.size > size || (b.size == size && b.address >= address);
+        const bool is_better =
+            b.size < best_size || (b.size == best_size && b.address < best_address);
+        if (!is_enough || !is_better) continue;
+        best = at;
+        best_size = b.size;
+        best_address = b.address;
+      }
+      if (best != kNone) return best;
+    }
+    return kNone;
+  }
+
+  template <class Visit>
+  void for_each_free(const Pool& pool, Visit&& visit) {
+    for (std::size_t bin = filled_from(pool, 0); bin < kBins; bin = filled_from(pool, bin + 1))
+      for (Index at = pool.bins[bin]; at != kNone;) {
+        const Index after = blocks_[at].free_after;  // the visit may erase the block
+        visit(at);
+        at = after;
+      }
   }
 
   /// Returns a block to its pool, joined with the free neighbours of its segment; gives the whole.
   Index put(Pool& pool, Index block) {
-    const Index before = blocks_[block].previous;
-    const Index after = blocks_[block].next;
-    const bool joins_after = blocks_[after].state == State::free;
-    if (blocks_[before].state == State::free) {
-      if (joins_after) {
-        erase(pool, find(pool, after));
-        join(block, after);
-      }
-      const std::size_t at = find(pool, before);
-      join(before, block);
-      replace_by_larger(pool, at, before);
-      return before;
-    }
-    if (joins_after) {
-      const std::size_t at = find(pool, after);
+    if (const Index after = blocks_[block].next; blocks_[after].state == State::free) {
+      erase(pool, after);
       join(block, after);
-      replace_by_larger(pool, at, block);
-    } else {
-      insert(pool, block);
     }
+    if (const Index before = blocks_[block].previous; blocks_[before].state == State::free) {
+      erase(pool, before);
+      join(before, block);
+      block = before;
+    }
+    insert(pool, block);
     return block;
   }
 
   /// Takes `size` bytes from the front of a free block, or all of it if the rest is too small.
-  Index take(Pool& pool, std::size_t at, Size size) {
-    const Index block = block_in(pool.free[at]);
+  Index take(Pool& pool, Index block, Size size) {
     const Size rest = blocks_[block].size - size;
     const bool splits =
         pool.is_small || expands_ ? rest >= kMinBlock : size < max_split_ && rest > kSmallSize;
-    if (!splits) {
-      erase(pool, at);
-      return block;
-    }
+    erase(pool, block);
+    if (!splits) return block;
     const Index front = make_block(pool, blocks_[block].address, size);
     link(blocks_[block].previous, front);
     link(front, block);
     blocks_[block].address += size;
     blocks_[block].size = rest;
-    replace_by_smaller(pool, at, block);
+    insert(pool, block);
     return front;
   }
 
   /// The best fit among the free blocks.
   Index cached_block(Pool& pool, Size size) {
     if (collects_) ++pool.searches;
-    std::size_t best = first_of(pool, size);
-    if (best == pool.free.size()) return kNone;
+    Index best = first_from(pool, size, 0);
+    if (best == kNone) return kNone;
     if (expands_) {
       // A block that can grow counts as large as it could become, so that a gap is filled first.
-      const auto reach = [&](std::size_t at) {
-        const Block& next = blocks_[blocks_[block_in(pool.free[at])].next];
-        return size_in(pool.free[at]) + (next.state == State::unmapped ? next.size : 0);
+      const auto reach = [&](Index block) {
+        const Block& next = blocks_[blocks_[block].next];
+        return blocks_[block].size + (next.state == State::unmapped ? next.size : 0);
       };
-      for (std::size_t next = best + 1; next < pool.free.size() && reach(next) < reach(best);
-           ++next)
+      const auto after = [&](Index block) {
+        return first_from(pool, blocks_[block].size, blocks_[block].address + 1);
+      };
+      for (Index next = after(best); next != kNone && reach(next) < reach(best); next = after(next))
         best = next;
     }
     if (max_split_ != kNoLimit) {
       // A block that is too large to split serves only a request of nearly its own size.
-      const Size found = size_in(pool.free[best]);
+      const Size found = blocks_[best].size;
       if (size < max_split_ ? found >= max_split_ : found >= size + kLargeSegment) return kNone;
     }
     return take(pool, best, size);
@@ -347,7 +342,7 @@ class CachingAllocator {
         if (!extend(pool, size)) return kNone;
       }
     }
-    return take(pool, find(pool, extended_), size);
+    return take(pool, extended_, size);
   }
 
   /// Adds memory from the driver to a pool as a free block for the request; false if it does not
@@ -370,10 +365,9 @@ class CachingAllocator {
     ++segments_;
   }
 
-  void release(Pool& pool, std::size_t at) {
-    const Index block = block_in(pool.free[at]);
+  void release(Pool& pool, Index block) {
     reserved_ -= blocks_[block].size;
-    erase(pool, at);
+    erase(pool, block);
     blocks_[block].state = State::in_use;
     spare_.push_back(block);
   }
@@ -386,29 +380,37 @@ class CachingAllocator {
     const Size target = reserved_ - collects_above_;
     Size total_age = 0;
     Size count = 0;
-    for (const FreeBlock free : pool.free) {
-      if (blocks_[block_in(free)].is_split()) continue;
-      total_age += age(block_in(free));
+    for_each_free(pool, [&](Index block) {
+      if (blocks_[block].is_split()) return;
+      total_age += age(block);
       ++count;
-    }
+    });
     Size reclaimed = 0;
     bool has_released = true;
     while (reclaimed < target && has_released && count > 0) {
       const double mean_age = static_cast<double>(total_age) / static_cast<double>(count);
       has_released = false;
-      for (std::size_t at = 0; at < pool.free.size();) {
-        const Index block = block_in(pool.free[at]);
-        if (blocks_[block].is_split() || static_cast<double>(age(block)) < mean_age) {
-          ++at;
-          continue;
-        }
+      for_each_free(pool, [&](Index block) {
+        if (blocks_[block].is_split() || static_cast<double>(age(block)) < mean_age) return;
         has_released = true;
         reclaimed += blocks_[block].size;
         total_age -= age(block);
         --count;
-        release(pool, at);
-      }
+        release(pool, block);
+      });
     }
+  }
+
+  /// The last free block by size, then by address.
+  Index largest_free(const Pool& pool) {
+    Index largest = kNone;
+    for_each_free(pool, [&](Index block) {
+      const Block& b = blocks_[block];
+      const Block& l = blocks_[largest];
+      if (largest == kNone || b.size > l.size || (b.size == l.size && b.address > l.address))
+        largest = block;
+    });
+    return largest;
   }
 
   /// With a limit on splitting: gives back one oversize block that is large enough, or several
@@ -417,14 +419,15 @@ class CachingAllocator {
     if (max_split_ == kNoLimit || expands_) return false;
     const Size wanted = std::max(size, max_split_);
     Size released = 0;
-    const std::size_t fit = first_of(pool, wanted);
-    if (fit < pool.free.size()) {
-      released = size_in(pool.free[fit]);
+    if (const Index fit = first_from(pool, wanted, 0); fit != kNone) {
+      released = blocks_[fit].size;
       release(pool, fit);
     } else {
-      while (released < wanted && !pool.free.empty() && size_in(pool.free.back()) >= max_split_) {
-        released += size_in(pool.free.back());
-        release(pool, pool.free.size() - 1);
+      while (released < wanted) {
+        const Index largest = largest_free(pool);
+        if (largest == kNone || blocks_[largest].size < max_split_) break;
+        released += blocks_[largest].size;
+        release(pool, largest);
       }
     }
     if (released < wanted) return false;
@@ -435,12 +438,11 @@ class CachingAllocator {
   /// Gives every wholly unused segment, or page of an expandable one, back to the driver.
   void give_back() {
     for (Pool* pool : {&pools_[1], &pools_[0]}) {
-      if (expands_) {
-        const std::vector<FreeBlock> before = pool->free;
-        for (const FreeBlock free : before) unmap(*pool, block_in(free));
-      } else {
-        for (std::size_t at = pool->free.size(); at-- > 0;)
-          if (!blocks_[block_in(pool->free[at])].is_split()) release(*pool, at);
+      std::vector<Index> free;  // unmapping makes free blocks of its own
+      for_each_free(*pool, [&](Index block) { free.push_back(block); });
+      for (const Index block : free) {
+        if (expands_) unmap(*pool, block);
+        else if (!blocks_[block].is_split()) release(*pool, block);
       }
     }
   }
@@ -514,7 +516,7 @@ class CachingAllocator {
     const Size first = rounded_up(address, page);
     const Size last = end / page * page;
     if (first >= last) return;
-    erase(pool, find(pool, block));
+    erase(pool, block);
     if (address < first) {
       const Index head = make_block(pool, address, first - address);
       link(blocks_[block].previous, head);
@@ -558,8 +560,6 @@ class CachingAllocator {
   std::vector<Block> blocks_;
   std::vector<Index> spare_;             // nodes of blocks_ to use again
   std::vector<Index> block_of_;          // by storage
-  std::array<Index, 256> requests_{};    // by hash of a size: where it was looked for last
-  std::array<Index, 256> insertions_{};  // the same for blocks that were put back
   Index extended_ = kNone;               // the free block that the last extension made
 
   Size next_address_ = 0;

@@ -211,6 +211,10 @@ class Training : public Tape::Layers {
 
 }  // namespace emulate
 
+/// How the second step comes about: its passes are the first one's told again, without what was made
+/// once and for all, or emulated anew, which takes longer and must say the same.
+enum class SecondStep : std::uint8_t { repeated, emulated };
+
 /// A fine-tuning run on shapes alone: loading, preparation, and two optimizer steps. The first step
 /// makes the optimizer's states, the second finds them; with accumulation each step has a first and
 /// a last micro-step, since more of them change nothing.
@@ -219,7 +223,7 @@ class Training : public Tape::Layers {
 ///
 /// `compute_capability` is the card's, as 86 for 8.6: it decides which kernels run.
 inline void trace(const Model& model, const Run& run, const Stack& stack, int compute_capability,
-                  TraceReader& reader) {
+                  TraceReader& reader, SecondStep second_step = SecondStep::repeated) {
   using namespace emulate;
   Tape tape(reader);
   Setting setting{model, run, behavior_of(stack), compute_capability, {}};
@@ -230,23 +234,32 @@ inline void trace(const Model& model, const Run& run, const Stack& stack, int co
   tape.enter(Phase::prepare, 0, 0);
   training.prepare();
   training.make_inputs();
-  for (int step = 1; step <= 2 && !tape.is_read_enough(); ++step) {
+  const auto micro_steps = [&](int step) {
     if (run.accumulation > 1) {
       training.micro_step(step, 1);
       training.micro_step(step, 2);
     } else {
       training.micro_step(step, 0);
     }
-    training.optimizer_step(step);
-  }
+  };
+  // What is computed is told once, so a reader that wants it has each step emulated.
+  const bool repeats = second_step == SecondStep::repeated && !reader.wants_work();
+  if (repeats) tape.keep_steps();
+  micro_steps(1);
+  if (repeats) tape.end_kept_steps();
+  training.optimizer_step(1);
+  if (!repeats) micro_steps(2);
+  else if (!tape.is_read_enough()) tape.repeat_steps(2);
+  training.optimizer_step(2);
   if (!tape.is_read_enough()) tape.enter(Phase::save, 2, 0);
   tape.finish();
 }
 
 /// The same as a whole.
-inline Trace trace(const Model& model, const Run& run, const Stack& stack, int compute_capability) {
+inline Trace trace(const Model& model, const Run& run, const Stack& stack, int compute_capability,
+                   SecondStep second_step = SecondStep::repeated) {
   TraceKeeper keeper;
-  trace(model, run, stack, compute_capability, keeper);
+  trace(model, run, stack, compute_capability, keeper, second_step);
   return keeper.take();
 }
 

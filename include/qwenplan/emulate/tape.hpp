@@ -130,6 +130,18 @@ class Tape {
     tells_work_ = false;
   }
 
+  /// Keeps what is told from here on, so that a later step can be told again.
+  void keep_steps() {
+    keeps_ = true;
+    kept_events_.reserve(std::size_t{1} << 15);
+  }
+  /// Ends a step that was kept up to its optimizer: what it made and left behind is the later
+  /// steps' too, and not made again.
+  void end_kept_steps();
+  /// Tells the kept forward and backward passes again, as of another step, and gives the parameters
+  /// the gradients that these leave; false if the reader had enough of it.
+  bool repeat_steps(int step);
+
   /// What following allocations are for.
   Term term() const { return term_; }
   void set_term(Term term) { term_ = term; }
@@ -192,7 +204,11 @@ class Tape {
 
   void set_matmul_workspace(std::int64_t bytes) { matmul_workspace_bytes_ = bytes; }
   void retag(const Tensor& tensor, Term term);
-  void empty_cache() { tell({0, 0, Event::Kind::empty_cache, Term::temporary}); }
+  void empty_cache() {
+    const Event event{0, 0, Event::Kind::empty_cache, Term::temporary};
+    if (keeps_) kept_events_.push_back(event);
+    tell(event);
+  }
 
   /// Makes a trainable weight: a leaf whose gradient stays until it is cleared.
   Tensor parameter(Tensor value);
@@ -242,7 +258,16 @@ class Tape {
   struct Storage {
     std::int64_t bytes;
     std::int32_t shares;
+    std::int32_t kept;  ///< which of the kept events made it, or kNotKept
     Term term;
+  };
+  static constexpr std::int32_t kNotKept = -1;
+  static constexpr std::int64_t kMadeOnce = -1;  ///< the bytes of a kept event that is not told again
+  struct KeptGrad {
+    std::size_t leaf;
+    std::int64_t elements;
+    DType dtype;
+    std::int32_t event;  ///< that made it
   };
   struct Saved {
     std::int64_t elements = 0;
@@ -293,6 +318,24 @@ class Tape {
   void refill(Frame& frame);
   static void reentrant_backward(Tape& tape, const Node& node, const Tensor& grad, Tensor* out);
 
+  /// A name for a storage that is not in use.
+  std::uint32_t name_storage(std::int64_t bytes, Term term) {
+    const std::int32_t kept =
+        keeps_ ? static_cast<std::int32_t>(kept_events_.size()) : kNotKept;
+    if (free_names_.empty()) {
+      storages_.push_back({bytes, 1, kept, term});
+      return static_cast<std::uint32_t>(storages_.size() - 1);
+    }
+    const std::uint32_t name = free_names_.back();
+    free_names_.pop_back();
+    storages_[name] = {bytes, 1, kept, term};
+    return name;
+  }
+  /// Events of storages that are older than the kept steps happen once.
+  void keep_event(const Event& event, const Storage& storage) {
+    if (keeps_ && storage.kept != kNotKept) kept_events_.push_back(event);
+  }
+
   static constexpr std::size_t kStretch = 1024;
 
   TraceReader* reader_ = nullptr;
@@ -320,6 +363,10 @@ class Tape {
   int told_ = 0;                      ///< allocations whose work was told before them
   std::int64_t reads_ = -1;           ///< what the next allocation's kernel reads; below 0: as much as it writes
   std::int64_t backward_reads_ = -1;  ///< what each kernel of the node that runs reads
+  bool keeps_ = false;
+  std::vector<Event> kept_events_;
+  std::vector<Mark> kept_marks_;
+  std::vector<KeptGrad> kept_grads_;
   std::int64_t matmul_workspace_bytes_ = 0;
   Tensor matmul_workspace_[2];
 
@@ -411,8 +458,53 @@ inline void Tensor::reset() {
 inline void Tape::enter(Phase phase, int step, int micro_step) {
   flush();
   if (reader_ == nullptr) return;
+  if (keeps_)
+    kept_marks_.push_back({static_cast<std::uint32_t>(kept_events_.size()), phase, 0,
+                           static_cast<std::int16_t>(micro_step)});
   reader_->enter({static_cast<std::uint32_t>(events_before_), phase, static_cast<std::int16_t>(step),
                   static_cast<std::int16_t>(micro_step)});
+}
+
+inline void Tape::end_kept_steps() {
+  keeps_ = false;
+  for (std::size_t i = 0; i < leaves_.size(); ++i)
+    if (const Tensor& grad = leaves_[i].grad) {
+      std::int32_t& kept = storages_[grad.storage_].kept;
+      kept_grads_.push_back({i, grad.elements_, grad.dtype_, std::exchange(kept, kNotKept)});
+    }
+  for (const Storage& storage : storages_)
+    if (storage.shares > 0 && storage.kept != kNotKept)
+      kept_events_[static_cast<std::size_t>(storage.kept)].bytes = kMadeOnce;
+}
+
+inline bool Tape::repeat_steps(int step) {
+  std::vector<std::uint32_t> names(storages_.size());  // what storages of the kept steps are called now
+  auto mark = kept_marks_.begin();
+  for (std::size_t i = 0; i < kept_events_.size(); ++i) {
+    for (; mark != kept_marks_.end() && mark->first == i; ++mark) {
+      if (is_read_enough()) return false;
+      enter(mark->phase, step, mark->micro_step);
+    }
+    Event event = kept_events_[i];
+    if (event.bytes == kMadeOnce) continue;
+    if (event.kind == Event::Kind::allocate)
+      names[event.storage] = name_storage(event.bytes, event.term);
+    if (event.kind != Event::Kind::empty_cache) event.storage = names[event.storage];
+    if (event.kind == Event::Kind::retag) storages_[event.storage].term = event.term;
+    if (event.kind == Event::Kind::free) {
+      storages_[event.storage].shares = 0;
+      free_names_.push_back(event.storage);
+    }
+    tell(event);
+  }
+  for (const KeptGrad& kept : kept_grads_) {
+    Tensor& grad = leaves_[kept.leaf].grad;
+    grad.tape_ = this;
+    grad.elements_ = kept.elements;
+    grad.dtype_ = kept.dtype;
+    grad.storage_ = names[kept_events_[static_cast<std::size_t>(kept.event)].storage];
+  }
+  return true;
 }
 
 inline Tensor Tape::allocate(std::int64_t elements, DType dtype, Term term) {
@@ -423,15 +515,10 @@ inline Tensor Tape::allocate(std::int64_t elements, DType dtype, Term term) {
   tensor.tape_ = this;
   tensor.elements_ = elements;
   tensor.dtype_ = dtype;
-  if (free_names_.empty()) {
-    tensor.storage_ = static_cast<std::uint32_t>(storages_.size());
-    storages_.push_back({bytes, 1, term});
-  } else {
-    tensor.storage_ = free_names_.back();
-    free_names_.pop_back();
-    storages_[tensor.storage_] = {bytes, 1, term};
-  }
-  tell({bytes, tensor.storage_, Event::Kind::allocate, term});
+  tensor.storage_ = name_storage(bytes, term);
+  const Event event{bytes, tensor.storage_, Event::Kind::allocate, term};
+  keep_event(event, storages_[tensor.storage_]);
+  tell(event);
   if (tells_work_ && term != Term::workspace) tell_allocation(bytes);
   return tensor;
 }
@@ -446,13 +533,17 @@ inline void Tape::retag(const Tensor& tensor, Term term) {
   Storage& storage = storages_[tensor.storage()];
   if (storage.term == term) return;
   storage.term = term;
-  tell({storage.bytes, tensor.storage(), Event::Kind::retag, term});
+  const Event event{storage.bytes, tensor.storage(), Event::Kind::retag, term};
+  keep_event(event, storage);
+  tell(event);
 }
 
 inline void Tape::release(std::uint32_t index) {
   Storage& storage = storages_[index];
   if (--storage.shares > 0) return;
-  tell({storage.bytes, index, Event::Kind::free, storage.term});
+  const Event event{storage.bytes, index, Event::Kind::free, storage.term};
+  keep_event(event, storage);
+  tell(event);
   free_names_.push_back(index);
 }
 
