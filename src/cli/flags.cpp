@@ -210,9 +210,23 @@ constexpr Flag kRecommend[] = {
 };
 constexpr Choice kCheckFormats[] = {{"text", ""}, {"json", ""}, {"csv", ""}, {"markdown", "", "md"},
                                     {"sarif", ""}, {"junit", ""}, {"github", ""}};
+constexpr Choice kFailOn[] = {{"error", "what stops the run"}, {"warning", "also what surprises"},
+                              {"note", "also what is good to know"}, {"never", "the report alone"}};
 constexpr Flag kCheck[] = {
     {.name = "format", .value = "FORMAT", .group = "Output", .help = "how to write the report", .choices = kCheckFormats},
+    {.name = "fail-on", .value = "SEVERITY", .group = "Output", .help = "from which finding on the answer is no", .choices = kFailOn},
+    {.name = "config", .value = "FILE", .group = "Output", .help = "settings of the repository instead of its qwenplan.yaml"},
+    {.name = "ignore", .kind = values, .value = "RULE", .group = "Output", .help = "a rule to leave out; may be repeated"},
     {.name = "trainer", .value = "NAME", .group = "Libraries", .help = "whose file it is, as llama-factory or trl@0.21"},
+    {.name = "stack", .value = "STACK", .group = "Libraries", .help = "latest, 2025-09, 2025-02, 2024-06, or torch=2.6,transformers=4.49"},
+    {.name = "alloc-conf", .value = "OPTIONS", .group = "Libraries", .help = "PYTORCH_CUDA_ALLOC_CONF of the run; by default this shell's"},
+    {.name = "launcher", .value = "FILE", .group = "The run", .help = "accelerate's or DeepSpeed's file that it is launched with"},
+    {.name = "gpus", .value = "N", .group = "The run", .help = "GPUs of the run, which most files leave to the launcher",
+     .aliases = "num-gpus nproc-per-node num-processes"},
+    {.name = "seq-len", .value = "TOKENS", .group = "The run", .help = "longest sequence, where the file leaves it to the data",
+     .aliases = "length max-seq-length cutoff-len max-length"},
+    {.name = "batch", .value = "N", .group = "The run", .help = "micro-batch instead of the file's",
+     .aliases = "micro-batch batch-size per-device-train-batch-size"},
 };
 constexpr Choice kSolved[] = {{"batch", "", "micro-batch batch-size"},
                               {"seq-len", "", "length seqlen max-seq-length"},

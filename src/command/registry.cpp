@@ -102,7 +102,7 @@ const std::array kCommands = {
             {subject_flags(), run_flags(), parallel_flags(), time_flags()}, kNoWords},
     Command{"emit", "a ready launch for an engine", nullptr,
             {subject_flags(), run_flags(), parallel_flags()}, {"ENGINE", 1, 1}},
-    Command{"explain", "a term: its mechanism, inputs and source", command::explain, {no_flags()}, {"[TERM]", 0, 1},
+    Command{"explain", "a term of the answers, or a rule of check", command::explain, {no_flags()}, {"[TERM]", 0, 1},
             "qwenplan explain logits"},
     Command{"doctor", "what this machine is, and what is missing", command::doctor, {no_flags()}, kNoWords},
     Command{"data list", "the tables and their age", command::data_list, {no_flags()}, {"[TABLE]", 0, 1}, "qwenplan data list gpus"},

@@ -10,21 +10,6 @@ namespace {
 
 constexpr std::size_t kWidth = 100;
 
-/// Length of a well-formed UTF-8 sequence at the start of `text`, or 0.
-std::size_t sequence_length(std::string_view text) {
-  const auto byte = [&](std::size_t i) { return static_cast<unsigned char>(text[i]); };
-  const unsigned first = byte(0);
-  if (first < 0x80) return 1;
-  const std::size_t length = first >= 0xF0 ? 4 : first >= 0xE0 ? 3 : 2;
-  if (first < 0xC2 || first > 0xF4 || text.size() < length) return 0;
-  for (std::size_t i = 1; i < length; ++i)
-    if ((byte(i) & 0xC0U) != 0x80U) return 0;
-  const unsigned second = byte(1);
-  const bool is_bad = (first == 0xE0 && second < 0xA0) || (first == 0xED && second > 0x9F) ||
-                      (first == 0xF0 && second < 0x90) || (first == 0xF4 && second > 0x8F);
-  return is_bad ? 0 : length;
-}
-
 void write_string(std::string_view text, std::string& out) {
   constexpr char kHex[] = "0123456789abcdef";
   out += '"';
@@ -32,7 +17,7 @@ void write_string(std::string_view text, std::string& out) {
     const std::size_t length = sequence_length(text);
     const auto c = static_cast<unsigned char>(text[0]);
     if (length == 0)
-      out += "\xEF\xBF\xBD";  // U+FFFD: what cannot be read is shown as such
+      out += kUnreadable;
     else if (c == '"' || c == '\\')
       (out += '\\') += text[0];
     else if (c == '\n')

@@ -41,7 +41,11 @@ std::string wrap(std::string_view text, int width, int indent = 0);
 int display_width(std::string_view text);
 /// Text with the escapes of its tone, or as it is.
 std::string paint(std::string_view text, Tone tone, const Style& style);
-/// Text without control characters, which a terminal or a log would obey.
+/// Length of a well-formed UTF-8 sequence at the start of a text, or 0.
+std::size_t sequence_length(std::string_view text);
+/// What stands for bytes that are no text.
+inline constexpr std::string_view kUnreadable = "\xEF\xBF\xBD";
+/// Well-formed text without control characters, which a terminal or a log would obey.
 std::string harmless(std::string_view text);
 
 }  // namespace qwenplan

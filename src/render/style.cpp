@@ -1,3 +1,4 @@
+#include <algorithm>
 #include <cstdint>
 #include <string>
 
@@ -38,6 +39,20 @@ int width_of(std::uint32_t c) {
 
 }  // namespace
 
+std::size_t sequence_length(std::string_view text) {
+  const auto byte = [&](std::size_t i) { return static_cast<unsigned char>(text[i]); };
+  const unsigned first = byte(0);
+  if (first < 0x80) return 1;
+  const std::size_t length = first >= 0xF0 ? 4 : first >= 0xE0 ? 3 : 2;
+  if (first < 0xC2 || first > 0xF4 || text.size() < length) return 0;
+  for (std::size_t i = 1; i < length; ++i)
+    if ((byte(i) & 0xC0U) != 0x80U) return 0;
+  const unsigned second = byte(1);
+  const bool is_bad = (first == 0xE0 && second < 0xA0) || (first == 0xED && second > 0x9F) ||
+                      (first == 0xF0 && second < 0x90) || (first == 0xF4 && second > 0x8F);
+  return is_bad ? 0 : length;
+}
+
 int display_width(std::string_view text) {
   int width = 0;
   while (!text.empty()) width += width_of(next_character(text));
@@ -52,9 +67,17 @@ std::string paint(std::string_view text, Tone tone, const Style& style) {
 
 std::string harmless(std::string_view text) {
   std::string out;
-  for (const char c : text) {
-    const auto byte = static_cast<unsigned char>(c);
-    out += byte < 0x20 || byte == 0x7F ? ' ' : c;
+  while (!text.empty()) {
+    const std::size_t length = sequence_length(text);
+    const auto byte = static_cast<unsigned char>(text[0]);
+    const bool is_c1 = length == 2 && byte == 0xC2 && static_cast<unsigned char>(text[1]) < 0xA0;
+    if (length == 0)
+      out += kUnreadable;
+    else if (byte < 0x20 || byte == 0x7F || is_c1)
+      out += ' ';
+    else
+      out += text.substr(0, length);
+    text.remove_prefix(std::max<std::size_t>(length, 1));
   }
   return out;
 }

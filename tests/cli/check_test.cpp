@@ -79,9 +79,9 @@ TEST_CASE("a run that is too long does not fit, and what it says would help does
 
 TEST_CASE("an unknown key is shown with its line and the one that was meant") {
   const json file = only_file(checked(kFactory + "lerning_rate: 1.0e-4\n", "--gpu rtx3060 --json"));
-  REQUIRE(says(file, "unknown-key"));
+  REQUIRE(says(file, "unknown-key-refused"));
   for (const json& each : file["findings"])
-    if (each["rule"] == "unknown-key") {
+    if (each["rule"] == "unknown-key-refused") {
       CHECK(each["line"] == 11);
       CHECK(each["column"] == 1);
       CHECK(each["fix"].get<std::string>().find("learning_rate") != std::string::npos);
@@ -127,7 +127,7 @@ TEST_CASE("a line for GitHub has its own signs escaped") {
   TempFolder folder;
   const std::string path = folder.write("a,b: 50%.yaml", kFactory + "lerning_rate: 1\n");
   const Left left = run("qwenplan check " + quoted(path) + " --gpu rtx3060 --format github");
-  CHECK(left.out.find("a%2Cb%3A 50%25.yaml,line=11,col=1,title=unknown-key::") != std::string::npos);
+  CHECK(left.out.find("a%2Cb%3A 50%25.yaml,line=11,col=1,title=unknown-key-refused::") != std::string::npos);
 }
 
 TEST_CASE("hostile files get an error, whatever they try") {

@@ -59,6 +59,7 @@ struct Run {
   bool has_adapters() const { return method == Method::lora || method == Method::qlora; }
   bool is_quantized() const { return quantization != Quantization::none; }
   std::int64_t tokens() const { return length * micro_batch; }
+  friend bool operator==(const Run&, const Run&) = default;
 };
 
 }  // namespace qwenplan

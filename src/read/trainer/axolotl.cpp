@@ -1,6 +1,8 @@
 #include <string>
 #include <utility>
 
+#include "read/trainer/keys.hpp"
+#include "read/trainer/launcher.hpp"
 #include "read/trainer/readers.hpp"
 #include "read/trainer/settings.hpp"
 
@@ -80,7 +82,30 @@ constexpr std::string_view kRefused[] = {"gptq",
                                          "peft_layers_to_transform",
                                          "lora_rank_pattern",
                                          "chunked_cross_entropy",
-                                         "nvfp4_merge_aware"};
+                                         "nvfp4_merge_aware",
+                                         "use_mora",
+                                         "peft_layer_replication",
+                                         "ple_cpu_offload",
+                                         "fp32_norms",
+                                         "large_head_attention",
+                                         "kd_trainer",
+                                         "trainer_cls",
+                                         "spectrum_top_fraction",
+                                         "shrink_embeddings",
+                                         "quantization",
+                                         "use_eaft",
+                                         "liger_swiglu",
+                                         "liger_cross_entropy",
+                                         "hatchery",
+                                         "nemo_gym_enabled",
+                                         "use_dsv4_kernels",
+                                         "use_glm_dsa_kernels",
+                                         "nonexpert_quantization",
+                                         "gemma4_nf4_nonexpert",
+                                         "expert_backend",
+                                         "dense_mixer",
+                                         "grokfast_alpha",
+                                         "scaling_softmax"};
 
 void read_method(Settings& in, TrainFile& file) {
   RunDraft& d = file.draft;
@@ -100,18 +125,17 @@ void read_method(Settings& in, TrainFile& file) {
 
   if (!adapter || adapter->value.empty()) {
     if (is_4bit || is_8bit)
-      in.say("axolotl/quantized-full", Severity::error, load,
+      in.say("axolotl/quantized-full", load,
              "axolotl refuses a quantized model without an adapter", "write adapter: qlora");
     if (rank || targets || linear)
-      in.say("axolotl/ignored-lora", Severity::warning,
-             rank      ? "lora_r"
+      in.say("lora-key-without-adapter", rank      ? "lora_r"
              : targets ? "lora_target_modules"
                        : "lora_target_linear",
              "without 'adapter' axolotl trains the whole model", "write adapter: lora");
     return;
   }
   if (adapter->value == "qlora" && !is_4bit)
-    in.say("axolotl/qlora-without-4bit", Severity::error, "adapter",
+    in.say("axolotl/qlora-without-4bit", "adapter",
            "axolotl's qlora needs load_in_4bit", "write load_in_4bit: true");
   if (adapter->value != "lora" && adapter->value != "qlora")
     d.adapter_kind = from_file(adapter->value, adapter->place);
@@ -124,14 +148,14 @@ void read_method(Settings& in, TrainFile& file) {
     d.upcasts_for_kbit = Given<bool>{false, From::trainer};
   }
   if (!rank)
-    in.say("axolotl/no-rank", Severity::error, "adapter", "axolotl has no default of lora_r",
+    in.say("axolotl/no-rank", "adapter", "axolotl has no default of lora_r",
            "write lora_r: 16");
   if (linear && linear->value)
     d.lora_targets = from_file(std::vector<std::string>{"all-linear"}, linear->place);
   else if (targets)
     d.lora_targets = targets;
   else
-    in.say("axolotl/no-targets", Severity::error, "adapter",
+    in.say("axolotl/no-targets", "adapter",
            "axolotl has no default of the layers that get an adapter",
            "write lora_target_linear: true");
   d.lora_rank = rank;
@@ -154,7 +178,7 @@ void read_precision(Settings& in, TrainFile& file) {
     // bf16: full is bf16 without autocast.
     if (text == "full") d.precision = from_file(Precision::bf16_true, node->place);
     if (!truth && text != "auto" && text != "full")
-      in.say("invalid-value", Severity::error, key,
+      in.say("invalid-value", key,
              std::string(key) + ": expected auto, true, false or full, found " + node->shown(),
              "auto");
   };
@@ -167,7 +191,7 @@ void read_precision(Settings& in, TrainFile& file) {
   if (!d.precision && bf16 && bf16->truth() == false)
     d.precision = from_file(Precision::fp32, bf16->place);
   if (in.is_on("fp16") && bf16 && bf16->truth() == true)
-    in.say("axolotl/two-precisions", Severity::error, "fp16", "bf16 and fp16 are both on",
+    in.say("axolotl/two-precisions", "fp16", "bf16 and fp16 are both on",
            "keep bf16: auto");
   d.uses_fp8 = in.truth("fp8");
 }
@@ -181,10 +205,12 @@ void read_batch(Settings& in, TrainFile& file) {
     d.accumulation = from_file(batch->value / d.micro_batch->value, batch->place);
   else if (batch && !d.micro_batch && d.accumulation && d.accumulation->value > 0)
     d.micro_batch = from_file(batch->value / d.accumulation->value, batch->place);
-  if ((d.micro_batch ? 1 : 0) + (d.accumulation ? 1 : 0) + (batch ? 1 : 0) < 2)
-    in.say("axolotl/batch-not-given", Severity::error, "micro_batch_size",
-           "axolotl wants two of micro_batch_size, gradient_accumulation_steps and batch_size",
-           "write micro_batch_size: 1 and gradient_accumulation_steps: 1");
+  if (batch && !d.micro_batch && !d.accumulation)
+    in.say("axolotl/batch-not-given", "batch_size",
+           "batch_size alone does not say what a GPU takes at once",
+           "write micro_batch_size and gradient_accumulation_steps");
+  in.conflict("axolotl/two-batches", "batch_size", "gradient_accumulation_steps",
+              "axolotl refuses batch_size with gradient_accumulation_steps", "remove batch_size");
 }
 
 void read_checkpointing(Settings& in, TrainFile& file) {
@@ -216,7 +242,7 @@ void read_attention_and_loss(Settings& in, TrainFile& file) {
     if (in.is_on(key)) d.attention = from_file(std::string(ours), in.place(key));
   if (const auto given = in.text("attn_implementation")) {
     if (d.attention)
-      in.say("axolotl/two-attentions", Severity::error, "attn_implementation",
+      in.say("axolotl/two-attentions", "attn_implementation",
              "axolotl refuses attn_implementation beside the old switches", "keep it alone");
     const bool is_fa2 = given->value == "flash_attention_2" || given->value == "flash_attention";
     d.attention = from_file(is_fa2 ? std::string("fa2") : given->value, given->place);
@@ -236,7 +262,7 @@ void read_attention_and_loss(Settings& in, TrainFile& file) {
       setting = given;
       return;
     }
-    in.say("axolotl/liger-without-plugin", Severity::warning, key,
+    in.say("axolotl/liger-without-plugin", key,
            "without its plugin axolotl ignores this key",
            "add axolotl.integrations.liger.LigerPlugin to plugins");
   };
@@ -245,6 +271,13 @@ void read_attention_and_loss(Settings& in, TrainFile& file) {
   liger("liger_glu_activation", d.liger_glu);
   RunDraft::Maybe<bool> fused;
   liger("liger_fused_linear_cross_entropy", fused);
+  const bool is_liger_idle = has_liger && !d.liger_rope && !d.liger_rms_norm && !d.liger_glu &&
+                             !fused && !in.is_on("liger_layer_norm") &&
+                             !in.is_on("liger_cross_entropy") && !in.is_on("liger_swiglu");
+  if (is_liger_idle)
+    in.say("axolotl/plugin-without-setting", "plugins",
+           "Liger's plugin is listed and none of its kernels is on",
+           "liger_fused_linear_cross_entropy: true");
   const auto cut = in.truth("cut_cross_entropy");
   if (fused) {
     d.loss = from_file(Loss::fused, fused->place);
@@ -281,41 +314,139 @@ void read_objective(Settings& in, TrainFile& file) {
 void read_parallel(Settings& in, const Source& source, TrainFile& file) {
   RunDraft& d = file.draft;
   const Node* deepspeed = in.node("deepspeed");
-  if (deepspeed) {
-    std::optional<Node> parsed;
-    if (deepspeed->is_map()) parsed = *deepspeed;
-    if (const auto path = deepspeed->text())
-      if (const auto text = source.neighbours.text_of(*path))
-        if (auto document = parse_document(*text, *path, Syntax::json)) parsed = document->root;
-    std::string stage = "settings that cannot be read";
-    if (parsed) {
-      const Node* zero = parsed->find("zero_optimization");
-      const Node* number = zero ? zero->find("stage") : nullptr;
-      const auto whole = number ? number->whole() : std::nullopt;
-      stage = std::to_string(whole.value_or(0));
-    } else {
-      in.say("missing-file", Severity::warning, "deepspeed",
-             "the DeepSpeed settings are not found, so their stage is not known",
-             "run where the path of 'deepspeed' leads to the file");
-    }
-    if (stage == "0")
-      set_unmodelled(file, "DeepSpeed without ZeRO is not modelled",
-                     where(source.name, deepspeed->place), "leave 'deepspeed' out for one GPU");
-    d.zero = from_file(stage, deepspeed->place);
-  }
+  if (deepspeed)
+    put_launch(deepspeed_setting({"deepspeed", in.place("deepspeed"), *deepspeed},
+                                 source.neighbours),
+               file);
   const Node* fsdp = in.node("fsdp");
   const Node* config = in.node("fsdp_config");
   if (const Node* any = fsdp ? fsdp : config;
       any && !(any->is_list() && any->items.empty()) && !(any->is_map() && any->entries.empty())) {
-    d.fsdp = from_file(std::string("full_shard"), any->place);
+    put_launch(fsdp_settings(fsdp, config), file);
+    // The version stands in either place; without one it is the first.
+    const auto version = in.whole("fsdp_version");
+    d.fsdp = from_file(std::to_string(version     ? version->value
+                                      : d.fsdp && d.fsdp->value == "2" ? 2
+                                                                       : 1),
+                       any->place);
     if (deepspeed)
-      in.say("axolotl/deepspeed-and-fsdp", Severity::error, "deepspeed",
+      in.say("axolotl/deepspeed-and-fsdp", "deepspeed",
              "axolotl refuses deepspeed and fsdp together", "keep one of them");
   }
   in.renamed("sequence_parallel_degree", "context_parallel_size", "0.12");
   d.tensor_parallel = in.whole("tensor_parallel_size");
   d.context_parallel = in.whole("context_parallel_size");
   d.expert_parallel = in.whole("expert_parallel_size");
+}
+
+/// What utils/schemas/validation.py stops at, and old names.
+void read_contradictions(Settings& in, TrainFile& file) {
+  const RunDraft& d = file.draft;
+  for (const char* key : {"unsloth_cross_entropy_loss", "unsloth_lora_mlp", "unsloth_lora_qkv",
+                          "unsloth_lora_o", "unsloth_rms_norm", "unsloth_rope"})
+    if (in.is_set(key))
+      in.say("axolotl/removed-key", key, "'" + std::string(key) + "' has been removed",
+             "lora_mlp_kernel, lora_qkv_kernel, lora_o_kernel");
+  for (const auto& [key, instead] :
+       {std::pair{"max_packed_sequence_len", "sequence_len"},
+        std::pair{"s2_attention", "attn_implementation"},
+        std::pair{"rope_scaling", "model_config with rope_scaling in it"},
+        std::pair{"flash_attn_rms_norm", "liger_rms_norm"}})
+    if (in.has(key))
+      in.say("axolotl/removed-key", key, "'" + std::string(key) + "' has been removed", instead);
+  in.renamed("noisy_embedding_alpha", "neftune_noise_alpha", "0.5");
+  in.renamed("evaluation_strategy", "eval_strategy", "0.6");
+  in.renamed("dpo_beta", "rl_beta", "0.4");
+  in.removed("gptq_groupsize", "0.4", "");
+  in.removed("gptq_model_v1", "0.4", "");
+  in.removed("eta_min", "0.4", "cosine_min_lr_ratio");
+  in.removed("adam_eps", "0.4", "adam_epsilon");
+  in.removed("torch_dtype", "0.4", "bf16: true");
+  in.removed("debug", "0.5", "");
+  in.conflict("axolotl/two-warmups", "warmup_steps", "warmup_ratio",
+              "axolotl refuses warmup_steps with warmup_ratio", "keep one of them");
+  in.conflict("axolotl/two-test-sets", "val_set_size", "test_datasets",
+              "axolotl refuses val_set_size with test_datasets", "keep one of them");
+  in.conflict("axolotl/save-strategy", "save_steps", "saves_per_epoch",
+              "axolotl refuses save_steps with saves_per_epoch", "keep one of them");
+  in.conflict("axolotl/eval-strategy", "eval_steps", "evals_per_epoch",
+              "axolotl refuses eval_steps with evals_per_epoch", "keep one of them");
+  const auto strategy = [&](const char* key) {
+    const auto text = in.text(key);
+    return text ? text->value : std::string("steps");
+  };
+  if (in.is_set("save_steps") && strategy("save_strategy") != "steps")
+    in.say("axolotl/save-strategy", "save_strategy", "save_steps wants save_strategy: steps",
+           "save_strategy: steps");
+  if (in.is_set("eval_steps") && strategy("eval_strategy") != "steps")
+    in.say("axolotl/eval-strategy", "eval_strategy", "eval_steps wants eval_strategy: steps",
+           "eval_strategy: steps");
+  const Node* share = in.node("val_set_size");
+  if (share && share->number() == 0.0 && !in.is_set("test_datasets") &&
+      (in.is_set("eval_steps") || (in.has("eval_strategy") && strategy("eval_strategy") != "no")))
+    in.say("axolotl/eval-strategy", in.is_set("eval_steps") ? "eval_steps" : "eval_strategy",
+           "an evaluation is asked for and val_set_size is 0", "val_set_size: 0.05");
+  if (!in.is_set("datasets") && !in.is_set("pretraining_dataset"))
+    in.say("axolotl/no-data", "base_model", "neither datasets nor pretraining_dataset is set",
+           "write datasets");
+  if (in.is_set("test_datasets") || in.is_set("val_set_size"))
+    file.evaluates =
+        from_file(true, in.place(in.is_set("val_set_size") ? "val_set_size" : "test_datasets"));
+
+  const bool is_8bit = in.is_on("load_in_8bit");
+  in.conflict("axolotl/two-quantizations", "load_in_8bit", "load_in_4bit",
+              "4 and 8 bits cannot both be used", "load_in_8bit: false");
+  for (const char* key : {"load_in_8bit", "load_in_4bit"})
+    in.conflict("axolotl/two-quantizations", "gptq", key,
+                "a GPTQ checkpoint is not quantized again", std::string(key) + ": false");
+  if (const auto adapter = in.text("adapter"); adapter && adapter->value == "qlora")
+    for (const char* key : {"load_in_8bit", "gptq"})
+      if (in.is_set(key))
+        in.say("axolotl/qlora-and-8bit", key,
+               "axolotl's qlora refuses " + std::string(key), "adapter: lora");
+  for (const char* kernel : {"lora_mlp_kernel", "lora_qkv_kernel", "lora_o_kernel"}) {
+    if (!in.is_on(kernel)) continue;
+    if (is_8bit || in.is_on("trust_remote_code"))
+      in.say("axolotl/lora-kernels", kernel,
+             "'" + std::string(kernel) + "' does not work with " +
+                 (is_8bit ? "an 8-bit base" : "trust_remote_code"),
+             std::string(kernel) + ": false");
+    break;
+  }
+  if (in.is_set("activation_offloading") && !(d.checkpoints && d.checkpoints->value))
+    in.say("axolotl/offload-without-checkpointing", "activation_offloading",
+           "activation_offloading needs gradient_checkpointing", "gradient_checkpointing: true");
+  const bool is_packed = in.is_on("sample_packing");
+  if (is_packed && !d.attention)
+    in.say("axolotl/packing-without-attention", "sample_packing",
+           "packed samples see each other without an attention that knows their borders",
+           "attn_implementation: flash_attention_2");
+  if (!is_packed && in.is_on("pad_to_sequence_len") && !in.has("rl") && !in.is_on("reward_model"))
+    in.say("axolotl/padding-without-packing", "pad_to_sequence_len",
+           "every sample is padded to sequence_len, however short it is", "sample_packing: true");
+  if (is_packed)
+    in.conflict("axolotl/two-packings", "batch_flattening", "sample_packing",
+                "axolotl refuses batch_flattening with sample_packing", "keep one of them");
+  if (const auto rl = in.text("rl"); rl && rl->value == "kto")
+    if (const Node* columns = in.node("remove_unused_columns");
+        !columns || columns->truth() != false)
+      in.say("axolotl/kto-columns", "rl", "KTO needs remove_unused_columns: false",
+             "remove_unused_columns: false");
+  int losses = 0;
+  for (const char* key : {"cut_cross_entropy", "chunked_cross_entropy", "liger_cross_entropy",
+                          "liger_fused_linear_cross_entropy"})
+    if (in.is_on(key) && ++losses == 2)
+      in.say("axolotl/two-losses", key, "only one way to compute the cross-entropy can be on",
+             "keep one of them");
+  if (d.fsdp && d.optimizer && d.optimizer->value.find("8bit") != std::string::npos) {
+    const bool is_second = d.fsdp->value == "2";
+    const bool offloads = d.offload && d.offload->value.find("params") != std::string::npos;
+    if (is_second ? d.optimizer->value == "adamw-8bit" : offloads)
+      in.say("axolotl/fsdp-8bit-optimizer", "optimizer",
+             std::string("an 8-bit optimizer of bitsandbytes does not work with FSDP") +
+                 (is_second ? "2" : " that offloads parameters"),
+             is_second ? "optimizer: adamw_torch_8bit" : "optimizer: adamw_torch_fused");
+  }
 }
 
 }  // namespace
@@ -348,7 +479,7 @@ TrainFile read_axolotl(const Source& source) {
     d.compiles = from_file(true, compile->place);
   d.neftune_alpha = in.number("neftune_noise_alpha");
   if (d.packs && d.packs->value && in.has("rl"))
-    in.say("axolotl/packing-with-rl", Severity::error, "sample_packing",
+    in.say("axolotl/packing-with-rl", "sample_packing",
            "axolotl refuses sample_packing with rl", "write sample_packing: false");
   if (const auto frozen = in.truth("freeze_mm_modules"); frozen && !frozen->value)
     d.trains_vision = from_file(true, frozen->place);
@@ -371,8 +502,10 @@ TrainFile read_axolotl(const Source& source) {
       for (const Node& each : data->items)
         if (const Node* path = each.find("path"); path && path->text())
           file.datasets.push_back(*path->text());
+  read_contradictions(in, file);
   in.know(kHarmless);
-  in.report_unknown(Severity::warning, "axolotl ignores keys that it does not know");
+  in.know(kMoreAxolotlKeys);
+  in.report_unknown("unknown-key", "axolotl ignores keys that it does not know");
   return file;
 }
 

@@ -87,7 +87,7 @@ void read_hf_arguments(Settings& s, TrainFile& file, const Neighbours& neighbour
   const bool is_bf16 = s.is_on("bf16");
   const bool is_fp16 = s.is_on("fp16");
   if (is_bf16 && is_fp16)
-    s.say("transformers/two-precisions", Severity::error, "fp16", "bf16 and fp16 cannot both be on",
+    s.say("transformers/two-precisions", "fp16", "bf16 and fp16 cannot both be on",
           "fp16: false");
   if (is_bf16)
     draft.precision = from_file(Precision::bf16_mixed, s.place("bf16"));

@@ -187,9 +187,8 @@ Given<T> given(T value, Place place) {
   return {std::move(value), From::file, place};
 }
 
-Finding finding(std::string rule, Severity severity, std::string message, Place place,
-                std::string fix = {}) {
-  return {std::move(rule), severity, std::move(message), place, std::move(fix)};
+Finding finding(RuleId rule, std::string message, Place place, std::string fix = {}) {
+  return {rule, std::move(message), place, std::move(fix)};
 }
 
 bool is_any(std::string_view word, std::initializer_list<std::string_view> words) {
@@ -197,13 +196,12 @@ bool is_any(std::string_view word, std::initializer_list<std::string_view> words
 }
 
 /// Says which keys of a map nobody reads. A leading underscore is how people write remarks in JSON.
-void say_unknown(const Node& map, const Names& known, const std::string& rule, Severity severity,
-                 const std::string& who, std::vector<Finding>& findings) {
+void say_unknown(const Node& map, const Names& known, RuleId rule, const std::string& who, std::vector<Finding>& findings) {
   for (const Entry& entry : map.entries) {
     if (entry.key.empty() || entry.key.front() == '_') continue;
     if (std::find(known.begin(), known.end(), entry.key) != known.end()) continue;
     const auto near = nearest(entry.key, known);
-    findings.push_back(finding(rule, severity, who + " '" + entry.key + "'", entry.place,
+    findings.push_back(finding(rule, who + " '" + entry.key + "'", entry.place,
                                near.empty() ? "" : "did you mean '" + near.front() + "'?"));
   }
 }
@@ -241,8 +239,7 @@ void zero_settings(const Node& zero, Launch& out) {
   const std::int64_t stage = is_given ? stage_node->whole().value_or(-1) : 0;
   const Place place = stage_node ? stage_node->place : zero.place;
   if (stage < 0 || stage > 3) {
-    out.findings.push_back(finding("deepspeed/stage", Severity::error,
-                                   "ZeRO has no stage " + stage_node->shown(), place,
+    out.findings.push_back(finding("deepspeed/stage", "ZeRO has no stage " + stage_node->shown(), place,
                                    "0, 1, 2 or 3"));
     return;
   }
@@ -260,29 +257,25 @@ void zero_settings(const Node& zero, Launch& out) {
   };
   for (const char* old : {"cpu_offload", "cpu_offload_param", "cpu_offload_params"})
     if (zero.has(old))
-      out.findings.push_back(finding("deepspeed/removed-key", Severity::warning,
-                                     std::string("'") + old + "' is an old name", place_of(old),
+      out.findings.push_back(finding("deepspeed/removed-key", std::string("'") + old + "' is an old name", place_of(old),
                                      std::string(old) == "cpu_offload"
                                          ? R"("offload_optimizer": {"device": "cpu"})"
                                          : R"("offload_param": {"device": "cpu"})"));
   if (offloads_optimizer) {
     if (stage == 0)
-      out.findings.push_back(finding("deepspeed/offload-without-zero", Severity::warning,
-                                     "the optimizer is not offloaded without a ZeRO stage",
+      out.findings.push_back(finding("deepspeed/offload-without-zero", "the optimizer is not offloaded without a ZeRO stage",
                                      place_of("offload_optimizer"), "\"stage\": 2"));
     else
       add_word(out.offload, "optimizer", place_of("offload_optimizer"));
   }
   if (offloads_params) {
     if (stage < 3)
-      out.findings.push_back(finding("deepspeed/offload-without-zero", Severity::warning,
-                                     "parameters are offloaded at ZeRO stage 3 only",
+      out.findings.push_back(finding("deepspeed/offload-without-zero", "parameters are offloaded at ZeRO stage 3 only",
                                      place_of("offload_param"), "\"stage\": 3"));
     else
       add_word(out.offload, "params", place_of("offload_param"));
   }
-  say_unknown(zero, zero_keys(), "deepspeed/unknown-key", Severity::error,
-              "DeepSpeed refuses the unknown key", out.findings);
+  say_unknown(zero, zero_keys(), "unknown-key-refused", "DeepSpeed refuses the unknown key", out.findings);
 }
 
 /// A configuration that comes with ms-swift, LLaMA-Factory, axolotl, TRL or open-r1 by its name or
@@ -347,20 +340,17 @@ void fsdp_members(const Node& config, bool is_accelerate, Launch& out) {
   if (const Entry* entry = find("activation_checkpointing"))
     if (const auto is_on = entry->value.truth()) out.checkpoints = given(*is_on, entry->place);
   if (const Entry* entry = find("sharding_strategy"); entry && is_second)
-    out.findings.push_back(finding("accelerate/fsdp2-old-key", Severity::warning,
-                                   "FSDP2 has no sharding strategy; the key is ignored",
+    out.findings.push_back(finding("accelerate/fsdp2-old-key", "FSDP2 has no sharding strategy; the key is ignored",
                                    entry->place, "fsdp_reshard_after_forward: true"));
   if (const Entry* entry = find("reshard_after_forward");
       entry && is_second && !entry->value.is_null() && !entry->value.truth())
-    out.findings.push_back(finding("accelerate/fsdp2-old-key", Severity::error,
-                                   "FSDP2 wants true or false, not " + entry->value.shown(),
+    out.findings.push_back(finding("accelerate/fsdp2-old-key", "FSDP2 wants true or false, not " + entry->value.shown(),
                                    entry->place, "fsdp_reshard_after_forward: true"));
   const Entry* policy = find("auto_wrap_policy");
   const auto word = policy ? policy->value.text() : std::nullopt;
   if (is_accelerate && (!word || *word == "NO_WRAP"))
     out.findings.push_back(finding(
-        "accelerate/fsdp-no-wrap", Severity::warning,
-        "without a wrapping policy the whole model is one unit and is gathered at once",
+        "accelerate/fsdp-no-wrap", "without a wrapping policy the whole model is one unit and is gathered at once",
         policy ? policy->place : config.place, "fsdp_auto_wrap_policy: TRANSFORMER_BASED_WRAP"));
 }
 
@@ -379,8 +369,7 @@ Launch deepspeed_settings(const Node& root) {
   const Node* bf16 = root.has("bf16") ? root.find("bf16") : root.find("bfloat16");
   const Node* fp16 = root.find("fp16");
   if (is_enabled(bf16) && is_enabled(fp16))
-    out.findings.push_back(finding("deepspeed/two-precisions", Severity::error,
-                                   "bf16 and fp16 cannot both be enabled", fp16->place,
+    out.findings.push_back(finding("deepspeed/two-precisions", "bf16 and fp16 cannot both be enabled", fp16->place,
                                    "\"fp16\": {\"enabled\": false}"));
   if (is_enabled(bf16))
     out.mixed = given(std::string("bf16"), bf16->place);
@@ -394,8 +383,7 @@ Launch deepspeed_settings(const Node& root) {
       if (size->whole().value_or(0) > 1)
         out.unmodelled = draft::unmodelled("DeepSpeed's tensor parallelism", "autotp_size",
                                            "leave it out for one GPU");
-  say_unknown(root, deepspeed_keys(), "deepspeed/unknown-key", Severity::warning,
-              "DeepSpeed ignores the unknown key", out.findings);
+  say_unknown(root, deepspeed_keys(), "unknown-key", "DeepSpeed ignores the unknown key", out.findings);
   return out;
 }
 
@@ -417,8 +405,7 @@ Launch accelerate_settings(const Node& root, const Neighbours& neighbours) {
                                "offload_optimizer_nvme_path", "offload_param_nvme_path",
                                "zero3_save_16bit_model"}))
           out.findings.push_back(
-              finding("accelerate/deepspeed-file-and-keys", Severity::error,
-                      "accelerate refuses '" + entry.key + "' beside deepspeed_config_file",
+              finding("accelerate/deepspeed-file-and-keys", "accelerate refuses '" + entry.key + "' beside deepspeed_config_file",
                       entry.place, "write it in the DeepSpeed file"));
     } else if (!deepspeed->entries.empty() || type == "DEEPSPEED") {
       const Node* stage = deepspeed->find("zero_stage");
@@ -457,8 +444,7 @@ Launch accelerate_settings(const Node& root, const Neighbours& neighbours) {
                                                ? "tensor parallelism"
                                                : "a sequence that is split over GPUs",
                                            entry.key, "leave it out for one GPU");
-  say_unknown(root, accelerate_keys(), "accelerate/unknown-key", Severity::error,
-              "accelerate refuses the unknown key", out.findings);
+  say_unknown(root, accelerate_keys(), "unknown-key-refused", "accelerate refuses the unknown key", out.findings);
   return out;
 }
 
@@ -500,8 +486,7 @@ Launch deepspeed_setting(const Entry& key, const Neighbours& neighbours) {
     if (document)
       out = deepspeed_settings(document->root);
     else
-      out.findings.push_back(finding("deepspeed/unreadable", Severity::error,
-                                     name + " is no JSON: " + document.error().what, key.place));
+      out.findings.push_back(finding("deepspeed/unreadable", name + " is no JSON: " + document.error().what, key.place));
     move_to(out, value.place);
     return out;
   };
@@ -510,8 +495,7 @@ Launch deepspeed_setting(const Entry& key, const Neighbours& neighbours) {
   if (auto known = preset(text, value.place)) return *known;
   Launch out;
   out.findings.push_back(finding(
-      "deepspeed/file-not-found", Severity::warning,
-      "there is no DeepSpeed file '" + value.shown() + "', so its ZeRO stage cannot be told",
+      "deepspeed/file-not-found", "there is no DeepSpeed file '" + value.shown() + "', so its ZeRO stage cannot be told",
       value.place, "give the file beside this one"));
   out.unmodelled = Error{Error::Kind::unknown, "the DeepSpeed file is not here", text,
                          "give the file beside this one, or check it where it is"};
@@ -526,10 +510,13 @@ void put_launch(Launch launch, TrainFile& file) {
   const auto contradicts = [&](const auto& own, const auto& other, const char* what) {
     if (own && own->from == From::file && other && other->value != own->value)
       file.findings.push_back(finding(
-          "deepspeed/batch-mismatch", Severity::error,
-          std::string("DeepSpeed has another ") + what + " than the trainer, which is refused",
+          "deepspeed/batch-mismatch", std::string("DeepSpeed has another ") + what + " than the trainer, which is refused",
           other->place, "\"auto\""));
   };
+  // Stage 0 still works on an fp32 copy of its own.
+  if (launch.zero && launch.zero->value == "0" && !launch.unmodelled)
+    launch.unmodelled = draft::unmodelled("DeepSpeed without ZeRO", "deepspeed",
+                                          "leave DeepSpeed out for one GPU");
   contradicts(draft.micro_batch, launch.micro_batch, "micro-batch");
   contradicts(draft.accumulation, launch.accumulation, "number of accumulation steps");
   take(draft.gpus, launch.gpus);

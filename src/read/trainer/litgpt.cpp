@@ -82,7 +82,7 @@ TrainFile read_litgpt(const Source& source) {
   if (quantize) {
     const std::string& kind = quantize->value;
     if (is_mixed)
-      s.say("litgpt/quantized-mixed", Severity::error, "quantize",
+      s.say("litgpt/quantized-mixed", "quantize",
             "litgpt refuses quantization with a mixed precision", "precision: bf16-true");
     if (kind == "bnb.nf4" || kind == "bnb.nf4-dq")
       draft.quantization = from_file(Quantization::nf4, quantize->place);
@@ -101,7 +101,7 @@ TrainFile read_litgpt(const Source& source) {
                              std::clamp<std::int64_t>(nodes ? nodes->value : 1, 1, kMostBatch);
   draft.gpus = from_file(world, s.place("devices"));
   if (world > 1 && quantize)
-    s.say("litgpt/quantized-several-gpus", Severity::error, "quantize",
+    s.say("litgpt/quantized-several-gpus", "quantize",
           "litgpt refuses quantization on several GPUs", "devices: 1");
   if (world > 1) draft.fsdp = by_trainer(std::string(has_adapters ? "2" : "1"));
   // Checkpointing comes with the strategies for several GPUs, and only with them.
@@ -110,8 +110,7 @@ TrainFile read_litgpt(const Source& source) {
   Settings train = s.inside("train");
   draft.length = train.whole("max_seq_length");
   if (!draft.length)
-    file.findings.push_back({"litgpt/no-length", Severity::warning,
-                             "no length is set, so the longest sample decides how much it takes",
+    file.findings.push_back({"litgpt/no-length", "no length is set, so the longest sample decides how much it takes",
                              s.place("train"), "train.max_seq_length: 512"});
   draft.micro_batch = train.whole("micro_batch_size");
   otherwise(draft.micro_batch, std::int64_t{is_pretraining ? 4 : 1});
@@ -119,7 +118,7 @@ TrainFile read_litgpt(const Source& source) {
   const std::int64_t samples = global ? global->value : is_pretraining ? 512 : 16;
   const std::int64_t steps = samples / world / std::max<std::int64_t>(draft.micro_batch->value, 1);
   if (steps < 1)
-    train.say("litgpt/batch", Severity::error, global ? "global_batch_size" : "micro_batch_size",
+    train.say("litgpt/batch", global ? "global_batch_size" : "micro_batch_size",
               "the global batch is smaller than the micro-batches of all GPUs",
               "global_batch_size: " +
                   std::to_string(Saturating::multiply(world, draft.micro_batch->value)));
@@ -133,7 +132,7 @@ TrainFile read_litgpt(const Source& source) {
   train.know(
       "log_interval lr_warmup_steps lr_warmup_fraction max_tokens max_time tie_embeddings "
       "max_norm min_lr learning_rate weight_decay beta1 beta2");
-  train.report_unknown(Severity::error, "litgpt stops at it");
+  train.report_unknown("unknown-key-refused", "litgpt stops at it");
   // Its cross-entropy goes over chunks of 128, but from the logits of all tokens.
   draft.loss = by_trainer(Loss::standard);
   if (const Node* optimizer = s.node("optimizer")) {
@@ -146,7 +145,7 @@ TrainFile read_litgpt(const Source& source) {
   } else {
     draft.optimizer = by_trainer(std::string(quantize ? "paged-adamw" : "adamw-foreach"));
   }
-  s.report_unknown(Severity::error, "litgpt stops at it");
+  s.report_unknown("unknown-key-refused", "litgpt stops at it");
   return file;
 }
 

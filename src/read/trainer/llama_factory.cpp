@@ -1,6 +1,8 @@
 #include <string>
 
 #include "read/trainer/interpolation.hpp"
+#include "read/trainer/keys.hpp"
+#include "read/trainer/launcher.hpp"
 #include "read/trainer/readers.hpp"
 #include "read/trainer/settings.hpp"
 
@@ -82,7 +84,7 @@ void read_objective(Settings& in, const Source& source, TrainFile& file) {
   } else if (word == "ppo") {
     is(Objective::ppo);
   } else {
-    in.say("invalid-value", Severity::error, "stage", "stage: '" + word + "' is no stage",
+    in.say("invalid-value", "stage", "stage: '" + word + "' is no stage",
            "pt, sft, rm, ppo, dpo or kto");
     set_unmodelled(file, "the stage '" + word + "' is not modelled", source.name, "use sft");
   }
@@ -108,7 +110,7 @@ void read_method(Settings& in, const Source& source, TrainFile& file) {
   else if (word == "oft")
     d.adapter_kind = from_file(std::string("oft"), place);
   else if (word != "lora")
-    in.say("invalid-value", Severity::error, "finetuning_type",
+    in.say("invalid-value", "finetuning_type",
            "finetuning_type: '" + word + "' is no method", "lora, oft, freeze or full");
 
   if (!bits) {
@@ -116,7 +118,7 @@ void read_method(Settings& in, const Source& source, TrainFile& file) {
     return;
   }
   if (word == "full" || word == "freeze") {
-    in.say("llama-factory/quantized-full", Severity::error, "quantization_bit",
+    in.say("llama-factory/quantized-full", "quantization_bit",
            "LLaMA-Factory trains a quantized model with lora or oft only",
            "remove quantization_bit, or set finetuning_type: lora");
     return;
@@ -144,7 +146,7 @@ void read_precision(Settings& in, TrainFile& file) {
   const bool is_bf16 = bf16 && bf16->value;
   const bool is_fp16 = fp16 && fp16->value;
   if (is_bf16 && is_fp16)
-    in.say("llama-factory/two-precisions", Severity::error, "fp16",
+    in.say("llama-factory/two-precisions", "fp16",
            "bf16 and fp16 are both on, and transformers stops", "keep bf16");
   if (pure && pure->value)
     d.precision = from_file(Precision::bf16_true, pure->place);
@@ -153,7 +155,7 @@ void read_precision(Settings& in, TrainFile& file) {
   else if (is_fp16)
     d.precision = from_file(Precision::fp16_mixed, fp16->place);
   if (pure && pure->value && is_fp16)
-    in.say("llama-factory/two-precisions", Severity::error, "pure_bf16",
+    in.say("llama-factory/two-precisions", "pure_bf16",
            "pure_bf16 and fp16 contradict each other", "keep pure_bf16");
 }
 
@@ -167,8 +169,8 @@ void read_checkpointing(Settings& in, TrainFile& file) {
   if (in.is_on("use_unsloth_gc") && is_on)
     d.offloads_checkpoints = from_file(true, in.place("use_unsloth_gc"));
   for (const char* key : {"gradient_checkpointing", "activation_checkpointing"})
-    if (const auto said = in.truth(key); said && said->value != is_on)
-      in.say("llama-factory/ignored-gradient-checkpointing", Severity::warning, key,
+    if (const auto said = in.truth(key))
+      in.say("llama-factory/ignored-gradient-checkpointing", key,
              "LLaMA-Factory does not ask " + std::string(key) + "; checkpointing stays " +
                  (is_on ? "on" : "off"),
              std::string("write disable_gradient_checkpointing: ") + (is_on ? "true" : "false"));
@@ -185,35 +187,9 @@ void read_optimizer(Settings& in, TrainFile& file) {
 
 void read_parallel(Settings& in, const Source& source, TrainFile& file) {
   RunDraft& d = file.draft;
-  if (const Node* node = in.node("deepspeed")) {
-    const auto path = node->text();
-    std::optional<Node> parsed;
-    if (node->is_map()) parsed = *node;
-    if (path) {
-      const auto text = source.neighbours.text_of(*path);
-      if (text)
-        if (auto document = parse_document(*text, *path, Syntax::json)) parsed = document->root;
-      if (!parsed)
-        in.say("missing-file", Severity::warning, "deepspeed",
-               "the DeepSpeed settings are not beside this file, so their stage is not known",
-               "run where the path of 'deepspeed' leads to the file");
-    }
-    std::string stage = "settings that cannot be read";
-    if (parsed) {
-      const Node* zero = parsed->find("zero_optimization");
-      const Node* number = zero ? zero->find("stage") : nullptr;
-      const auto whole = number ? number->whole() : std::nullopt;
-      stage = std::to_string(whole.value_or(0));
-    }
-    // Stage 0 still works on an fp32 copy of its own.
-    if (stage == "0")
-      set_unmodelled(file, "DeepSpeed without ZeRO is not modelled",
-                     where(source.name, node->place), "leave 'deepspeed' out for one GPU");
-    d.zero = from_file(stage, node->place);
-    if (stage == "3" && d.precision && d.precision->value == Precision::bf16_true)
-      in.say("llama-factory/pure-bf16-zero3", Severity::error, "pure_bf16",
-             "LLaMA-Factory refuses pure_bf16 with ZeRO-3", "write bf16: true");
-  }
+  if (const Node* node = in.node("deepspeed"))
+    put_launch(deepspeed_setting({"deepspeed", in.place("deepspeed"), *node}, source.neighbours),
+               file);
   if (const Node* fsdp = in.node("fsdp"))
     if (const auto words = fsdp->words(); words && !words->empty() && fsdp->truth() != false)
       d.fsdp = from_file(words->front(), fsdp->place);
@@ -225,6 +201,111 @@ void read_parallel(Settings& in, const Source& source, TrainFile& file) {
   degree("pipeline_model_parallel_size", d.pipeline_parallel);
   degree("context_parallel_size", d.context_parallel);
   degree("expert_model_parallel_size", d.expert_parallel);
+}
+
+/// What hparams/parser.py and the classes of hparams stop at.
+void read_contradictions(Settings& in, TrainFile& file) {
+  const RunDraft& d = file.draft;
+  const std::string stage = in.text("stage") ? in.text("stage")->value : "sft";
+  const auto type = in.text("finetuning_type");
+  const bool is_lora = !type || type->value == "lora";
+  const bool is_zero3 = d.zero && d.zero->value == "3";
+  const bool is_sharded = is_zero3 || d.fsdp;
+  const auto refuse = [&](RuleId rule, const char* key, std::string message, std::string fix) {
+    in.say(rule, key, std::move(message), std::move(fix));
+  };
+  if (is_zero3 && d.precision && d.precision->value == Precision::bf16_true)
+    refuse("llama-factory/pure-bf16-zero3", "pure_bf16",
+           "LLaMA-Factory refuses pure_bf16 with ZeRO-3", "write bf16: true");
+  if (is_zero3 && in.is_on("use_unsloth"))
+    refuse("llama-factory/unsloth-zero3", "use_unsloth", "Unsloth does not work with ZeRO-3",
+           "use ZeRO-2, or use_unsloth: false");
+  if (is_zero3 && in.is_on("predict_with_generate"))
+    refuse("llama-factory/generate-zero3", "predict_with_generate",
+           "predict_with_generate does not work with ZeRO-3", "remove one of them");
+  const auto bits = in.whole("quantization_bit");
+  const auto method = in.text("quantization_method");
+  const bool is_bnb = !method || method->value == "bnb" || method->value == "bitsandbytes";
+  if (is_sharded && bits && (!is_bnb || bits->value != 4))
+    refuse("llama-factory/quantized-sharded", "quantization_bit",
+           "with ZeRO-3 or FSDP only bitsandbytes' 4 bits can be loaded", "quantization_bit: 4");
+  if (bits && in.is_on("fp8"))
+    refuse("llama-factory/fp8-quantized", "fp8", "fp8 does not work with a quantized base",
+           "remove one of them");
+  int low_rank = 0;
+  for (const char* key : {"use_galore", "use_apollo", "use_badam"}) {
+    if (!in.is_on(key)) continue;
+    ++low_rank;
+    if (is_lora)
+      refuse("llama-factory/low-rank-optimizer-with-lora", key,
+             "'" + std::string(key) + "' does not work with LoRA", "finetuning_type: full");
+    if (std::string_view(key) != "use_badam" && in.has("deepspeed"))
+      refuse("llama-factory/low-rank-optimizer-with-deepspeed", key,
+             "'" + std::string(key) + "' does not work with DeepSpeed", "remove deepspeed");
+    if (low_rank == 2)
+      refuse("llama-factory/two-low-rank-optimizers", key,
+             "only one of GaLore, APOLLO and BAdam can be on", "keep one of them");
+  }
+  if (!is_lora)
+    for (const char* key : {"use_dora", "use_rslora", "pissa_init", "loraplus_lr_ratio"})
+      if (in.is_set(key))
+        refuse("llama-factory/lora-only", key,
+               "'" + std::string(key) + "' is for LoRA, and finetuning_type is " + type->value,
+               "finetuning_type: lora, or remove it");
+  if (bits && in.is_on("pissa_init"))
+    refuse("llama-factory/pissa-quantized", "pissa_init",
+           "PiSSA cannot start on a quantized base", "run scripts/pissa_init.py first");
+  if (stage != "sft")
+    for (const char* key :
+         {"neat_packing", "predict_with_generate", "train_on_prompt", "mask_history"})
+      if (in.is_on(key))
+        refuse("llama-factory/sft-only", key,
+               "'" + std::string(key) + "' is for stage: sft, not " + stage, "remove it");
+  if ((stage == "rm" || stage == "ppo") && in.is_on("load_best_model_at_end"))
+    refuse("llama-factory/best-model", "load_best_model_at_end",
+           "stage " + stage + " cannot load the best model at the end", "remove it");
+  if (stage == "ppo" && !in.has("reward_model"))
+    refuse("llama-factory/reward-model", "stage", "PPO needs a reward model", "write reward_model");
+  const auto share = in.number("val_size");
+  const bool has_share = share && share->value > 1e-6;
+  if (has_share && in.has("eval_dataset"))
+    refuse("llama-factory/evaluation-data", "val_size",
+           "val_size does not work with eval_dataset", "keep one of them");
+  const auto strategy = in.text(in.has("eval_strategy") ? "eval_strategy" : "evaluation_strategy");
+  const bool asks_eval = strategy && strategy->value != "no" && strategy->value != "false" &&
+                         strategy->value != "False";
+  if ((asks_eval || in.is_on("do_eval")) && !has_share && !in.has("eval_dataset"))
+    refuse("llama-factory/evaluation-data", asks_eval ? "eval_strategy" : "do_eval",
+           "an evaluation needs val_size or eval_dataset", "val_size: 0.1");
+  if (has_share || in.has("eval_dataset"))
+    file.evaluates = from_file(true, in.place(has_share ? "val_size" : "eval_dataset"));
+  if (in.is_on("streaming")) {
+    const auto steps = in.whole("max_steps");
+    if (!steps || steps->value < 0)
+      refuse("llama-factory/streaming", "streaming", "streaming needs max_steps",
+             "max_steps: 1000");
+    if (in.has("max_samples"))
+      refuse("llama-factory/streaming", "max_samples", "max_samples does not work with streaming",
+             "remove it");
+    if (has_share && share->value < 1)
+      refuse("llama-factory/streaming", "val_size", "with streaming val_size is a whole number",
+             "val_size: 1000");
+  }
+  if (in.is_on("do_train") && !in.has("dataset"))
+    refuse("llama-factory/no-dataset", "do_train", "no dataset is named to train on",
+           "write dataset");
+  const auto liger = in.truth("enable_liger_kernel");
+  if (liger && liger->value && stage != "sft" && stage != "pt")
+    refuse("llama-factory/liger-stage", "enable_liger_kernel",
+           "Liger's fused loss is off in stage " + stage + ": all logits are held", "");
+  for (const char* key : {"tensor_model_parallel_size", "pipeline_model_parallel_size",
+                          "expert_model_parallel_size", "context_parallel_size"})
+    if (in.has(key)) {
+      refuse("llama-factory/megatron-keys", key,
+             "'" + std::string(key) + "' counts only with USE_MCA=1 in the environment",
+             "remove it, or set USE_MCA=1");
+      break;
+    }
 }
 
 /// Switches that bring something of their own, and whether they are on.
@@ -271,7 +352,7 @@ TrainFile read_llama_factory(const Source& source) {
     file.other_purpose = "answers questions";
   if (!file.other_purpose.empty()) return file;
   if (!in.is_on("do_train"))
-    in.say("llama-factory/does-not-train", Severity::warning, "do_train",
+    in.say("llama-factory/does-not-train", "do_train",
            "LLaMA-Factory trains only with do_train: true", "write do_train: true");
 
   RunDraft& d = file.draft;
@@ -308,7 +389,7 @@ TrainFile read_llama_factory(const Source& source) {
     d.uses_dora = dora;
   } else if (rank || targets) {
     in.say(
-        "llama-factory/ignored-lora", Severity::warning, rank ? "lora_rank" : "lora_target",
+        "lora-key-without-adapter", rank ? "lora_rank" : "lora_target",
         "settings of LoRA do nothing with finetuning_type: " + std::string(name(d.method->value)),
         "remove them, or set finetuning_type: lora");
   }
@@ -347,10 +428,13 @@ TrainFile read_llama_factory(const Source& source) {
   if (const Node* steps = in.node("save_steps")) file.save_steps = steps->whole();
   file.save_limit = value_of(in.whole("save_total_limit"));
   file.eval_batch = value_of(in.whole("per_device_eval_batch_size"));
+  if (!file.eval_batch) file.eval_batch = 8;
   file.workers = value_of(in.whole("dataloader_num_workers"));
   if (auto data = in.words("dataset")) file.datasets = std::move(data->value);
+  read_contradictions(in, file);
   in.know(kHarmless);
-  in.report_unknown(Severity::warning,
+  in.know(kMoreLlamaFactoryKeys);
+  in.report_unknown("unknown-key-refused",
                     "LLaMA-Factory stops at keys that it and transformers do not know");
   return file;
 }

@@ -147,7 +147,7 @@ void read_method(Settings& s, TrainFile& file) {
   if (word == "full") {
     draft.method = from_file(Method::full, tuner->place);
     if (bits)
-      s.say("ms-swift/quantized-full", Severity::error, "quant_bits",
+      s.say("ms-swift/quantized-full", "quant_bits",
             "full training cannot train a quantized base", "tuner_type: lora");
     if (s.number("freeze_parameters_ratio") && s.number("freeze_parameters_ratio")->value > 0)
       draft.method = from_file(Method::freeze, s.place("freeze_parameters_ratio"));
@@ -251,7 +251,7 @@ TrainFile read_arguments(const Node& root, const Around& around, const std::stri
   const bool is_packed = s.is_on("packing");
   if (!is_megatron && (is_packed || s.is_on("padding_free")) &&
       !(draft.attention && draft.attention->value.starts_with("f")))
-    s.say("ms-swift/packing-without-flash", Severity::error, is_packed ? "packing" : "padding_free",
+    s.say("ms-swift/packing-without-flash", is_packed ? "packing" : "padding_free",
           "ms-swift refuses it without flash attention", "attn_impl: flash_attn");
   if (is_packed || s.is_on("padding_free"))
     (is_packed ? draft.packs : draft.is_padding_free) =
@@ -290,8 +290,7 @@ TrainFile read_arguments(const Node& root, const Around& around, const std::stri
     if (!draft.gpus) draft.gpus = around.processes;
   } else if (around.visible > 1 && !draft.gpus) {
     draft.gpus = from_file(around.visible, around.visible_place);
-    file.findings.push_back({"ms-swift/no-nproc-per-node", Severity::warning,
-                             "without NPROC_PER_NODE one model is split over the " +
+    file.findings.push_back({"ms-swift/no-nproc-per-node", "without NPROC_PER_NODE one model is split over the " +
                                  std::to_string(around.visible) + " GPUs, one working at a time",
                              around.visible_place,
                              "NPROC_PER_NODE=" + std::to_string(around.visible)});
@@ -307,7 +306,7 @@ TrainFile read_arguments(const Node& root, const Around& around, const std::stri
   if (!file.workers) file.workers = 1;
   hf_defaults(file);
   // Megatron has several hundred arguments of its own.
-  if (!is_megatron) s.report_unknown(Severity::error, "ms-swift stops at it");
+  if (!is_megatron) s.report_unknown("unknown-key-refused", "ms-swift stops at it");
   return file;
 }
 
@@ -363,9 +362,7 @@ TrainFile read_ms_swift_script(const Source& source) {
           verb = each;
       if (verb.empty()) continue;
       if (found) {
-        findings.push_back({"ms-swift/several-commands",
-                            Severity::note,
-                            "another training command stands here; only the first is read",
+        findings.push_back({"ms-swift/several-commands", "another training command stands here; only the first is read",
                             command.words[i].place,
                             {}});
       } else {
@@ -378,8 +375,7 @@ TrainFile read_ms_swift_script(const Source& source) {
     }
     if (!command.words.empty() && command.words.front().text.starts_with("--") && found)
       findings.push_back(
-          {"ms-swift/flags-after-comment", Severity::warning,
-           "these flags belong to no command: a comment or a blank line above ended it",
+          {"ms-swift/flags-after-comment", "these flags belong to no command: a comment or a blank line above ended it",
            command.words.front().place, "remove the comment"});
   }
   if (!found) {
@@ -455,9 +451,7 @@ TrainFile read_ms_swift_script(const Source& source) {
     for (const ShellWord* value : values)
       for (const std::string& variable : value->unresolved) {
         is_resolved = false;
-        findings.push_back({"ms-swift/unresolved",
-                            Severity::warning,
-                            "the value of --" + entry.key + " needs '" + variable.substr(0, 40) +
+        findings.push_back({"ms-swift/unresolved", "the value of --" + entry.key + " needs '" + variable.substr(0, 40) +
                                 "', which the script does not set",
                             value->place,
                             {}});

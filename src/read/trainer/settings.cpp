@@ -38,9 +38,7 @@ Place Settings::place(std::string_view key) const {
 
 void Settings::expected(const Entry& found, std::string_view what) {
   const std::string shown = is_secret(found.key) ? "something else" : found.value.shown();
-  findings_.push_back({"invalid-value",
-                       Severity::error,
-                       path_ + found.key + ": expected " + std::string(what) + ", found " + shown,
+  findings_.push_back({"invalid-value", path_ + found.key + ": expected " + std::string(what) + ", found " + shown,
                        found.value.place,
                        {}});
 }
@@ -101,17 +99,41 @@ void Settings::renamed(std::string_view old_key, std::string_view key, std::stri
   const Entry* old = entry(old_key);
   if (!old) return;
   if (entry(key)) {
-    say("renamed-key", Severity::warning, old_key,
+    say("renamed-key", old_key,
         "'" + path_ + std::string(old_key) + "' is the old name of '" + std::string(key) +
             "', which stands here too",
         "remove it");
     return;
   }
-  say("renamed-key", Severity::warning, old_key,
+  say("renamed-key", old_key,
       "'" + path_ + std::string(old_key) + "' is called '" + std::string(key) + "' since " +
           std::string(since),
       "write " + std::string(key));
   aliases_.emplace_back(key, old_key);
+}
+
+void Settings::removed(std::string_view key, std::string_view since, std::string_view instead) {
+  old_.emplace(key);
+  const Entry* found = entry(key);
+  if (!found || found->value.is_null()) return;
+  say("removed-key", key,
+      "'" + path_ + std::string(key) + "' does not exist since " + std::string(since),
+      instead.empty() ? "remove it" : "write " + std::string(instead));
+}
+
+bool Settings::is_set(std::string_view key) {
+  const Node* value = node(key);
+  if (!value) return false;
+  if (value->is_map()) return !value->entries.empty();
+  if (value->is_list()) return !value->items.empty();
+  if (const auto number = value->number(); number && !value->is_quoted) return *number != 0;
+  if (const auto truth = value->truth(); truth && !value->is_quoted) return *truth;
+  return !value->scalar.empty();
+}
+
+void Settings::conflict(RuleId rule, std::string_view key, std::string_view other,
+                        std::string message, std::string fix) {
+  if (is_set(key) && is_set(other)) say(rule, key, std::move(message), std::move(fix));
 }
 
 void Settings::know(std::string_view keys) {
@@ -123,18 +145,18 @@ void Settings::know(std::string_view keys) {
   }
 }
 
-void Settings::say(std::string rule, Severity severity, std::string_view key, std::string message,
-                   std::string fix) {
-  findings_.push_back({std::move(rule), severity, std::move(message), place(key), std::move(fix)});
+void Settings::say(RuleId rule, std::string_view key, std::string message, std::string fix) {
+  findings_.push_back({rule, std::move(message), place(key), std::move(fix)});
 }
 
-void Settings::report_unknown(Severity severity, std::string_view consequence) {
+void Settings::report_unknown(RuleId rule, std::string_view consequence) {
   if (!map_) return;
   const std::vector<std::string> known(known_.begin(), known_.end());
   for (const Entry& each : map_->entries) {
-    if (known_.contains(each.key) || old_.contains(each.key)) continue;
+    // A key without a value changes nothing, known or not.
+    if (known_.contains(each.key) || old_.contains(each.key) || each.value.is_null()) continue;
     const auto near = nearest(each.key, known);
-    findings_.push_back({"unknown-key", severity,
+    findings_.push_back({rule,
                          "unknown key '" + path_ + each.key + "'; " + std::string(consequence),
                          each.place,
                          near.empty() ? std::string() : "did you mean '" + near.front() + "'?"});

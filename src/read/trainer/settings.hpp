@@ -45,15 +45,21 @@ class Settings {
   /// `old_key` was renamed to `key`: where only the old one stands, it is read as the new one, and
   /// a finding says since which version the trainer does not know it.
   void renamed(std::string_view old_key, std::string_view key, std::string_view since);
+  /// `key` is gone since a version; a finding says what stands in its place.
+  void removed(std::string_view key, std::string_view since, std::string_view instead);
+  /// Two settings that the trainer refuses together, where both are on: the finding is at the first.
+  void conflict(RuleId rule, std::string_view key, std::string_view other, std::string message,
+                std::string fix);
+  /// True if the key is there and neither null, false, zero, nor empty: what Python takes for true.
+  bool is_set(std::string_view key);
   /// The keys that the trainer knows and that change nothing here, with blanks between them.
   void know(std::string_view keys);
 
   /// A finding at a key of this map.
-  void say(std::string rule, Severity severity, std::string_view key, std::string message,
-           std::string fix = {});
-  /// Reports the keys that nobody knows. `consequence` is what the trainer does about them:
-  /// "axolotl ignores it".
-  void report_unknown(Severity severity, std::string_view consequence);
+  void say(RuleId rule, std::string_view key, std::string message, std::string fix = {});
+  /// Reports the keys that nobody knows under `rule`, which says what the trainer does about them;
+  /// so does `consequence`: "axolotl ignores it".
+  void report_unknown(RuleId rule, std::string_view consequence);
 
  private:
   const Entry* entry(std::string_view key) const;

@@ -88,7 +88,7 @@ void read_adapters(Settings& model, const std::string& builder, TrainFile& file)
   draft.uses_dora = model.truth("use_dora");
   auto targets = model.words("lora_attn_modules");
   if (!targets) {
-    model.say("torchtune/no-lora-modules", Severity::error, "_component_",
+    model.say("torchtune/no-lora-modules", "_component_",
               "the builder needs lora_attn_modules",
               "lora_attn_modules: ['q_proj', 'v_proj', 'output_proj']");
     return;
@@ -162,7 +162,7 @@ TrainFile read_torchtune(const Source& source) {
     draft.autocasts = by_trainer(false);
     if (draft.lora_rank) draft.adapter = from_file(*named, dtype->place);
     if (*named == DType::fp16)
-      s.say("torchtune/fp16", Severity::error, "dtype", "torchtune refuses to train in fp16",
+      s.say("torchtune/fp16", "dtype", "torchtune refuses to train in fp16",
             "dtype: bf16");
   }
 
@@ -172,13 +172,11 @@ TrainFile read_torchtune(const Source& source) {
   if (dataset.is_on("packed")) {
     draft.packs = from_file(true, dataset.place("packed"));
     if (!draft.length)
-      file.findings.push_back({"torchtune/packed-without-length", Severity::error,
-                               "packing needs tokenizer.max_seq_len", dataset.place("packed"),
+      file.findings.push_back({"torchtune/packed-without-length", "packing needs tokenizer.max_seq_len", dataset.place("packed"),
                                "tokenizer.max_seq_len: 2048"});
   } else if (!draft.length) {
     file.findings.push_back(
-        {"torchtune/no-length", Severity::warning,
-         "no length is set, so the longest sample decides how much it takes",
+        {"torchtune/no-length", "no length is set, so the longest sample decides how much it takes",
          resolved.find("tokenizer") ? resolved.find("tokenizer")->place : Place{},
          "tokenizer.max_seq_len: 2048"});
   }
@@ -192,8 +190,7 @@ TrainFile read_torchtune(const Source& source) {
   if (draft.checkpoints->value) draft.checkpoints_reentrant = by_trainer(false);
   if (s.is_on("enable_activation_offloading")) {
     if (!draft.checkpoints->value)
-      s.say("torchtune/offload-without-checkpointing", Severity::error,
-            "enable_activation_offloading",
+      s.say("torchtune/offload-without-checkpointing", "enable_activation_offloading",
             "torchtune refuses to offload activations without checkpointing",
             "enable_activation_checkpointing: True");
     else
@@ -220,10 +217,10 @@ TrainFile read_torchtune(const Source& source) {
   }
   if (s.is_on("optimizer_in_bwd")) {
     if (draft.accumulation->value > 1)
-      s.say("torchtune/in-backward-with-accumulation", Severity::error, "optimizer_in_bwd",
+      s.say("torchtune/in-backward-with-accumulation", "optimizer_in_bwd",
             "torchtune refuses it with gradient accumulation", "gradient_accumulation_steps: 1");
     if (s.has("clip_grad_norm"))
-      s.say("torchtune/in-backward-with-clipping", Severity::error, "optimizer_in_bwd",
+      s.say("torchtune/in-backward-with-clipping", "optimizer_in_bwd",
             "torchtune refuses it with gradient clipping", "clip_grad_norm: null");
     draft.optimizer_in_backward = from_file(true, s.place("optimizer_in_bwd"));
   }

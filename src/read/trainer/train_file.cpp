@@ -176,8 +176,7 @@ Result<TrainFile> read_train_file(const std::string& text, const std::string& na
                                : recognised_only(owner->trainer, name);
   if (file.version.empty()) file.version = choice.version;
   for (const Repeat& each : document->repeats)
-    file.findings.push_back({"duplicate-key", Severity::warning,
-                             "'" + each.key + "' stands in line " +
+    file.findings.push_back({"duplicate-key", "'" + each.key + "' stands in line " +
                                  std::to_string(each.first.line) + " already; the last one counts",
                              each.place, "remove one of them"});
   return file;

@@ -9,16 +9,13 @@
 #include "qwenplan/base/result.hpp"
 #include "qwenplan/describe/run_draft.hpp"
 #include "qwenplan/describe/trainer.hpp"
+#include "read/trainer/rules.hpp"
 
 namespace qwenplan {
 
-enum class Severity : std::uint8_t { note, warning, error };
-
-/// Something to say about a line of a file. `rule` is a stable id of the table of rules. An error
-/// is what the trainer itself stops at: no estimate may be given beside one.
+/// Something to say about a line of a file: a rule of the table, and what it means here.
 struct Finding {
-  std::string rule;
-  Severity severity = Severity::warning;
+  RuleId rule;
   std::string message;  ///< lower case, no full stop
   Place place;
   std::string fix;  ///< what to write instead; empty if there is no one answer
@@ -46,6 +43,7 @@ struct TrainFile {
   std::optional<std::int64_t> save_steps;
   std::optional<std::int64_t> save_limit;
   std::optional<std::int64_t> eval_batch;
+  std::optional<Given<bool>> evaluates;  ///< set where it evaluates while it trains
   std::optional<std::int64_t> workers;
   std::vector<std::string> datasets;
 };

@@ -31,7 +31,7 @@ TrainFile read_transformers(const Source& source) {
   otherwise(draft.precision, Precision::fp32);
   otherwise(draft.loss, Loss::standard);
   hf_defaults(file);
-  s.report_unknown(Severity::note, "it is the script's own");
+  s.report_unknown("unknown-key-of-script", "it is the script's own");
   return file;
 }
 

@@ -122,21 +122,20 @@ void read_adapters(Settings& s, TrainFile& file) {
   const bool is_4bit = s.is_on("load_in_4bit");
   const bool is_8bit = s.is_on("load_in_8bit");
   if (is_4bit && is_8bit)
-    s.say("trl/two-quantizations", Severity::error, "load_in_8bit",
+    s.say("trl/two-quantizations", "load_in_8bit",
           "4 and 8 bits cannot both be used", "load_in_8bit: false");
   if (!s.is_on("use_peft")) {
     draft.method =
         s.has("use_peft") ? from_file(Method::full, s.place("use_peft")) : by_trainer(Method::full);
     if (is_4bit || is_8bit) {
-      s.say("trl/quantized-without-use-peft", Severity::error,
-            is_4bit ? "load_in_4bit" : "load_in_8bit",
+      s.say("trl/quantized-without-use-peft", is_4bit ? "load_in_4bit" : "load_in_8bit",
             "a quantized model cannot be trained without adapters", "use_peft: true");
       draft.method.reset();
     }
     for (const char* key : {"lora_r", "lora_alpha", "lora_dropout", "lora_target_modules",
                             "lora_modules_to_save", "use_dora", "lora_target_parameters"})
       if (s.has(key)) {
-        s.say("trl/lora-without-use-peft", Severity::warning, key,
+        s.say("trl/lora-without-use-peft", key,
               "'" + std::string(key) + "' is ignored without use_peft: all weights are trained",
               "use_peft: true");
         break;
@@ -153,7 +152,7 @@ void read_adapters(Settings& s, TrainFile& file) {
     draft.double_quantizes = s.truth("use_bnb_nested_quant");
     otherwise(draft.double_quantizes, false);
     if (!s.has("dtype") && !s.has("torch_dtype"))
-      s.say("trl/compute-dtype", Severity::warning, "load_in_4bit",
+      s.say("trl/compute-dtype", "load_in_4bit",
             "bitsandbytes computes in float32, because dtype is not set", "dtype: bfloat16");
   } else if (is_8bit) {
     draft.quantization = from_file(Quantization::int8, s.place("load_in_8bit"));
@@ -214,7 +213,7 @@ TrainFile read_trl(const Source& source) {
   if (s.is_on("padding_free")) draft.is_padding_free = from_file(true, s.place("padding_free"));
   const bool is_flash = draft.attention && draft.attention->value == "fa2";
   if ((is_packed || s.is_on("padding_free")) && !is_flash)
-    s.say("trl/packing-without-flash", Severity::warning, is_packed ? "packing" : "padding_free",
+    s.say("trl/packing-without-flash", is_packed ? "packing" : "padding_free",
           "samples see each other: only flash attention keeps packed samples apart",
           "attn_implementation: flash_attention_2");
   if (s.is_on("activation_offloading"))
@@ -274,7 +273,7 @@ TrainFile read_trl(const Source& source) {
       break;
   }
   s.know("pass_rate_min pass_rate_max");
-  s.report_unknown(Severity::warning, "the scripts of TRL ignore it");
+  s.report_unknown("unknown-key", "the scripts of TRL ignore it");
   return file;
 }
 

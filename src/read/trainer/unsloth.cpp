@@ -93,8 +93,8 @@ TrainFile read_unsloth(const Source& source) {
       "vision_all_linear use_rslora use_loftq finetune_vision_layers "
       "finetune_language_layers finetune_attention_modules finetune_mlp_modules "
       "modules_to_save");
-  training.report_unknown(Severity::error, "Unsloth stops at it");
-  lora.report_unknown(Severity::error, "Unsloth stops at it");
+  training.report_unknown("unknown-key-refused", "Unsloth stops at it");
+  lora.report_unknown("unknown-key-refused", "Unsloth stops at it");
   return file;
 }
 

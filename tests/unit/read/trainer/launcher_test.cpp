@@ -17,7 +17,7 @@ TEST_CASE("DeepSpeed's stage and what it offloads", "[deepspeed]") {
       reading(R"({"zero_optimization": {"stage": 2, "cpu_offload": true, "stag": 3}})", "ds.json"),
       "deepspeed/removed-key"));
   CHECK(says(reading(R"({"zero_optimization": {"stage": 2, "stag": 3}})", "ds.json"),
-             "deepspeed/unknown-key"));
+             "unknown-key-refused"));
   CHECK(says(reading(R"({"zero_optimization": {"stage": 4}})", "ds.json"), "deepspeed/stage"));
 }
 
@@ -58,5 +58,5 @@ TEST_CASE("accelerate's processes, stage and FSDP", "[accelerate]") {
   CHECK(fsdp.draft.offload->value == "params");
   CHECK(says(fsdp, "accelerate/fsdp2-old-key"));
   CHECK(says(fsdp, "accelerate/fsdp-no-wrap"));
-  CHECK(says(fsdp, "accelerate/unknown-key"));
+  CHECK(says(fsdp, "unknown-key-refused"));
 }

@@ -1,0 +1,63 @@
+#pragma once
+
+#include <map>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "cli/exit_status.hpp"
+#include "command/planning.hpp"
+#include "read/project_file.hpp"
+#include "read/tables.hpp"
+#include "read/trainer/train_file.hpp"
+#include "render/answer.hpp"
+
+namespace qwenplan {
+
+/// From which severity on a finding is a no: --fail-on.
+enum class FailOn : unsigned char { note, warning, error, never };
+
+/// What a file came to.
+struct CheckedFile {
+  std::string file;
+  std::string trainer;  ///< empty: nobody's
+  std::string model;
+  std::string status;  ///< fits, tight, exceeds, invalid, unknown
+  ExitStatus exit = kYes;
+  std::vector<Input> settings;  ///< card, libraries and what else stands around the file
+  std::optional<Error> error;   ///< why there is no estimate
+  std::optional<Plan> plan;
+  std::optional<Plan> one_gpu;  ///< of a run on several: the same micro-batch on one card
+  std::vector<Advice> advice;
+  std::vector<Finding> findings;
+  std::vector<Finding> ignored;  ///< by remarks in the file, or by qwenplan.yaml
+  std::string headline;
+  bool is_nobodys = false;  ///< the keys are no trainer's
+};
+
+/// Checks files one after the other. Tables are opened once, and files whose runs are equal share
+/// one estimate.
+class Checker {
+ public:
+  /// `in` has the flags; what a qwenplan.yaml says stands in where a flag is missing.
+  Checker(const Invocation& in, const Tables& tables);
+  ~Checker();
+
+  /// The qwenplan.yaml of --config, or the one that is found for the file; nothing without one.
+  /// Errors: what is wrong with it.
+  Result<const ProjectFile*> project_for(const std::string& file);
+  CheckedFile check(const std::string& file);
+
+ private:
+  struct Estimates;
+  Result<const ProjectFile*> project_at(const std::string& path);
+
+  const Invocation& in_;
+  const Tables& tables_;
+  std::map<std::string, std::string> found_;  ///< folder -> path of its qwenplan.yaml, or ""
+  std::map<std::string, Result<ProjectFile>> projects_;
+  std::unique_ptr<Estimates> estimates_;
+};
+
+}  // namespace qwenplan
