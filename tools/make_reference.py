@@ -20,7 +20,7 @@ import sys
 SETTINGS = ['model', 'method', 'lora_r', 'lora_targets', 'lora_dropout', 'grad_checkpointing', 'attn', 'seq_len',
             'micro_batch', 'optimizer']
 OPTIONS = {'padded': '0', 'keep': '0', 'sm': '80', 'grad_accum': '1', 'half': 'bf16', 'reentrant': '0',
-           'modules_to_save': '', 'layers': ''}
+           'modules_to_save': '', 'layers': '', 'loss': '', 'liger': ''}
 
 
 METHOD = '(full|qlora|lora|int8)(_(bf16_amp|bf16|amp|fp32adapter|fp32|upcast|dq_noamp|dq|noamp|noprep))?'
@@ -54,7 +54,7 @@ def write_list(out, sources):
     with open(out, 'w', newline='') as f:
         w = csv.writer(f, lineterminator='\n')
         w.writerow(['trace'] + SETTINGS + ['padded', 'keep_outputs', 'sm', 'grad_accum', 'half', 'reentrant',
-                                           'modules_to_save', 'layers_measured'])
+                                           'modules_to_save', 'layers_measured', 'loss', 'liger'])
         for source in sources:
             name = os.path.basename(source).removesuffix('.csv.gz')
             row = dict(settings_of(name), padded=int(has_mask(source)))

@@ -123,6 +123,18 @@ inline ModuleSet saved_of(std::string_view names) {
   return static_cast<ModuleSet>((embedding ? embed_tokens : 0) | (head ? lm_head : 0));
 }
 
+/// The loss of a recorded trace: whose code it is.
+inline void set_loss(Run& run, std::string_view name) {
+  const auto chunked = [&](ChunkedLoss loss) { run.loss = Loss::chunked, run.chunked_loss = loss; };
+  const auto fused = [&](FusedLoss loss) { run.loss = Loss::fused, run.fused_loss = loss; };
+  if (name == "trlchunked") chunked(ChunkedLoss::trl);
+  if (name == "torchtune") chunked(ChunkedLoss::torchtune);
+  if (name == "torchtunelogits") chunked(ChunkedLoss::torchtune_logits);
+  if (name == "litgpt") chunked(ChunkedLoss::litgpt), run.loss_chunk_tokens = 128;
+  if (name == "liger") fused(FusedLoss::liger);
+  if (name == "cce") fused(FusedLoss::cut_cross_entropy);
+}
+
 /// The run of a recorded row; its table may leave out columns that all its rows share.
 inline Run run_of(const CsvRow& row) {
   const RecordedMethod& recorded = *recorded_method(row.text("method"));
@@ -153,6 +165,13 @@ inline Run run_of(const CsvRow& row) {
   run.lora_dropout = row.real("lora_dropout");
   run.lora_targets = targets_of(row.text("lora_targets"));
   run.modules_to_save = saved_of(row.text("modules_to_save"));
+  if (row.has("liger")) {
+    set_loss(run, row.text("loss"));
+    const std::string_view kernels = row.text("liger");
+    run.liger_rope = kernels.find("rope") != std::string_view::npos;
+    run.liger_rms_norm = kernels.find("norm") != std::string_view::npos;
+    run.liger_glu = kernels.find("glu") != std::string_view::npos;
+  }
   return run;
 }
 

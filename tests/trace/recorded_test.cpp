@@ -151,7 +151,7 @@ TEST_CASE("recorded steps and emulated steps allocate the same sequence") {
     const Trace emulated =
         without_workspaces(trace(model, run_of(row), kLatest, static_cast<int>(row.integer("sm"))));
     const Recording recording = read_recording(reference_path("traces/" + file));
-    REQUIRE(recording.events.size() > 1000);
+    REQUIRE(recording.events.size() > 800);
     INFO(file);
     CHECK(difference(sequence_of(recording), sequence_of(emulated)) == "");
   }

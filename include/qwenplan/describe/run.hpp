@@ -14,6 +14,12 @@ enum class Quantization : std::uint8_t { none, int8, nf4, fp4, gptq_int4, awq_in
 enum class Precision : std::uint8_t { bf16_true, bf16_mixed, fp16_true, fp16_mixed, fp32 };
 enum class Attention : std::uint8_t { sdpa, eager, flash, efficient, math, fa2 };
 enum class Loss : std::uint8_t { standard, chunked, fused };
+/// Whose code computes the loss piece by piece; they keep different things.
+enum class ChunkedLoss : std::uint8_t { trl, torchtune, torchtune_logits, litgpt, axolotl };
+/// A kernel in place of logits and cross-entropy, or of cross-entropy alone (the last two).
+enum class FusedLoss : std::uint8_t { liger, cut_cross_entropy, unsloth, flash_attn, unsloth_logits };
+/// What a trainer computes from the logits after the forward, to log it.
+enum class LogitMetrics : std::uint8_t { none, accuracy, entropy };
 enum class OptimizerKind : std::uint8_t {
   adamw_fused, adamw_foreach, adamw_loop, adamw_8bit, paged_adamw, paged_adamw_8bit, sgd, sgd_momentum
 };
@@ -38,6 +44,9 @@ struct Run {
   bool autocasts = true;
   DType adapter = DType::fp32;
   bool upcasts_for_kbit = false; ///< prepare_model_for_kbit_training: norms, embeddings, head to fp32
+  std::optional<DType> norm_weights;       ///< of the norms, where it is not that of the base
+  std::optional<DType> embedding_weights;  ///< of embedding and head, likewise
+  std::optional<DType> quant_compute;      ///< of quantized layers, where it is not `half`
   bool is_padded = false;        ///< the batch carries a padding mask
   bool keeps_outputs = false;    ///< the loop holds the model's output during backward
 
@@ -49,6 +58,15 @@ struct Run {
   bool checkpoints_reentrant = false;
   Attention attention = Attention::sdpa;
   Loss loss = Loss::standard;
+  ChunkedLoss chunked_loss = ChunkedLoss::trl;
+  std::int64_t loss_chunk_tokens = 256;  ///< of TRL's and litgpt's chunked loss
+  std::int64_t loss_chunks = 8;          ///< of torchtune's and axolotl's
+  FusedLoss fused_loss = FusedLoss::liger;
+  LogitMetrics metrics = LogitMetrics::none;
+  bool upcasts_head_output = false;  ///< the head's output is cast to fp32
+  bool liger_rope = false;           ///< Liger's kernels in place of the model's own code
+  bool liger_rms_norm = false;
+  bool liger_glu = false;
   OptimizerKind optimizer = OptimizerKind::adamw_fused;
 
   std::int64_t lora_rank = 16;

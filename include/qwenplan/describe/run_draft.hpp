@@ -46,9 +46,6 @@ enum class Objective : std::uint8_t {
   sft, pretrain, dpo, ipo, orpo, kto, simpo, cpo, reward, ppo, grpo, rloo, distillation
 };
 
-/// A kernel that computes the loss from the last hidden states, without all logits at once.
-enum class FusedLoss : std::uint8_t { liger, cut_cross_entropy, unsloth, flash_attn };
-
 /// What is known of a run before the defaults: from flags, or from a trainer's file. It may be
 /// nonsense; `validated` is the only place that says so.
 struct RunDraft {

@@ -25,6 +25,13 @@ struct Behavior {
   bool quantized_linear_holds_input = false;  ///< MatMul4Bit keeps it as an attribute (< 0.43.2)
   bool copies_second_code = true;             ///< each doubly quantized layer has its own 1 KiB code table (>= 0.46)
   bool adds_offset_in_place = false;          ///< forward dequantization of the statistics (< 0.50: in place)
+  // Liger
+  bool liger_reuses_logits = true;  ///< one buffer for the logits of all pieces (fused_linear_cross_entropy.py, >= 0.8.3)
+  /// The head's gradient is summed up where it is, in 16 and in 32 bits (>= 0.8.3 and >= 0.8.1; up to 0.6.0 too).
+  /// Between them it is a product first, and a copy of that in fp32.
+  bool liger_sums_half_in_place = true;
+  bool liger_sums_fp32_in_place = true;
+  bool liger_skips_frozen_norms = true;  ///< no sums for the gradient of a norm that is frozen (rms_norm.py, >= 0.8.5)
   // torch
   std::int64_t cublaslt_workspace = 0;  ///< of each product with a bias; later versions use cuBLAS' (< 2.9: 1 MiB)
   /// Only flash and cuDNN know enable_gqa; sdpa falls to math (2.5 to 2.14: seen with 2.6 and 2.8, reported for
@@ -58,6 +65,11 @@ inline Behavior behavior_of(const Stack& stack) {
   b.casts_quantized_bias_for_good = stack.bitsandbytes >= Version{0, 48, 0};
   b.copies_second_code = stack.bitsandbytes >= Version{0, 46, 0};
   b.adds_offset_in_place = stack.bitsandbytes < Version{0, 50, 0};
+  const bool is_old_liger = stack.liger < Version{0, 6, 1};
+  b.liger_reuses_logits = stack.liger >= Version{0, 8, 3};
+  b.liger_sums_half_in_place = stack.liger >= Version{0, 8, 3} || is_old_liger;
+  b.liger_sums_fp32_in_place = stack.liger >= Version{0, 8, 1} || is_old_liger;
+  b.liger_skips_frozen_norms = stack.liger >= Version{0, 8, 5};
   b.cublaslt_workspace = stack.torch < Version{2, 9, 0} ? 1024 * 1024 : 0;
   b.math_for_grouped_heads = stack.torch < Version{2, 15, 0};
   b.prefers_cudnn_attention = stack.torch >= Version{2, 9, 0};

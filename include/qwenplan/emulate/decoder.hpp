@@ -6,6 +6,7 @@
 
 #include "qwenplan/emulate/attention.hpp"
 #include "qwenplan/emulate/experts.hpp"
+#include "qwenplan/emulate/liger.hpp"
 #include "qwenplan/emulate/linear.hpp"
 
 namespace qwenplan::emulate {
@@ -59,6 +60,7 @@ inline Tensor gemma_norm(Tape& t, const Tensor& weight, const Tensor& input, std
 }
 
 inline Tensor norm(Tape& t, const Setting& s, const Tensor& weight, const Tensor& input, std::int64_t groups) {
+  if (s.run.liger_rms_norm) return liger_norm(t, s, weight, input, groups);
   return s.model.architecture == Architecture::gemma2 ? gemma_norm(t, weight, input, groups)
                                                       : rms_norm(t, weight, input, groups);
 }
@@ -80,8 +82,13 @@ inline Tensor picked_rows(Tape& t, const Setting& s, const Tensor& table, DType 
 inline Tensor self_attention(Tape& t, Setting& s, DecoderLayer& layer, const Tensor& x, const Surroundings& around,
                              Tensor& weights) {
   const Model& m = s.model;
+  const bool turns_in_place = s.run.liger_rope;
   const auto project = [&](Linear& linear, const Tensor& norm_weight, std::int64_t heads) {
-    Tensor y = reordered_view(t, run_linear(t, s, linear, x));
+    Tensor y = run_linear(t, s, linear, x);
+    // The gradient comes back by heads, and is put in order where a kernel or a projection wants it so.
+    if (norm_weight && s.run.liger_rms_norm)
+      return liger_norm(t, s, norm_weight, y, s.tokens() * heads, !turns_in_place);
+    if (!turns_in_place) y = reordered_view(t, y);
     if (norm_weight) y = rms_norm(t, norm_weight, y, s.tokens() * heads);
     return y;
   };
@@ -92,14 +99,18 @@ inline Tensor self_attention(Tape& t, Setting& s, DecoderLayer& layer, const Ten
   const bool is_eager = s.run.attention == Attention::eager;
   const bool has_mask = static_cast<bool>(around.mask);
   const DType dtype = s.run.autocasts ? s.run.half : v.dtype();
-  if (is_eager || expands_heads(s, has_mask) || attention_kernel(s, dtype, has_mask) == AttentionKernel::math)
-    v = reordered_view(t, v);
+  const bool reorders_query = is_eager || attention_kernel(s, dtype, has_mask) == AttentionKernel::math;
+  const bool reorders_key = reorders_query || expands_heads(s, has_mask);
+  if (reorders_key) v = reordered_view(t, v);
   Tensor cos = around.cos, sin = around.sin;
   if (s.behavior.caches_rotary_tables) {
     cos = picked_rows(t, s, layer.cos, v.dtype());
     sin = picked_rows(t, s, layer.sin, v.dtype());
   }
-  {
+  if (turns_in_place) {
+    k = liger_rotate(t, k, {}, {}, reorders_key);
+    q = liger_rotate(t, q, cos, sin, reorders_query);
+  } else {
     Tensor q_turned = rotate(t, q, cos, sin);
     Tensor k_turned = rotate(t, k, cos, sin);
     q = std::move(q_turned);
@@ -116,7 +127,11 @@ inline Tensor self_attention(Tape& t, Setting& s, DecoderLayer& layer, const Ten
 
 inline Tensor mlp(Tape& t, Setting& s, DecoderLayer& layer, const Tensor& x) {
   Tensor product;
-  {
+  if (s.run.liger_glu) {
+    const Tensor gate = run_linear(t, s, layer.gate, x);
+    const Tensor up = run_linear(t, s, layer.up, x);
+    product = liger_glu(t, gate, up);
+  } else {
     Tensor activated;
     {
       const Tensor gate = run_linear(t, s, layer.gate, x);

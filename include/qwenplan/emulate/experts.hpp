@@ -105,7 +105,7 @@ inline Tensor run_experts(Tape& t, Setting& s, const ExpertWeights& w, const Ten
   Tensor product = grouped_matmul(t, selected, w.gate_up, offsets, visits, Saturating::multiply(visits, 2 * e.ffn));
   {
     auto split = t.record(gradient::passed, {&product});
-    split.joins_parts();
+    split.joins_parts(2);
     const Tensor part = split.result(product.viewed(visits * e.ffn));
     const Tensor activated = silu(t, part);
     product = mul(t, activated, part);

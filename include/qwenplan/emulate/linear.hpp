@@ -63,11 +63,11 @@ inline void through_8bit(Tape& t, const Node& n, const Tensor& grad, Tensor* out
 
 /// bitsandbytes' Linear8bitLt with outliers handled apart, where none are found: how many there are
 /// is up to the data. Its node holds the input as an attribute, which checkpointing cannot drop.
-inline Tensor linear_8bit(Tape& t, Setting& s, Linear& layer, const Tensor& x) {
+inline Tensor linear_8bit(Tape& t, Linear& layer, const Tensor& x) {
   if (layer.bias && layer.bias.dtype() != x.dtype()) layer.bias = t.allocate(layer.outputs, x.dtype(), Term::weights);
   auto op = t.record(gradient::through_8bit, {&x});
   op.sizes(layer.inputs * layer.outputs, layer.outputs).hold(x);
-  const std::int64_t tokens = s.tokens();
+  const std::int64_t tokens = x.elements() / layer.inputs;
   Tensor rows, scales;
   {
     const Tensor half = x.dtype() == DType::fp16 ? x : t.allocate(x.elements(), DType::fp16);
@@ -93,7 +93,7 @@ inline Tensor linear_8bit(Tape& t, Setting& s, Linear& layer, const Tensor& x) {
 /// bitsandbytes' Linear4bit: the input goes to the compute type, the weight is dequantized for this
 /// one product, and the output returns to the input's type.
 inline Tensor linear_4bit(Tape& t, Setting& s, Linear& layer, const Tensor& x) {
-  const DType compute = s.run.half;
+  const DType compute = s.run.quant_compute.value_or(s.run.half);
   Tensor in, bias;
   if (s.behavior.casts_quantized_bias_for_good) {
     in = cast(t, x, compute);
@@ -119,8 +119,9 @@ inline Tensor linear_4bit(Tape& t, Setting& s, Linear& layer, const Tensor& x) {
     Tensor weight = t.allocate(elements, compute);
     if (s.behavior.adds_offset_in_place) absmax.reset();
     t.use_matmul();
-    t.multiply(s.tokens(), layer.inputs, layer.outputs, compute);
-    product = t.allocate(s.tokens() * layer.outputs, compute);
+    const std::int64_t rows = x.elements() / layer.inputs;
+    t.multiply(rows, layer.inputs, layer.outputs, compute);
+    product = t.allocate(rows * layer.outputs, compute);
   }
   return cast(t, op.result(std::move(product)), x.dtype());
 }
@@ -128,7 +129,7 @@ inline Tensor linear_4bit(Tape& t, Setting& s, Linear& layer, const Tensor& x) {
 /// The layer and its adapter (PEFT's lora.Linear and lora.Linear4bit).
 inline Tensor run_linear(Tape& t, Setting& s, Linear& layer, const Tensor& x) {
   const bool is_8bit = layer.is_quantized && s.run.quantization == Quantization::int8;
-  Tensor result = is_8bit               ? linear_8bit(t, s, layer, x)
+  Tensor result = is_8bit               ? linear_8bit(t, layer, x)
                   : layer.is_quantized ? linear_4bit(t, s, layer, x)
                                        : linear(t, s, x, layer.weight, layer.bias, layer.outputs);
   if (!layer.lora_a) return result;

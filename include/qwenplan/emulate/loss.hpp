@@ -1,9 +1,13 @@
 #pragma once
 
+#include <algorithm>
+#include <cstddef>
 #include <cstdint>
 #include <utility>
+#include <vector>
 
-#include "qwenplan/emulate/setting.hpp"
+#include "qwenplan/emulate/experts.hpp"
+#include "qwenplan/emulate/linear.hpp"
 
 namespace qwenplan::emulate {
 
@@ -18,25 +22,373 @@ inline Tensor causal_lm_loss(Tape& t, const Setting& s, const Tensor& logits) {
   Tensor padded, labels;
   if (s.behavior.shifts_logits) {
     // A slice of one sequence is contiguous already; of several it is copied.
-    auto slice = t.record(gradient::widened, {&scores});
-    scores = slice.result(scores.viewed(scores.elements() / run.tokens() * shifted));
+    scores = slice(t, scores, scores.elements() / run.tokens() * shifted);
     if (is_batch) scores = clone(t, scores);
     labels = t.allocate(is_batch ? shifted : 0, DType::int64);
   } else {
     padded = t.allocate(run.micro_batch * (run.length + 1), DType::int64);
     labels = is_batch ? t.allocate(run.tokens(), DType::int64) : padded;
   }
-  auto normal = t.record(gradient::elementwise, {&scores});
-  Tensor log_softmax = t.allocate(scores.elements(), DType::fp32);
-  normal.save(log_softmax);
-  log_softmax = normal.result(std::move(log_softmax));
-  auto likelihood = t.record(gradient::widened, {&log_softmax});
-  likelihood.save(log_softmax.detached()).save(labels);
-  t.reads(0);  // one element of each row
-  Tensor loss = t.allocate(1, DType::fp32);
-  const Tensor total_weight = t.allocate(1, DType::fp32);
-  likelihood.save(total_weight);
-  return likelihood.result(std::move(loss));
+  return likelihood(t, log_softmax(t, scores), labels);
+}
+
+/// Labels moved by one token, as transformers' loss and its likes make them: padded, then copied
+/// where there are several sequences. `padded` is held as long as a name holds it.
+inline Tensor shifted_labels(Tape& t, const Run& run, Tensor& padded) {
+  padded = t.allocate(run.micro_batch * (run.length + 1), DType::int64);
+  return run.micro_batch > 1 ? t.allocate(run.tokens(), DType::int64) : padded;
+}
+
+/// Gemma 2 caps its logits: divided by the cap, tanh, multiplied by it.
+inline Tensor capped(Tape& t, const Setting& s, Tensor logits) {
+  if (s.model.architecture != Architecture::gemma2) return logits;
+  logits = scale(t, logits);
+  logits = tanh(t, logits);
+  return scale(t, logits);
+}
+
+/// TRL's chunked_nll (trainer/sft_trainer.py): head and loss of so many tokens at a time, in fp32 but
+/// for autocast, each piece under checkpointing of its own. Every piece casts the whole weight of the
+/// head, forward and backward. Counts right tokens and sums up the entropy on the way.
+class ChunkedNll final : public Tape::Layers {
+ public:
+  explicit ChunkedNll(Setting& setting) : s_(setting) {}
+
+  Tensor operator()(Tape& t, const Linear& head, const Tensor& hidden) {
+    const Run& run = s_.run;
+    const std::int64_t tokens = run.micro_batch * (run.length - 1);
+    const std::int64_t width = s_.model.hidden;
+    const bool is_batch = run.micro_batch > 1;
+    Tensor rows = slice(t, hidden, tokens * width);
+    if (is_batch) rows = clone(t, rows);
+    Tensor labels = is_batch ? t.allocate(tokens, DType::int64) : Tensor();
+    const Tensor valid = t.allocate(tokens, DType::boolean);
+    const Tensor count = t.allocate(1, DType::int64);
+    Tensor correct = t.allocate(1, DType::fp32);
+    Tensor entropy = t.allocate(1, DType::fp32);
+    { const Tensor is_empty = t.allocate(1, DType::boolean); }
+    Tensor order;
+    {
+      const Tensor keys = t.allocate(tokens, DType::uint8);
+      const Tensor sorted = t.allocate(tokens, DType::uint8);
+      order = t.allocate(tokens, DType::int64);
+    }
+    rows = reordered(t, rows, order);
+    labels = t.allocate(tokens, DType::int64);
+    Tensor padded;
+    {
+      Tensor ratio = t.allocate(1, DType::fp32);
+      ratio = t.allocate(1, DType::fp32);
+      padded = t.allocate(1, DType::int64);
+      ratio.reset();
+      padded = t.allocate(1, DType::int64);
+    }
+    Tensor loss = t.allocate(1, DType::fp32);
+    Tensor piece_loss;
+    for (std::int64_t first = 0; first < tokens; first += run.loss_chunk_tokens) {
+      const std::int64_t size = std::min(run.loss_chunk_tokens, tokens - first);
+      const Tensor piece = slice(t, rows, size * width);
+      piece_loss = t.checkpoint(*this, 0, {piece, labels.viewed(size), head.weight});
+      loss = add(t, loss, piece_loss);
+      correct = add(t, correct, correct_);
+      entropy = add(t, entropy, entropy_);
+    }
+    loss = divide(t, loss, count);
+    correct_ = std::move(correct), entropy_ = std::move(entropy);
+    return loss;
+  }
+
+  /// Lets go of what is returned beside the loss.
+  void drop_metrics() { correct_.reset(), entropy_.reset(); }
+
+  Tensor run(Tape& t, std::int32_t, const std::vector<Tensor>& arguments) override {
+    const Tensor &rows = arguments[0], &labels = arguments[1], &weight = arguments[2];
+    const std::int64_t count = labels.elements();
+    Tensor logits;
+    {
+      const Tensor wide = cast(t, rows, DType::fp32);
+      const Tensor wide_weight = cast(t, weight, DType::fp32);
+      const Tensor w = autocast_once(t, s_, wide_weight);
+      const Tensor x = autocast_once(t, s_, wide);
+      logits = emulate::linear(t, x, w, {}, count, s_.model.vocabulary);
+    }
+    logits = capped(t, s_, logits);
+    const Tensor log_p = log_softmax(t, cast(t, logits, DType::fp32));
+    Tensor loss = likelihood(t, log_p, labels);
+    const Tensor valid = t.allocate(count, DType::boolean);
+    Tensor right;
+    {
+      const Tensor best = t.allocate(count, DType::int64);
+      right = t.allocate(count, DType::boolean);
+    }
+    right = t.allocate(count, DType::boolean);
+    right = t.allocate(1, DType::int64);
+    right = t.allocate(1, DType::fp32);
+    Tensor sum = entropy(t, log_p, valid);
+    if (!t.stopped()) correct_ = std::move(right), entropy_ = std::move(sum);
+    return loss;
+  }
+
+  Tensor run_again(Tape& t, std::int32_t layer, const std::vector<Tensor>& arguments) override {
+    return run(t, layer, arguments);
+  }
+
+ private:
+  /// x[order]
+  static Tensor reordered(Tape& t, const Tensor& x, const Tensor& order) {
+    auto op = t.record(gradient::picked, {&x});
+    op.save(order);
+    return op.result(t.allocate(x.elements(), x.dtype()));
+  }
+
+  /// -(log_p.exp() * log_p).sum(-1) of the tokens that count. Nobody asks for its gradient.
+  Tensor entropy(Tape& t, const Tensor& log_p, const Tensor& valid) const {
+    const std::int64_t count = log_p.elements() / s_.model.vocabulary;
+    Tensor terms;
+    {
+      auto exponential = t.record(gradient::elementwise, {&log_p});
+      const Tensor p = t.allocate(log_p.elements(), DType::fp32);
+      exponential.drop(p);
+      t.record(gradient::multiplied, {&log_p, &p}).drop(log_p).drop(p);
+      terms = t.allocate(log_p.elements(), DType::fp32);
+    }
+    terms = t.allocate(count, DType::fp32);
+    terms = t.allocate(count, DType::fp32);
+    t.record(gradient::elementwise, {&log_p}).drop(valid);
+    terms = t.allocate(count, DType::fp32);
+    return t.allocate(1, DType::fp32);
+  }
+
+  Setting& s_;
+  Tensor correct_, entropy_;
+};
+
+/// Labels moved by one token, as torchtune's recipes do it: joined with a column that is kept for that.
+inline Tensor moved_labels(Tape& t, const Run& run) { return t.allocate(run.tokens(), DType::int64); }
+
+/// torchtune's LinearCrossEntropyLoss: head and cross-entropy of one of so many pieces of the length
+/// at a time, of the tokens that count. What their backward needs is kept of all of them.
+inline Tensor linear_cross_entropy(Tape& t, Setting& s, Linear& head, const Tensor& hidden) {
+  const Run& run = s.run;
+  const Tensor labels = moved_labels(t, run);
+  const Tensor mask = t.allocate(run.tokens(), DType::boolean);
+  const Tensor count = t.allocate(1, DType::int64);
+  const std::int64_t pieces = std::min(run.loss_chunks, run.length);
+  std::vector<Tensor> parts;
+  for (std::int64_t i = 0; i < pieces; ++i) {
+    // The first pieces take what the division leaves.
+    const std::int64_t length = run.length / pieces + (i < run.length % pieces);
+    parts.push_back(slice(t, hidden, run.micro_batch * length * s.model.hidden));
+  }
+  Tensor total;
+  for (const Tensor& part : parts) {
+    const std::int64_t tokens = part.elements() / s.model.hidden;
+    Tensor loss;
+    {
+      const Tensor counts = t.allocate(tokens, DType::boolean);
+      {
+        const Tensor sum = t.allocate(1, DType::int64);
+        const Tensor is_empty = t.allocate(1, DType::boolean);
+      }
+      Tensor target, rows;
+      {
+        const Tensor where = t.allocate(2 * tokens, DType::int64);
+        target = t.allocate(tokens, DType::int64);
+      }
+      {
+        auto op = t.record(gradient::masked_rows, {&part});
+        op.sizes(2 * tokens).save(counts);
+        const Tensor where = t.allocate(2 * tokens, DType::int64);
+        rows = op.result(t.allocate(part.elements(), part.dtype()));
+      }
+      const Tensor logits = run_linear(t, s, head, rows);
+      loss = likelihood(t, log_softmax(t, cast(t, logits, DType::fp32)), target);
+    }
+    total = total ? add_in_place(t, total, loss) : add_scalar(t, loss);
+  }
+  { const Tensor is_empty = t.allocate(1, DType::boolean); }
+  return divide(t, total, count);
+}
+
+/// The pieces of a tensor that split or chunk makes along the length, at most `most` tokens each.
+inline std::vector<Tensor> split_length(Tape& t, const Run& run, const Tensor& x, std::int64_t most) {
+  const std::int64_t width = x.elements() / run.tokens();
+  const std::int64_t count = (run.length + most - 1) / most;
+  std::vector<Tensor> pieces;
+  auto op = t.record(gradient::passed, {&x});
+  op.joins_parts(count);
+  for (std::int64_t piece = 0; piece < count; ++piece) {
+    const std::int64_t length = std::min(most, run.length - piece * most);
+    pieces.push_back(op.result(x.viewed(run.micro_batch * length * width)));
+  }
+  return pieces;
+}
+
+/// The head's output of each piece of the hidden states. A piece of several sequences is no matrix:
+/// torch.matmul copies it for a weight that is trained, else it multiplies them one by one.
+inline std::vector<Tensor> chunked_logits(Tape& t, Setting& s, Linear& head, const Tensor& hidden,
+                                          std::int64_t most) {
+  const bool copies = s.run.micro_batch > 1 && head.weight.requires_grad();
+  std::vector<Tensor> logits;
+  for (const Tensor& piece : split_length(t, s.run, hidden, most)) {
+    const Tensor rows = copies ? clone(t, piece) : piece;
+    logits.push_back(capped(t, s, run_linear(t, s, head, rows)));
+  }
+  return logits;
+}
+
+/// Pieces of the length: of so many, as torch.chunk cuts them.
+inline std::int64_t chunk_length(const Run& run) { return (run.length + run.loss_chunks - 1) / run.loss_chunks; }
+
+/// torchtune's CEWithChunkedOutputLoss: all logits, each piece of them in fp32 for itself.
+inline Tensor chunked_output_loss(Tape& t, Setting& s, Linear& head, Tensor hidden) {
+  const Run& run = s.run;
+  const std::vector<Tensor> logits = chunked_logits(t, s, head, hidden, chunk_length(run));
+  hidden.reset();
+  const Tensor labels = moved_labels(t, run);
+  Tensor count;
+  {
+    const Tensor mask = t.allocate(run.tokens(), DType::boolean);
+    count = t.allocate(1, DType::int64);
+  }
+  std::vector<Tensor> targets;
+  for (const Tensor& piece : logits)
+    targets.push_back(run.micro_batch > 1 ? t.allocate(piece.elements() / s.model.vocabulary, DType::int64)
+                                          : labels);
+  Tensor total;
+  for (std::size_t i = 0; i < logits.size(); ++i) {
+    const Tensor loss = likelihood(t, log_softmax(t, cast(t, logits[i], DType::fp32)), targets[i]);
+    total = total ? add_in_place(t, total, loss) : add_scalar(t, loss);
+  }
+  return divide(t, total, count);
+}
+
+namespace gradient {
+
+/// Parts of a concatenation take views of its gradient.
+inline void parts(Tape&, const Node& n, const Tensor& grad, Tensor* out) {
+  for (int i = 0; i < 2; ++i)
+    if (n.input[i] != Tensor::kNone) out[i] = grad.viewed(n.input_elements[i]);
+}
+
+}  // namespace gradient
+
+/// torch.cat(pieces).sum(), divided by a count on the device that is at least one.
+inline Tensor mean_of_pieces(Tape& t, const std::vector<Tensor>& pieces) {
+  std::int64_t elements = 0;
+  for (const Tensor& piece : pieces) elements += piece.elements();
+  Tensor sum;
+  {
+    Tensor all = t.allocate(elements, pieces.front().dtype());
+    // Concatenated one by one on paper, all at once in memory.
+    const Tensor memory = all.detached();
+    std::int64_t joined = pieces.front().elements();
+    Tensor before = pieces.front();
+    for (std::size_t i = 1; i < pieces.size(); ++i) {
+      joined += pieces[i].elements();
+      auto op = t.record(gradient::parts, {&before, &pieces[i]});
+      all = op.result(memory.viewed(joined));
+      before = all;
+    }
+    if (pieces.size() == 1) all = t.record(gradient::parts, {&before}).result(memory);
+    auto op = t.record(gradient::expanded, {&all});
+    sum = op.result(t.allocate(1, all.dtype()));
+  }
+  Tensor divisor;
+  {
+    const Tensor one = t.allocate(1, DType::int64);
+    divisor = t.allocate(1, DType::int64);
+  }
+  return divide(t, sum, divisor);
+}
+
+/// litgpt's chunked_cross_entropy: logits in pieces of the length, a loss for each token. The
+/// log-softmax has the logits' format; autocast casts it for the likelihood. Its loop holds all pieces
+/// through backward.
+inline Tensor litgpt_loss(Tape& t, Setting& s, Linear& head, Tensor hidden, std::vector<Tensor>& logits) {
+  const Run& run = s.run;
+  const bool is_batch = run.micro_batch > 1;
+  logits = chunked_logits(t, s, head, hidden, run.loss_chunk_tokens);
+  hidden.reset();
+  const std::int64_t last = logits.back().elements() / run.micro_batch / s.model.vocabulary - 1;
+  const std::int64_t last_tokens = run.micro_batch * last;
+  logits.back() = slice(t, logits.back(), last_tokens * s.model.vocabulary);
+  std::vector<Tensor> rows, targets, losses;
+  for (const Tensor& piece : logits) {
+    const bool is_cut = &piece == &logits.back();
+    rows.push_back(is_batch && is_cut ? clone(t, piece) : piece);
+  }
+  for (const Tensor& piece : rows)
+    targets.push_back(is_batch ? t.allocate(piece.elements() / s.model.vocabulary, DType::int64) : Tensor());
+  for (std::size_t i = 0; i < rows.size(); ++i) {
+    const std::int64_t tokens = rows[i].elements() / s.model.vocabulary;
+    const Tensor log_p = log_softmax(t, rows[i]);
+    losses.push_back(
+        likelihood(t, s.run.autocasts ? cast(t, log_p, DType::fp32) : log_p, targets[i], tokens));
+  }
+  Tensor count;
+  {
+    const Tensor mask = t.allocate(run.micro_batch * (run.length - 1), DType::boolean);
+    count = t.allocate(1, DType::int64);
+  }
+  return mean_of_pieces(t, losses);
+}
+namespace gradient {
+
+/// Cross-entropy as torch.compile makes it of one piece: the gradient in the logits' format.
+inline void compiled_cross_entropy(Tape& t, const Node& n, const Tensor&, Tensor* out) {
+  out[0] = t.allocate(n.input_elements[0], n.input_dtype[0]);
+}
+
+}  // namespace gradient
+
+/// axolotl's chunked_cross_entropy (monkeypatch/loss/chunked.py): the model's own logits, whose pieces
+/// go through a compiled cross-entropy. It keeps no log-softmax but largest logit and sum of each row,
+/// and makes the fp32 copy in registers. The gradients of all pieces are joined at the end.
+inline Tensor compiled_chunked_loss(Tape& t, const Setting& s, const Tensor& logits) {
+  const Run& run = s.run;
+  Tensor padded;
+  const Tensor labels = shifted_labels(t, run, padded);
+  Tensor total;
+  for (const Tensor& piece : split_length(t, run, logits, chunk_length(run))) {
+    const Tensor rows = run.micro_batch > 1 ? clone(t, piece) : piece;
+    const std::int64_t tokens = rows.elements() / s.model.vocabulary;
+    auto op = t.record(gradient::compiled_cross_entropy, {&rows});
+    op.save(rows).save(labels);
+    const Tensor largest = t.allocate(tokens, DType::fp32);
+    const Tensor sums = t.allocate(tokens, DType::fp32);
+    op.save(largest).save(sums);
+    const Tensor loss = op.result(t.allocate(1, DType::fp32));
+    total = total ? add_in_place(t, total, loss) : add_scalar(t, loss);
+  }
+  return scale(t, total);
+}
+
+/// What TRL computes from the logits to log it: which token is likeliest, and since 0.23 the entropy,
+/// of 128 tokens at a time. accelerate has cast the outputs to fp32 where it casts at all.
+inline void measure_logits(Tape& t, const Setting& s, const Tensor& logits) {
+  constexpr std::int64_t kRows = 128;
+  const Run& run = s.run;
+  const std::int64_t tokens = run.micro_batch * (run.length - 1);
+  const std::int64_t vocabulary = s.model.vocabulary;
+  Tensor shifted;
+  if (run.metrics == LogitMetrics::accuracy) {
+    shifted = t.allocate(tokens * vocabulary, logits.dtype());
+  } else {
+    if (run.micro_batch > 1) shifted = t.allocate(tokens * vocabulary, logits.dtype());
+    std::vector<Tensor> entropies;
+    for (std::int64_t first = 0; first < tokens; first += kRows) {
+      const std::int64_t rows = std::min(kRows, tokens - first);
+      const Tensor log_p = t.allocate(rows * vocabulary, logits.dtype());
+      const Tensor p = t.allocate(rows * vocabulary, logits.dtype());
+      const Tensor terms = t.allocate(rows * vocabulary, logits.dtype());
+      entropies.push_back(t.allocate(rows, logits.dtype()));
+    }
+    shifted.reset();
+    const Tensor entropy = t.allocate(tokens, logits.dtype());
+  }
+  const Tensor best = t.allocate(tokens, DType::int64);
+  const Tensor right = t.allocate(tokens, DType::boolean);
 }
 
 }  // namespace qwenplan::emulate

@@ -87,6 +87,17 @@ inline void matrix_with_bias(Tape& t, const Node& n, const Tensor& grad, Tensor*
     out[2] = t.allocate(n.input_elements[2], grad.dtype());
   }
 }
+/// What takes a number's gradient for each of its terms: a sum of them. The gradient is a view.
+inline void expanded(Tape&, const Node& n, const Tensor& grad, Tensor* out) {
+  out[0] = grad.viewed(n.input_elements[0]);
+}
+/// Rows that were picked by a mask: zeros, and a copy of them with the gradient put where the mask is
+/// true. size: how many numbers say where that is.
+inline void masked_rows(Tape& t, const Node& n, const Tensor& grad, Tensor* out) {
+  const Tensor zeros = t.allocate(n.input_elements[0], grad.dtype());
+  const Tensor where = t.allocate(n.size[0], DType::int64);
+  out[0] = t.allocate(n.input_elements[0], grad.dtype());
+}
 /// Both halves of a concatenation are views of the gradient.
 inline void joined(Tape&, const Node&, const Tensor& grad, Tensor* out) {
   out[0] = grad.viewed(grad.elements() / 2);
@@ -138,6 +149,12 @@ inline Tensor square(Tape& t, const Tensor& x) {
 inline Tensor mean(Tape& t, const Tensor& x, std::int64_t count) {
   auto op = t.record(gradient::widened, {&x});
   return op.result(t.allocate(count, x.dtype()));
+}
+
+/// a += b
+inline Tensor add_in_place(Tape& t, const Tensor& a, const Tensor& b) {
+  auto op = t.record(gradient::passed, {&a, &b});
+  return op.result(a);
 }
 
 inline Tensor add_scalar(Tape& t, const Tensor& x) {
@@ -214,6 +231,37 @@ inline Tensor linear(Tape& t, const Tensor& x, const Tensor& weight, const Tenso
   if (weight.requires_grad()) op.save(x);
   t.multiply(rows, inputs, outputs, x.dtype());
   return op.result(t.allocate(rows * outputs, x.dtype()));
+}
+
+/// A part of a tensor. Backward, a tensor of the whole's size takes the part's gradient.
+inline Tensor slice(Tape& t, const Tensor& x, std::int64_t elements) {
+  auto op = t.record(gradient::widened, {&x});
+  return op.result(x.viewed(elements));
+}
+
+inline Tensor log_softmax(Tape& t, const Tensor& x) {
+  auto op = t.record(gradient::elementwise, {&x});
+  Tensor out = t.allocate(x.elements(), x.dtype());
+  op.save(out);
+  return op.result(std::move(out));
+}
+
+/// The negative log-likelihood of labels, summed up or averaged, or one number for each of them.
+inline Tensor likelihood(Tape& t, const Tensor& log_softmax, const Tensor& labels, std::int64_t results = 1) {
+  auto op = t.record(gradient::widened, {&log_softmax});
+  op.save(log_softmax.detached()).save(labels);
+  t.reads(0);  // one element of each row
+  Tensor loss = t.allocate(results, log_softmax.dtype());
+  const Tensor total_weight = t.allocate(1, log_softmax.dtype());
+  op.save(total_weight);
+  return op.result(std::move(loss));
+}
+
+/// A number divided by a number on the device, as a loss by its count of tokens.
+inline Tensor divide(Tape& t, const Tensor& x, const Tensor& by) {
+  auto op = t.record(gradient::elementwise, {&x});
+  op.save(by);
+  return op.result(t.allocate(x.elements(), x.dtype()));
 }
 
 inline Tensor embedding(Tape& t, const Tensor& weight, const Tensor& ids, std::int64_t width) {

@@ -44,14 +44,21 @@ inline Tensor autocast(Tape& t, Setting& s, const Tensor& x) {
   return copy;
 }
 
+/// The same for a view or a copy of a weight: its cast is never kept.
+inline Tensor autocast_once(Tape& t, const Setting& s, const Tensor& x) {
+  return s.run.autocasts && x.dtype() == DType::fp32 ? cast(t, x, s.run.half) : x;
+}
+
 /// torch.nn.functional.linear, under autocast where the run has it.
 inline Tensor linear(Tape& t, Setting& s, const Tensor& x, const Tensor& weight, const Tensor& bias,
                      std::int64_t outputs) {
+  const std::int64_t inputs = std::max<std::int64_t>(1, weight.elements() / outputs);
+  const std::int64_t rows = x.elements() / inputs;
   // The arguments are cast from the last to the first.
   const Tensor b = bias ? autocast(t, s, bias) : Tensor();
   const Tensor w = autocast(t, s, weight);
   const Tensor in = autocast(t, s, x);
-  Tensor out = linear(t, in, w, b, s.tokens(), outputs);
+  Tensor out = linear(t, in, w, b, rows, outputs);
   if (b) t.use_workspace(s.behavior.cublaslt_workspace);
   return out;
 }

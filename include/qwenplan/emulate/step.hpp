@@ -9,6 +9,7 @@
 #include "qwenplan/describe/run.hpp"
 #include "qwenplan/describe/stack.hpp"
 #include "qwenplan/emulate/decoder.hpp"
+#include "qwenplan/emulate/fused_loss.hpp"
 #include "qwenplan/emulate/loss.hpp"
 #include "qwenplan/emulate/optimizer.hpp"
 #include "qwenplan/emulate/weights.hpp"
@@ -19,7 +20,7 @@ namespace emulate {
 /// A causal language model in training: its weights, and the forward of transformers' *ForCausalLM.
 class Training : public Tape::Layers {
  public:
-  Training(Tape& tape, Setting& setting) : t_(tape), s_(setting) {}
+  Training(Tape& tape, Setting& setting) : t_(tape), s_(setting), chunked_nll_(setting) {}
 
   void load() { weights_ = load_weights(t_, s_); }
   void prepare() {
@@ -37,21 +38,29 @@ class Training : public Tape::Layers {
   void micro_step(int step, int micro) {
     if (t_.is_read_enough()) return;
     t_.enter(Phase::forward, step, micro);
-    Tensor logits, loss;
+    std::vector<Tensor> logits;
+    Tensor loss;
     {
       t_.set_term(Term::activations);
-      const Tensor hidden = body();  // the model's output holds it until its forward returns
+      Tensor hidden = body();  // the model's output holds it until its forward returns
       t_.set_term(Term::logits);
       const Tape::InSection section(t_, Section::head);
-      logits = head(hidden);
-      t_.enter(Phase::loss, step, micro);
-      if (s_.behavior.upcasts_logits_in_model) logits = cast(t_, logits, DType::fp32);
-      loss = causal_lm_loss(t_, s_, logits);
+      if (has_logits()) {
+        logits.push_back(head(hidden));
+        t_.enter(Phase::loss, step, micro);
+        if (s_.behavior.upcasts_logits_in_model) logits.back() = cast(t_, logits.back(), DType::fp32);
+        loss = loss_of_logits(logits.back());
+      } else {
+        t_.enter(Phase::loss, step, micro);
+        loss = loss_of_states(std::move(hidden), logits);
+      }
     }
     leave_autocast();
+    if (s_.run.metrics != LogitMetrics::none && !logits.empty()) measure_logits(t_, s_, logits.back());
     if (t_.is_read_enough()) return;
     t_.enter(Phase::backward, step, micro);
-    if (!s_.run.keeps_outputs) logits.reset();
+    if (!s_.run.keeps_outputs) logits.clear();
+    chunked_nll_.drop_metrics();
     backward(loss);
   }
 
@@ -76,14 +85,47 @@ class Training : public Tape::Layers {
 
  private:
   Tensor head(const Tensor& hidden) {
-    const Model& m = s_.model;
     Tensor logits = run_linear(t_, s_, weights_.head, hidden);
-    if (m.architecture == Architecture::gemma2) {
-      logits = scale(t_, logits);
-      logits = tanh(t_, logits);
-      logits = scale(t_, logits);
+    if (s_.run.upcasts_head_output) logits = cast(t_, logits, DType::fp32);
+    return capped(t_, s_, std::move(logits));
+  }
+
+  /// Whether the model computes all logits and hands them to the loss.
+  bool has_logits() const {
+    switch (s_.run.loss) {
+      case Loss::standard: return true;
+      case Loss::chunked: return s_.run.chunked_loss == ChunkedLoss::axolotl;
+      case Loss::fused:
+        return s_.run.fused_loss == FusedLoss::flash_attn || s_.run.fused_loss == FusedLoss::unsloth_logits;
     }
-    return logits;
+    return true;
+  }
+
+  Tensor loss_of_logits(const Tensor& logits) {
+    switch (s_.run.loss) {
+      case Loss::chunked: return compiled_chunked_loss(t_, s_, logits);
+      case Loss::fused: return kernel_loss(t_, s_, logits);
+      case Loss::standard: break;
+    }
+    return causal_lm_loss(t_, s_, logits);
+  }
+
+  Tensor loss_of_states(Tensor hidden, std::vector<Tensor>& logits) {
+    if (s_.run.loss == Loss::chunked) {
+      switch (s_.run.chunked_loss) {
+        case ChunkedLoss::torchtune: return linear_cross_entropy(t_, s_, weights_.head, hidden);
+        case ChunkedLoss::torchtune_logits: return chunked_output_loss(t_, s_, weights_.head, std::move(hidden));
+        case ChunkedLoss::litgpt: return litgpt_loss(t_, s_, weights_.head, std::move(hidden), logits);
+        case ChunkedLoss::trl:
+        case ChunkedLoss::axolotl: break;
+      }
+      return chunked_nll_(t_, weights_.head, hidden);
+    }
+    // What stands for head and loss takes the hidden states in the head's format.
+    if (s_.run.fused_loss == FusedLoss::unsloth)
+      return unsloth_loss(t_, s_, weights_.head, cast(t_, hidden, weights_.head.weight.dtype()));
+    if (s_.run.fused_loss == FusedLoss::cut_cross_entropy) return cut_loss(t_, s_, weights_.head, hidden);
+    return liger_loss(t_, s_, weights_.head, hidden);
   }
 
   /// The decoder without its head.
@@ -202,6 +244,7 @@ class Training : public Tape::Layers {
 
   Tape& t_;
   Setting& s_;
+  ChunkedNll chunked_nll_;
   Weights weights_;
   std::optional<Optimizer> optimizer_;
   Surroundings around_;

@@ -84,7 +84,8 @@ struct Node {
   Term term = Term::temporary;  ///< of what its backward allocates
   bool leaves_last = false;     ///< its weight is reached through a view made before the input's
   Section section = Section::layers;  ///< that its backward works for
-  bool joins = false;           ///< gradients of its parts are concatenated, not added
+  std::uint32_t parts = 0;      ///< gradients of so many parts are still to come, to be concatenated, not added
+  bool joins = false;           ///< its gradient is the concatenation of its parts'
   std::int32_t frame = -1;      ///< checkpoint that saved nothing and must run again first
   // The gradient of its output, as a share of a storage while `has_grad`.
   bool has_grad = false;
@@ -168,14 +169,16 @@ class Tape {
     tell_work(work);
     told_ = outputs;
   }
-  /// The next allocation is a matrix product, [rows, inner] x [inner, columns], `count` times.
-  void multiply(std::int64_t rows, std::int64_t inner, std::int64_t columns, DType dtype, std::int64_t count = 1) {
+  /// The next allocation is a matrix product, [rows, inner] x [inner, columns], `count` times. With no
+  /// outputs, one into memory that is there already.
+  void multiply(std::int64_t rows, std::int64_t inner, std::int64_t columns, DType dtype, std::int64_t count = 1,
+                int outputs = 1) {
     if (!tells_work_ || stopped_) return;
     using S = Saturating;
     const std::int64_t elements =
         S::add(S::multiply(rows, inner), S::add(S::multiply(inner, columns), S::multiply(rows, columns)));
     const std::int64_t bytes = S::multiply(S::multiply(elements, count), element_size(dtype));
-    compute({rows, inner, columns, count, bytes, 1, Work::Kind::matmul, dtype, 1});
+    compute({rows, inner, columns, count, bytes, 1, Work::Kind::matmul, dtype, 1}, outputs);
   }
   /// The next allocation reads so many bytes, not its operation's whole inputs.
   void reads(std::int64_t bytes) {
@@ -224,6 +227,19 @@ class Tape {
   Mode mode() const { return mode_; }
   /// True once a recomputation has refilled its frame: PyTorch leaves it by an exception.
   bool stopped() const { return stopped_; }
+
+  /// What runs without a graph while this lives: torch.no_grad, the inside of an autograd function.
+  class NoGrad {
+   public:
+    explicit NoGrad(Tape& tape) : tape_(tape), before_(std::exchange(tape.mode_, Mode::silent)) {}
+    NoGrad(const NoGrad&) = delete;
+    NoGrad& operator=(const NoGrad&) = delete;
+    ~NoGrad() { tape_.mode_ = before_; }
+
+   private:
+    Tape& tape_;
+    Mode before_;
+  };
 
   class Recording;
   /// Begins an operation: its node, if any input requires a gradient and the mode records.
@@ -280,6 +296,9 @@ class Tape {
     std::uint32_t first_saved = 0, end_saved = 0, left = 0;
     std::int32_t layer = 0;
     bool done = false;
+    Layers* layers = nullptr;
+    Section section = Section::layers;
+    Term term = Term::activations;
     std::vector<Tensor> arguments;
   };
 
@@ -310,8 +329,10 @@ class Tape {
   void share(std::uint32_t storage) { ++storages_[storage].shares; }
   void release(std::uint32_t storage);
   void keep(const Tensor& tensor);
+  void skip(const Tensor& tensor);
   void let_go(Node& node);
   void arrive(std::int32_t to, Tensor grad);
+  Tensor joined(std::int32_t node);
   void execute(std::size_t index);
   void sweep(std::int32_t from, std::size_t base);
   void forget_from(std::size_t base);
@@ -349,10 +370,11 @@ class Tape {
   std::vector<Leaf> leaves_;
   std::vector<std::pair<std::int32_t, Tensor>> held_;  ///< by rising number of the node
   std::vector<Tensor> held_again_;
+  std::vector<std::pair<std::int32_t, Tensor>> parts_;  ///< gradients that wait to be concatenated, by node
   std::vector<Frame> frames_;
-  Layers* layers_ = nullptr;
   std::size_t cursor_ = 0, cursor_end_ = 0;  ///< where a recomputation puts what it saves
   std::int32_t frame_ = -1;
+  std::uint32_t dropped_ = 0;  ///< of the frame that is recorded: saved by nodes that are gone before backward
   Mode mode_ = Mode::record;
   Term term_ = Term::temporary;
   bool stopped_ = false;
@@ -385,6 +407,12 @@ class Tape::Recording {
     if (tape_ != nullptr) tape_->keep(tensor), ++saved_;
     return *this;
   }
+  /// Saves a tensor for a result that nobody takes a gradient of. Its node is gone before backward, but
+  /// checkpointing still counts the tensor where it looks for the last one to make again.
+  Recording& drop(const Tensor& tensor) {
+    if (tape_ != nullptr) tape_->skip(tensor);
+    return *this;
+  }
   /// Holds a tensor as an attribute of the node, out of sight of checkpointing's hooks: it lives
   /// until the node is gone.
   Recording& hold(const Tensor& tensor) {
@@ -408,8 +436,12 @@ class Tape::Recording {
     if (index_ >= 0) tape_->nodes_[static_cast<std::size_t>(index_)].leaves_last = true;
     return *this;
   }
-  Recording& joins_parts() {
-    if (index_ >= 0) tape_->nodes_[static_cast<std::size_t>(index_)].joins = true;
+  /// Its results are parts of one tensor (split, chunk).
+  Recording& joins_parts(std::int64_t parts) {
+    if (index_ < 0) return *this;
+    Node& node = tape_->nodes_[static_cast<std::size_t>(index_)];
+    node.joins = true;
+    node.parts = static_cast<std::uint32_t>(parts);
     return *this;
   }
   /// The output, which now knows the node that made it.
@@ -616,6 +648,13 @@ inline void Tape::keep(const Tensor& tensor) {
   saved_.push_back(entry);
 }
 
+inline void Tape::skip(const Tensor& tensor) {
+  if (mode_ == Mode::frame) saved_.emplace_back(), ++dropped_;
+  if (mode_ != Mode::recompute || stopped_) return;
+  held_again_.push_back(tensor.detached());
+  stopped_ = ++cursor_ == cursor_end_;
+}
+
 inline Tensor Tape::saved(const Node& node, int index) const {
   const Saved& entry = saved_[node.first_saved + static_cast<std::uint32_t>(index)];
   Tensor tensor;
@@ -646,12 +685,17 @@ inline void Tape::arrive(std::int32_t to, Tensor grad) {
   if (to == Tensor::kNone || !grad) return;
   if (to >= 0) {
     Node& node = nodes_[static_cast<std::size_t>(to)];
+    if (node.joins) {
+      parts_.emplace_back(to, std::move(grad));
+      node.has_grad = --node.parts == 0;
+      return;
+    }
     if (node.has_grad) {
       Tensor before;
       before.tape_ = this, before.elements_ = node.grad_elements, before.storage_ = node.grad_storage,
       before.dtype_ = node.grad_dtype;
       reads(bytes_of(before) + bytes_of(grad));
-      Tensor added = allocate(before.elements() + (node.joins ? grad.elements() : 0), before.dtype());
+      Tensor added = allocate(before.elements(), before.dtype());
       before.reset();
       grad = std::move(added);
     }
@@ -694,14 +738,30 @@ inline std::int64_t Tape::bytes_read_by(const Node& node, const Tensor& grad) co
   return bytes_of(grad) + saved / std::max(1, results);
 }
 
+/// The gradients of a node's parts in one tensor.
+inline Tensor Tape::joined(std::int32_t node) {
+  std::int64_t elements = 0;
+  DType dtype = DType::fp32;
+  for (const auto& [owner, part] : parts_)
+    if (owner == node) elements += part.elements(), dtype = part.dtype();
+  reads(elements * element_size(dtype));
+  Tensor whole = allocate(elements, dtype);
+  std::erase_if(parts_, [node](const auto& part) { return part.first == node; });
+  return whole;
+}
+
 inline void Tape::execute(std::size_t index) {
   Node& node = nodes_[index];
   if (!node.has_grad) return;
   Tensor grad;
-  grad.tape_ = this, grad.elements_ = node.grad_elements, grad.storage_ = node.grad_storage,
-  grad.dtype_ = node.grad_dtype;
   node.has_grad = false;
   term_ = node.term;
+  if (node.joins) {
+    grad = joined(static_cast<std::int32_t>(index));
+  } else {
+    grad.tape_ = this, grad.elements_ = node.grad_elements, grad.storage_ = node.grad_storage,
+    grad.dtype_ = node.grad_dtype;
+  }
 
   Tensor out[Node::kInputs];
   const bool from_frame = node.frame >= 0;
@@ -736,7 +796,7 @@ inline void Tape::sweep(std::int32_t from, std::size_t base) {
 
 inline void Tape::backward(const Tensor& loss) {
   if (loss.node() < 0) return;
-  const Tensor ones = allocate(1, DType::fp32, Term::temporary);  // the caller keeps it to the end
+  const Tensor ones = allocate(1, loss.dtype(), Term::temporary);  // the caller keeps it to the end
   arrive(loss.node(), ones);
   in_backward_ = true;
   sweep(loss.node(), 0);
@@ -745,10 +805,12 @@ inline void Tape::backward(const Tensor& loss) {
 }
 
 inline void Tape::forget_from(std::size_t base) {
+  std::erase_if(parts_, [base](const auto& part) { return part.first >= static_cast<std::int32_t>(base); });
   while (!held_.empty() && held_.back().first >= static_cast<std::int32_t>(base)) held_.pop_back();
   for (std::size_t i = nodes_.size(); i-- > base;) {
     Node& node = nodes_[i];
-    if (node.has_grad) node.has_grad = false, release(node.grad_storage);
+    if (node.has_grad && !node.joins) release(node.grad_storage);
+    node.has_grad = false;
     let_go(node);
   }
   nodes_.resize(base);
@@ -768,14 +830,14 @@ inline Tensor Tape::checkpoint(Layers& layers, std::int32_t layer, std::vector<T
   const std::size_t id = frames_.size();
   frames_.emplace_back();
   const auto first = static_cast<std::uint32_t>(saved_.size());
-  layers_ = &layers;
   mode_ = Mode::frame;
+  dropped_ = 0;
   frame_ = static_cast<std::int32_t>(id);
   Tensor output = layers.run(*this, layer, arguments);
   frame_ = -1;
   mode_ = Mode::record;
   const auto end = static_cast<std::uint32_t>(saved_.size());
-  frames_[id] = {first, end, end - first, layer, false, {}};
+  frames_[id] = {first, end, end - first - dropped_, layer, false, &layers, section_, term_, {}};
   if (end > first) frames_[id].arguments = std::move(arguments);
   return output;
 }
@@ -785,12 +847,12 @@ inline void Tape::refill(Frame& frame) {
   cursor_ = frame.first_saved;
   cursor_end_ = frame.end_saved;
   mode_ = Mode::recompute;
-  const Term before = std::exchange(term_, Term::activations);
+  const Term before = std::exchange(term_, frame.term);
   recomputes_ = true;
-  section_ = Section::layers;
+  section_ = frame.section;
   std::vector<Tensor> arguments = frame.arguments;
   if (arguments.front().requires_grad()) arguments.front().node_ = kTracked;
-  layers_->run_again(*this, frame.layer, arguments);
+  frame.layers->run_again(*this, frame.layer, arguments);
   held_again_.clear();
   term_ = before;
   recomputes_ = false;
@@ -800,15 +862,17 @@ inline void Tape::refill(Frame& frame) {
 
 inline void Tape::reentrant_backward(Tape& tape, const Node& node, const Tensor& grad, Tensor* out) {
   const std::size_t base = tape.nodes_.size();
-  const Term before = std::exchange(tape.term_, Term::activations);
   const auto layer = static_cast<std::int32_t>(node.size[0]);
-  std::vector<Tensor> arguments = tape.frames_[static_cast<std::size_t>(node.size[1])].arguments;
+  const Frame& frame = tape.frames_[static_cast<std::size_t>(node.size[1])];
+  const Term before = std::exchange(tape.term_, frame.term);
+  Layers& layers = *frame.layers;
+  tape.section_ = frame.section;
+  std::vector<Tensor> arguments = frame.arguments;
   arguments.insert(arguments.begin(), tape.saved(node, 0));
   arguments.front().node_ = leaf_code(tape.leaves_.size());
   tape.leaves_.push_back({{}, {}, {}, 0, false});
   tape.recomputes_ = true;
-  tape.section_ = Section::layers;
-  Tensor output = tape.layers_->run_again(tape, layer, arguments);
+  Tensor output = layers.run_again(tape, layer, arguments);
   tape.recomputes_ = false;
   tape.term_ = before;
   const std::int32_t root = output.node();
@@ -823,7 +887,6 @@ inline void Tape::reentrant_backward(Tape& tape, const Node& node, const Tensor&
 }
 
 inline Tensor Tape::checkpoint_reentrant(Layers& layers, std::int32_t layer, const std::vector<Tensor>& arguments) {
-  layers_ = &layers;
   mode_ = Mode::silent;
   Tensor output = layers.run(*this, layer, arguments);
   mode_ = Mode::record;
@@ -831,7 +894,7 @@ inline Tensor Tape::checkpoint_reentrant(Layers& layers, std::int32_t layer, con
   recording.save(arguments.front());
   // The other arguments hang on the function that is to run again, which the graph holds to its end.
   const auto frame = static_cast<std::int64_t>(frames_.size());
-  frames_.push_back({0, 0, 0, layer, true, {arguments.begin() + 1, arguments.end()}});
+  frames_.push_back({0, 0, 0, layer, true, &layers, section_, term_, {arguments.begin() + 1, arguments.end()}});
   return recording.sizes(layer, frame).result(std::move(output));
 }
 

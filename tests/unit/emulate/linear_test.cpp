@@ -139,7 +139,7 @@ TEST_CASE("a layer in 8 bits works in fp16 and integers, and holds its input") {
   Linear layer = w.quantized(false);
   Tensor x = w.input(fp32);
   happened(w.t);
-  Tensor y = linear_8bit(w.t, w.setting, layer, x);
+  Tensor y = linear_8bit(w.t, layer, x);
   // In fp16; scales of rows; rows in bytes; the search for outliers: magnitudes, which are too
   // large, whether any; the integer product, in fp16, in fp32.
   CHECK(allocated(happened(w.t)) ==

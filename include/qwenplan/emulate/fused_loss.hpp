@@ -1,0 +1,228 @@
+#pragma once
+
+#include <algorithm>
+#include <cstdint>
+#include <utility>
+
+#include "qwenplan/emulate/loss.hpp"
+
+/// Kernels that stand for head and cross-entropy, or for cross-entropy alone. They are not ATen: each
+/// is described by what its Python code allocates and saves.
+namespace qwenplan::emulate {
+
+constexpr std::int64_t ceil_div(std::int64_t a, std::int64_t b) { return (a + b - 1) / b; }
+
+namespace gradient {
+
+/// Gradients that were made in the forward and saved: of the hidden states, and of the head.
+inline void precomputed(Tape& t, const Node& n, const Tensor&, Tensor* out) {
+  { const Tensor one = t.allocate(1, DType::fp32); }  // which the loss' gradient is compared with
+  out[0] = t.saved(n, 0);
+  if (n.input[1] != Tensor::kNone) out[1] = t.saved(n, 1);
+}
+
+/// cut_cross_entropy's backward: the vocabulary sorted by average logit, gradients that are summed up in
+/// the hidden states' format, and locks for that.
+inline void cut(Tape& t, const Node& n, const Tensor&, Tensor* out) {
+  const std::int64_t tokens = n.size[0], vocabulary = n.size[1], width = n.size[2];
+  const std::int64_t columns = ceil_div(width, 64);
+  Tensor ordering;
+  {
+    Tensor sorted = t.allocate(vocabulary, DType::fp32);
+    const Tensor indices = t.allocate(vocabulary, DType::int64);
+    sorted.reset();
+    ordering = t.allocate(vocabulary, DType::int32);
+  }
+  // One kernel computes the logits again and both gradients.
+  const bool is_trained = n.input[1] != Tensor::kNone;
+  t.multiply(tokens, width, vocabulary, n.input_dtype[0], is_trained ? 3 : 2);
+  Tensor of_hidden = t.allocate(n.input_elements[0], n.input_dtype[0]);
+  Tensor of_weight;
+  if (is_trained) of_weight = t.allocate(n.input_elements[1], n.input_dtype[0]);
+  const Tensor locks = t.allocate(ceil_div(tokens, columns) * columns, DType::int32);
+  const Tensor weight_locks = t.allocate(ceil_div(vocabulary, columns) * columns, DType::int32);
+  out[0] = std::move(of_hidden), out[1] = std::move(of_weight);
+}
+
+/// Cross-entropy's gradient in memory of its own, in the logits' format.
+inline void beside_logits(Tape& t, const Node& n, const Tensor&, Tensor* out) {
+  out[0] = t.allocate(n.input_elements[0], n.input_dtype[0]);
+}
+
+/// Cross-entropy's gradient written over the logits, which were saved.
+inline void over_logits(Tape& t, const Node& n, const Tensor&, Tensor* out) { out[0] = t.saved(n, 0); }
+
+}  // namespace gradient
+
+/// The tokens that Liger's loss takes at a time: so many that their logits are about as large as all
+/// hidden states, as a power of two (ops/fused_linear_cross_entropy.py).
+constexpr std::int64_t liger_chunk(std::int64_t tokens, std::int64_t vocabulary, std::int64_t hidden) {
+  const std::int64_t wanted = ceil_div(tokens, ceil_div(vocabulary, hidden));
+  std::int64_t power = 1;
+  while (power < wanted) power *= 2;
+  return std::min(power, tokens);
+}
+
+/// Liger's fused linear cross-entropy: logits of one piece at a time, their gradient written over them,
+/// and the gradients of hidden states and head summed up in the forward, where nothing else is kept.
+inline Tensor liger_loss(Tape& t, Setting& s, const Linear& head, const Tensor& hidden) {
+  const Run& run = s.run;
+  const std::int64_t tokens = run.tokens(), vocabulary = s.model.vocabulary, width = s.model.hidden;
+  const std::int64_t chunk = liger_chunk(tokens, vocabulary, width);
+  const Tensor& weight = head.weight;
+  const bool trains_head = weight.requires_grad();
+  Tensor padded;
+  const Tensor labels = shifted_labels(t, run, padded);
+  auto op = t.record(gradient::precomputed, {&hidden, &weight});
+  const Tensor grad_hidden = t.allocate(hidden.elements(), hidden.dtype());
+  const Tensor grad_weight = trains_head ? t.allocate(weight.elements(), weight.dtype()) : Tensor();
+  const Tensor losses = t.allocate(tokens, DType::fp32);
+  Tensor right;
+  if (run.metrics != LogitMetrics::none) right = t.allocate(tokens, DType::fp32);
+  const Tensor mask = t.allocate(tokens, DType::boolean);
+  { const Tensor count = t.allocate(1, DType::int64); }
+  // Products into memory that is there already, where no format has to change.
+  const bool is_plain = hidden.dtype() == weight.dtype() &&
+                        (!run.autocasts || hidden.dtype() == run.half);
+  const bool reuses = s.behavior.liger_reuses_logits && is_plain;
+  const DType dtype = run.autocasts ? run.half : hidden.dtype();
+  t.use_matmul();
+  {
+    const Tape::NoGrad none(t);
+    Tensor logits;
+    if (reuses) logits = t.allocate(chunk * vocabulary, dtype);
+    for (std::int64_t first = 0; first < tokens; first += chunk) {
+      const std::int64_t rows = std::min(chunk, tokens - first);
+      const Tensor x = hidden.viewed(rows * width);
+      if (reuses) {
+        t.multiply(rows, width, vocabulary, dtype, 1, 0);
+        t.touch(2 * rows * vocabulary * element_size(dtype));
+        t.multiply(rows, vocabulary, width, dtype, 1, 0);
+      } else {
+        {
+          const Tensor w = autocast_once(t, s, weight);  // the transposed weight, whose cast is not kept
+          const Tensor x_half = autocast_once(t, s, x);
+          t.multiply(rows, width, vocabulary, dtype);
+          logits = t.allocate(rows * vocabulary, dtype);
+        }
+        t.touch(2 * rows * vocabulary * element_size(dtype));
+        const Tensor w = autocast(t, s, weight);
+        t.multiply(rows, vocabulary, width, dtype);
+        const Tensor product = t.allocate(rows * width, dtype);
+      }
+      if (trains_head) {
+        const Tensor x_half = autocast_once(t, s, x);
+        const bool sums_in_place = weight.dtype() == DType::fp32 && is_half(dtype)
+                                       ? s.behavior.liger_sums_fp32_in_place
+                                       : s.behavior.liger_sums_half_in_place;
+        t.multiply(vocabulary, rows, width, dtype, 1, sums_in_place ? 0 : 1);
+        if (!sums_in_place) {
+          const Tensor product = t.allocate(weight.elements(), dtype);
+          const Tensor wide = cast(t, product, DType::fp32);
+        }
+      }
+      if (!reuses) logits.reset();
+    }
+  }
+  op.save(grad_hidden);
+  if (trains_head) op.save(grad_weight);
+  return op.result(t.allocate(1, DType::fp32));
+}
+
+/// Apple's cut_cross_entropy (cce.py): no logits at all. It keeps hidden states, a log-sum-exp for each
+/// token and an average for each entry of the vocabulary.
+inline Tensor cut_loss(Tape& t, const Setting& s, const Linear& head, const Tensor& hidden) {
+  const Run& run = s.run;
+  const std::int64_t tokens = run.micro_batch * (run.length - 1);
+  Tensor valid;
+  {
+    Tensor positions;
+    {
+      const Tensor mask = t.allocate(tokens, DType::boolean);
+      positions = t.allocate(2 * tokens, DType::int64);
+    }
+    positions = t.allocate(2 * tokens, DType::int32);
+    valid = t.allocate(tokens, DType::int64);
+  }
+  auto op = t.record(gradient::cut, {&hidden, &head.weight});
+  op.sizes(tokens, s.model.vocabulary, s.model.hidden);
+  t.multiply(tokens, s.model.hidden, s.model.vocabulary, hidden.dtype());
+  const Tensor sums = t.allocate(tokens, DType::fp32);
+  Tensor averages;
+  {
+    const Tensor locks = t.allocate(ceil_div(tokens, 128), DType::int32);
+    averages = t.allocate(s.model.vocabulary, DType::fp32);
+  }
+  const Tensor products = t.allocate(tokens, DType::fp32);
+  Tensor loss = t.allocate(1, DType::fp32);
+  op.save(hidden.detached()).save(head.weight.detached()).save(sums).save(averages).hold(valid);
+  return op.result(std::move(loss));
+}
+
+/// Pieces of Unsloth's fused loss: one while all logits in fp32 stay below half the free memory and
+/// 4 GiB, then fours. With less than 8 GiB free there are more of them, and they need less.
+constexpr std::int64_t unsloth_chunks(std::int64_t tokens, std::int64_t vocabulary) {
+  constexpr std::int64_t kTarget = std::int64_t{4} << 30;
+  const std::int64_t wanted = ceil_div(Saturating::multiply(4 * tokens, vocabulary), kTarget);
+  return wanted <= 1 ? 1 : ceil_div(wanted, 4) * 4;
+}
+
+/// Unsloth's fused loss (unsloth_zoo, fused_losses/cross_entropy_loss.py): gradients made in the
+/// forward, piece by piece, in one compiled function. Compiled, a piece has its logits and their
+/// gradient in 16 bits; what is in fp32 stays in registers.
+inline Tensor unsloth_loss(Tape& t, const Setting& s, const Linear& head, const Tensor& states) {
+  const Run& run = s.run;
+  const std::int64_t tokens = run.tokens(), vocabulary = s.model.vocabulary;
+  const Tensor& weight = head.weight;
+  const std::int64_t chunk = ceil_div(tokens, unsloth_chunks(tokens, vocabulary));
+  auto op = t.record(gradient::precomputed, {&states, &weight});
+  const Tensor labels = t.allocate(tokens, DType::int64);
+  const Tensor grad_states = t.allocate(states.elements(), states.dtype());
+  const bool trains_head = weight.requires_grad();
+  const Tensor grad_weight = trains_head ? t.allocate(weight.elements(), weight.dtype()) : Tensor();
+  Tensor loss = t.allocate(1, DType::fp32);
+  t.use_matmul();
+  const Tape::NoGrad none(t);
+  const DType dtype = run.autocasts ? run.half : weight.dtype();
+  for (std::int64_t first = 0; first < tokens; first += chunk) {
+    const std::int64_t rows = std::min(chunk, tokens - first);
+    const Tensor w_half = autocast_once(t, s, weight.detached());
+    const std::int64_t width = s.model.hidden;
+    t.multiply(rows, width, vocabulary, dtype);
+    Tensor logits = t.allocate(rows * vocabulary, dtype);
+    const Tensor rows_of_sums = t.allocate(2 * rows, DType::fp32);
+    const Tensor gradient = t.allocate(rows * vocabulary, dtype);
+    logits.reset();
+    t.multiply(rows, vocabulary, width, dtype);
+    const Tensor of_states = t.allocate(rows * width, dtype);
+    if (trains_head) {
+      t.multiply(vocabulary, rows, width, dtype);
+      const Tensor of_weight = t.allocate(weight.elements(), dtype);
+    }
+  }
+  op.save(grad_states);
+  if (trains_head) op.save(grad_weight);
+  return op.result(std::move(loss));
+}
+
+/// A kernel for cross-entropy alone: it keeps the logits and a log-sum-exp for each row.
+/// flash-attn's takes them in fp32, Unsloth's as they are and writes the gradient over them.
+inline Tensor kernel_loss(Tape& t, const Setting& s, const Tensor& logits) {
+  const Run& run = s.run;
+  const bool is_flash = run.fused_loss == FusedLoss::flash_attn;
+  const Tensor scores = is_flash ? cast(t, logits, DType::fp32) : logits;
+  Tensor padded;
+  const Tensor labels = shifted_labels(t, run, padded);
+  auto op = t.record(is_flash ? gradient::beside_logits : gradient::over_logits, {&scores});
+  constexpr std::int64_t kBlock = 65536;
+  const std::int64_t parts = is_flash ? 1 : ceil_div(s.model.vocabulary, kBlock);
+  Tensor losses = t.allocate(run.tokens(), DType::fp32);
+  Tensor sums = t.allocate(run.tokens() * parts, DType::fp32);
+  if (parts > 1) sums = t.allocate(run.tokens(), DType::fp32);
+  op.save(scores.detached()).save(sums).save(labels);
+  losses = op.result(std::move(losses));
+  auto sum = t.record(gradient::expanded, {&losses});
+  return scale(t, sum.result(t.allocate(1, DType::fp32)));
+}
+
+}  // namespace qwenplan::emulate
