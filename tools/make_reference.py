@@ -23,7 +23,7 @@ OPTIONS = {'padded': '0', 'keep': '0', 'sm': '80', 'grad_accum': '1', 'half': 'b
            'modules_to_save': '', 'layers': '', 'loss': '', 'liger': ''}
 
 
-METHOD = '(full|qlora|lora|int8)(_(bf16_amp|bf16|amp|fp32adapter|fp32|upcast|dq_noamp|dq|noamp|noprep))?'
+METHOD = '(full|qlora|lora|int8)(_(bf16_amp|bf16|amp|fp32adapter|fp32|upcast|dq_noamp|dq|noamp|noprep|trl))?'
 OPTIMIZER = '(?:paged_)?adamw(?:_fused|_foreach|_loop|_8bit)?|sgd(?:_momentum)?'
 TARGETS = ('all', 'attn', 'qv', 'mlp', 'qo')
 

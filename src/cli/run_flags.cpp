@@ -112,7 +112,11 @@ std::optional<Error> read_loss(const Invocation& in, RunDraft& d) {
   Said<Loss> said;
   if (const auto text = in.value("loss"))
     said.say("--loss " + *text, *draft::by_name<Loss>(*text, 3));
-  if (in.switched("use-liger-kernel") == true) said.say("--use-liger-kernel", Loss::fused);
+  if (in.switched("use-liger-kernel") == true) {
+    said.say("--use-liger-kernel", Loss::fused);
+    // What transformers turns on with it.
+    for (auto* kernel : {&d.liger_rope, &d.liger_rms_norm, &d.liger_glu}) give(*kernel, std::optional(true));
+  }
   give(d.loss, said.value());
   return said.error();
 }
@@ -193,7 +197,8 @@ Result<Stack> parse_stack(std::string_view text) {
                                {"transformers", &stack.transformers, kMid2024.transformers},
                                {"peft", &stack.peft, kMid2024.peft},
                                {"accelerate", &stack.accelerate, kMid2024.accelerate},
-                               {"bitsandbytes", &stack.bitsandbytes, kMid2024.bitsandbytes}};
+                               {"bitsandbytes", &stack.bitsandbytes, kMid2024.bitsandbytes},
+                               {"liger", &stack.liger, {0, 5, 0}}};
   for (const std::string& item : listed(text)) {
     const std::string_view name = std::string_view(item).substr(0, item.find('='));
     const Library* library = nullptr;
@@ -205,7 +210,7 @@ Result<Stack> parse_stack(std::string_view text) {
     if (!library) {
       const auto near = nearest(name, names);
       return wrong("unknown library '" + std::string(name) + "'", where,
-                   near.empty() ? "known: torch, transformers, peft, accelerate, bitsandbytes"
+                   near.empty() ? "known: torch, transformers, peft, accelerate, bitsandbytes, liger"
                                 : "did you mean '" + near[0] + "'?");
     }
     const auto version =

@@ -50,9 +50,12 @@ constexpr TermEntry kTerms[] = {
      "The scores of every word of the vocabulary for every token, and the loss's copies of them.",
      "batch * length * vocabulary * (2 bytes of logits + 4 of the fp32 copy + 4 of log-softmax); "
      "in backward "
-     "12 bytes: log-softmax, its gradient and that of the loss",
+     "12 bytes: log-softmax, its gradient and that of the loss. --loss chunked holds them for a "
+     "piece of the tokens and a copy of the head in fp32; --loss fused for about hidden / vocabulary "
+     "of the tokens, and the gradients of hidden states and head instead",
      "model's vocabulary, --seq-len, --batch, --loss, --keep-outputs", "emulated",
-     "transformers, loss/loss_utils.py; torch: log_softmax and nll_loss"},
+     "transformers, loss/loss_utils.py; torch: log_softmax and nll_loss; TRL, sft_trainer.py; Liger, "
+     "ops/fused_linear_cross_entropy.py"},
     {"temporary", "What lives within an operation or until the next one.",
      "gradients on their way through backward, dequantized weights, copies of another format, the "
      "optimizer's "

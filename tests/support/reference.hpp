@@ -71,7 +71,7 @@ struct RecordedMethod {
   bool upcasts;
 };
 
-inline constexpr std::array<RecordedMethod, 18> kRecordedMethods{{
+inline constexpr std::array<RecordedMethod, 19> kRecordedMethods{{
     {"full_bf16", Method::full, true, true, false, Quantization::none, false, false},
     {"full_amp", Method::full, false, false, true, Quantization::none, false, false},
     {"full_fp32", Method::full, false, false, false, Quantization::none, false, false},
@@ -85,6 +85,7 @@ inline constexpr std::array<RecordedMethod, 18> kRecordedMethods{{
     {"qlora_dq", Method::qlora, true, false, true, Quantization::nf4, true, true},
     {"qlora_dq_noamp", Method::qlora, true, false, false, Quantization::nf4, true, true},
     {"qlora_noprep", Method::qlora, true, false, true, Quantization::nf4, true, false},
+    {"qlora_trl", Method::qlora, false, true, true, Quantization::nf4, false, false},
     {"int8", Method::qlora, true, false, true, Quantization::int8, false, true},
     {"int8_noamp", Method::qlora, true, false, false, Quantization::int8, false, true},
     {"int8_noprep", Method::qlora, true, false, true, Quantization::int8, false, false},
@@ -144,6 +145,7 @@ inline Run run_of(const CsvRow& row) {
       row.text("half") == "fp16" || row.text("half_dtype") == "fp16" ? DType::fp16 : DType::bf16;
   run.weights = recorded.base_is_half ? run.half : DType::fp32;
   run.adapter = recorded.adapter_is_half ? run.half : DType::fp32;
+  if (row.text("method") == "qlora_trl") run.quant_compute = DType::fp32;
   run.autocasts = recorded.autocasts;
   run.quantization = recorded.quantization;
   run.double_quantizes = recorded.double_quantizes;

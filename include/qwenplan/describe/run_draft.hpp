@@ -1,5 +1,6 @@
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <optional>
 #include <string>
@@ -84,9 +85,11 @@ struct RunDraft {
   Maybe<bool> packs;            ///< samples are joined until each sequence has its full length
   Maybe<bool> is_padding_free;  ///< the micro-batch is one row, with borders instead of padding
   Maybe<bool> is_unbounded;     ///< samples are as long as the data has them; `length` is the user's
+  Maybe<ChunkedLoss> chunked_loss;        ///< whose code the chunked loss is
   Maybe<std::int64_t> loss_chunk_tokens;  ///< of the chunked loss: tokens of one piece
   Maybe<std::int64_t> loss_chunks;        ///< or: how many pieces
   Maybe<FusedLoss> fused_loss;            ///< which kernel the fused loss is
+  Maybe<LogitMetrics> metrics;            ///< what is computed from the logits to log it
   Maybe<bool> liger_rope;      ///< Liger's rotary embedding
   Maybe<bool> liger_rms_norm;  ///< Liger's norm, which saves less for backward
   Maybe<bool> liger_glu;       ///< Liger's SwiGLU, which computes again what backward needs
@@ -171,9 +174,19 @@ constexpr std::string_view name(Objective objective) {
                                         "distillation"};
   return names[static_cast<int>(objective)];
 }
-constexpr std::string_view name(FusedLoss loss) {
-  constexpr std::string_view names[] = {"liger", "cut-cross-entropy", "unsloth", "flash-attn"};
+constexpr std::string_view name(ChunkedLoss loss) {
+  constexpr std::string_view names[] = {"trl", "torchtune", "torchtune-logits", "litgpt",
+                                        "axolotl"};
   return names[static_cast<int>(loss)];
+}
+constexpr std::string_view name(FusedLoss loss) {
+  constexpr std::string_view names[] = {"liger", "cut-cross-entropy", "unsloth", "flash-attn",
+                                        "unsloth-logits"};
+  return names[static_cast<int>(loss)];
+}
+constexpr std::string_view name(LogitMetrics metrics) {
+  constexpr std::string_view names[] = {"none", "accuracy", "entropy"};
+  return names[static_cast<int>(metrics)];
 }
 
 namespace draft {
@@ -262,9 +275,6 @@ inline std::optional<Error> trainers_addition_not_modelled(const RunDraft& d) {
   const std::pair<const RunDraft::Maybe<bool>&, const char*> switches[] = {
       {d.packs, "packing"},
       {d.is_padding_free, "a batch without padding"},
-      {d.liger_rope, "Liger's rotary embedding"},
-      {d.liger_rms_norm, "Liger's norm"},
-      {d.liger_glu, "Liger's SwiGLU"},
       {d.offloads_checkpoints, "offloading checkpoints"},
       {d.offloads_activations, "offloading activations"},
       {d.lora_mlp_kernel, "the fused kernel of the MLP's adapters"},
@@ -272,7 +282,6 @@ inline std::optional<Error> trainers_addition_not_modelled(const RunDraft& d) {
       {d.lora_o_kernel, "the fused kernel of the output's adapter"},
       {d.lora_embedding_kernel, "the fused kernel of the embedding's adapter"},
       {d.optimizer_in_backward, "an optimizer that steps during backward"},
-      {d.upcasts_head_output, "casting the head's output to fp32"},
       {d.compiles, "torch.compile"},
       {d.uses_fp8, "fp8"},
       {d.trains_vision, "training the vision tower"}};
@@ -280,10 +289,7 @@ inline std::optional<Error> trainers_addition_not_modelled(const RunDraft& d) {
     if (given && given->value) return refused(what);
   const std::pair<const RunDraft::Maybe<DType>&, const char*> formats[] = {
       {d.gradients, "gradients in "},
-      {d.master_weights, "master weights in "},
-      {d.norm_weights, "norms in "},
-      {d.embedding_weights, "embeddings in "},
-      {d.quant_compute, "quantized layers that compute in "}};
+      {d.master_weights, "master weights in "}};
   for (const auto& [given, what] : formats)
     if (given) return refused(what + std::string(name(given->value)));
   const std::pair<const RunDraft::Maybe<std::int64_t>&, const char*> degrees[] = {
@@ -321,9 +327,6 @@ inline std::optional<Error> not_modelled(const RunDraft& d) {
                       "--optimizer paged-adamw-8bit moves the optimizer's states off the GPU");
   if (d.method && d.method->value == Method::freeze)
     return unmodelled("freezing some layers", "--method", "modelled: full, lora, qlora");
-  if (d.loss && d.loss->value != Loss::standard)
-    return unmodelled("the " + std::string(name(d.loss->value)) + " loss", "--loss",
-                      "modelled: standard");
   if (d.quantization && (d.quantization->value == Quantization::gptq_int4 ||
                          d.quantization->value == Quantization::awq_int4))
     return unmodelled("the quantization " + std::string(name(d.quantization->value)), "--quant",
@@ -366,6 +369,93 @@ inline std::optional<Error> mismatched(const Model& model, const Stack& stack) {
   if (model.architecture != Architecture::qwen2 && is_older(4, 45))
     return Error{Error::Kind::unknown, "before transformers 4.45 only Qwen2 classes are modelled",
                  "--stack", "use 2025-02 or later"};
+  return std::nullopt;
+}
+
+}  // namespace draft
+
+namespace draft {
+
+/// Shows a setting that only a trainer or its file gives.
+template <class T>
+void show_given(ValidRun& out, std::string_view flag, const RunDraft::Maybe<T>& given,
+                RunSetting::Value value) {
+  if (given) out.settings.push_back({flag, std::move(value), given->from});
+}
+
+/// Formats that differ from the base's.
+inline void settle_formats(const RunDraft& d, Run& run, ValidRun& out) {
+  const auto take = [&](std::string_view flag, const RunDraft::Maybe<DType>& given,
+                        std::optional<DType>& format) {
+    if (!given) return;
+    format = given->value;
+    show_given(out, flag, given, std::string(name(given->value)));
+  };
+  take("norm-weights", d.norm_weights, run.norm_weights);
+  take("embedding-weights", d.embedding_weights, run.embedding_weights);
+  if (run.is_quantized()) take("quant-compute", d.quant_compute, run.quant_compute);
+}
+
+/// Which code computes the loss, and which kernels of Liger's run in the layers.
+inline std::optional<Error> settle_loss(const RunDraft& d, const Model& model, Run& run,
+                                        ValidRun& out) {
+  const auto from_of = [](const auto& given) { return given ? given->from : From::by_default; };
+  const auto show = [&](std::string_view flag, RunSetting::Value value, From from) {
+    out.settings.push_back({flag, std::move(value), from});
+  };
+  if (d.loss) run.loss = d.loss->value;
+  if (d.fused_loss) run.fused_loss = d.fused_loss->value;
+  if (d.chunked_loss) run.chunked_loss = d.chunked_loss->value;
+  if (run.loss == Loss::fused && run.fused_loss == FusedLoss::flash_attn &&
+      model.architecture != Architecture::llama) {
+    run.loss = Loss::standard;
+    out.notes.push_back(
+        "flash-attn's cross-entropy takes the place of Llama's loss only; this model keeps its own");
+  }
+  show("loss", std::string(name(run.loss)), from_of(d.loss));
+  if (run.loss == Loss::fused)
+    show("loss-kernel", std::string(name(run.fused_loss)), from_of(d.fused_loss));
+  if (run.loss == Loss::chunked) {
+    show("loss-code", std::string(name(run.chunked_loss)), from_of(d.chunked_loss));
+    const bool counts_tokens =
+        run.chunked_loss == ChunkedLoss::trl || run.chunked_loss == ChunkedLoss::litgpt;
+    if (run.chunked_loss == ChunkedLoss::litgpt) run.loss_chunk_tokens = 128;
+    const RunDraft::Maybe<std::int64_t>& given = counts_tokens ? d.loss_chunk_tokens : d.loss_chunks;
+    std::int64_t& size = counts_tokens ? run.loss_chunk_tokens : run.loss_chunks;
+    if (const auto error = outside(given, counts_tokens ? "loss-chunk-tokens" : "loss-chunks", kMostLength))
+      return error;
+    if (given) size = given->value;
+    show(counts_tokens ? "loss-chunk-tokens" : "loss-chunks", size, from_of(given));
+  }
+  // A piece's node is remembered: a run of more pieces than this is split into that many.
+  constexpr std::int64_t kMostPieces = 4096;
+  run.loss_chunks = std::min(run.loss_chunks, kMostPieces);
+  run.loss_chunk_tokens =
+      std::max(run.loss_chunk_tokens, (run.tokens() + kMostPieces - 1) / kMostPieces);
+
+  const bool streams_fp32 =
+      run.precision == Precision::fp32 ||
+      run.norm_weights.value_or(run.upcasts_for_kbit ? DType::fp32 : run.weights) == DType::fp32;
+  if (run.loss == Loss::fused && run.fused_loss == FusedLoss::cut_cross_entropy && streams_fp32)
+    return wrong("cut cross-entropy takes hidden states in 16 bits, and the last norm makes fp32",
+                 "--loss", "keep norms in bf16, or use Liger's fused loss");
+  if (d.metrics) {
+    run.metrics = d.metrics->value;
+    if (run.metrics != LogitMetrics::none)
+      show("metrics", std::string(name(run.metrics)), d.metrics->from);
+  }
+  const auto take = [&](std::string_view flag, const RunDraft::Maybe<bool>& given, bool& setting) {
+    if (!given) return;
+    setting = given->value;
+    show_given(out, flag, given, given->value);
+  };
+  take("liger-rope", d.liger_rope, run.liger_rope);
+  take("liger-rms-norm", d.liger_rms_norm, run.liger_rms_norm);
+  take("liger-glu", d.liger_glu, run.liger_glu);
+  take("upcast-head-output", d.upcasts_head_output, run.upcasts_head_output);
+  if (run.liger_glu && model.experts)
+    return unmodelled("Liger's kernel for experts", "--use-liger-kernel",
+                      "leave it out, or use --loss fused for its loss alone");
   return std::nullopt;
 }
 
@@ -494,6 +584,7 @@ inline Result<ValidRun> validated(const RunDraft& d, const Model& model, const S
   if (is_4bit) run.double_quantizes = settle("double-quant", d.double_quantizes, false);
   if (has_adapters)
     run.upcasts_for_kbit = settle("kbit-upcast", d.upcasts_for_kbit, run.is_quantized());
+  draft::settle_formats(d, run, out);
 
   // Gemma 2 caps its scores, which no fused kernel of PyTorch does: transformers 5.18 and later
   // refuse.
@@ -523,7 +614,7 @@ inline Result<ValidRun> validated(const RunDraft& d, const Model& model, const S
       return wrong(kernel + " takes no padding mask", "--attention",
                    "use sdpa or fa2, or --no-padded");
   }
-  run.loss = settle_name("loss", d.loss, Loss::standard);
+  if (const auto error = draft::settle_loss(d, model, run, out)) return *error;
   run.keeps_outputs = settle("keep-outputs", d.keeps_outputs, false);
 
   if (has_adapters) {

@@ -64,6 +64,11 @@ inline bool is_mixed(const RunDraft& d) {
                          d.precision->value == Precision::fp16_mixed);
 }
 
+inline bool is_cut(const RunDraft& d) {
+  return d.loss && d.loss->value == Loss::fused && d.fused_loss &&
+         d.fused_loss->value == FusedLoss::cut_cross_entropy;
+}
+
 /// transformers' TrainingArguments: no checkpointing and no mixed precision unless asked for. Adam
 /// is fused or not as the stack has it, which `validated` knows.
 inline void transformers(RunDraft& d, const Situation&) {
@@ -116,12 +121,22 @@ inline void axolotl(RunDraft& d, const Situation& s) {
                                                                : DType::bf16);
   if (has_adapters(d)) {
     otherwise(d.lora_dropout, 0.0);
-  } else if (!d.attention || (d.attention->value != "fa2" && d.attention->value != "flash")) {
-    // Without flash attention nothing casts what the loader keeps in fp32 back.
+  } else if ((!d.attention || (d.attention->value != "fa2" && d.attention->value != "flash")) &&
+             !is_cut(d)) {
+    // Without flash attention or cut cross-entropy nothing casts what the loader keeps in fp32 back.
     otherwise(d.norm_weights, DType::fp32);
     otherwise(d.embedding_weights, DType::fp32);
   }
-  if (is_quantized(d)) otherwise(d.double_quantizes, true);
+  if (d.loss && d.loss->value == Loss::chunked) {
+    otherwise(d.chunked_loss, ChunkedLoss::axolotl);
+    otherwise(d.loss_chunks, 8);
+  }
+  if (is_quantized(d)) {
+    otherwise(d.double_quantizes, true);
+    // After PEFT's preparation norms and embeddings go back to the loader's format.
+    otherwise(d.norm_weights, d.weights->value);
+    otherwise(d.embedding_weights, d.weights->value);
+  }
 }
 
 /// TRL's SFT from the command line (trainer/{base,sft,model}_config.py).
@@ -134,9 +149,14 @@ inline void trl(RunDraft& d, const Situation& s) {
   if (d.checkpoints->value) otherwise(d.checkpoints_reentrant, s.version < Version{0, 27, 0});
   otherwise(d.precision, s.version >= Version{0, 19, 0} ? Precision::bf16_mixed : Precision::fp32);
   otherwise(d.weights, DType::fp32);
-  if (s.version >= Version{1, 6, 0} && !d.loss) {
-    otherwise(d.loss, Loss::chunked);
+  if (s.version >= Version{1, 7, 0} && !d.loss) otherwise(d.loss, Loss::chunked);
+  if (d.loss && d.loss->value == Loss::chunked) {
+    otherwise(d.chunked_loss, ChunkedLoss::trl);
     otherwise(d.loss_chunk_tokens, 256);
+  } else if (s.version >= Version{0, 16, 0}) {
+    // What it logs beside the loss; up to 1.5 from a copy of the shifted logits.
+    otherwise(d.metrics,
+              s.version < Version{1, 6, 0} ? LogitMetrics::accuracy : LogitMetrics::entropy);
   }
   if (has_adapters(d)) {
     otherwise(d.lora_rank, 16);
@@ -145,7 +165,11 @@ inline void trl(RunDraft& d, const Situation& s) {
     otherwise(d.lora_targets, std::vector<std::string>{"qv"});
     otherwise(d.adapter, is_quantized(d) ? DType::bf16 : DType::fp32);
   }
-  if (is_quantized(d)) otherwise(d.double_quantizes, false);
+  if (is_quantized(d)) {
+    otherwise(d.double_quantizes, false);
+    otherwise(d.upcasts_for_kbit, s.version < Version{0, 26, 0});
+    otherwise(d.quant_compute, d.weights->value);
+  }
 }
 
 /// torchtune's recipes: everything in one format, no limit of a sample's length.
@@ -157,7 +181,10 @@ inline void torchtune(RunDraft& d, const Situation&) {
   if (d.checkpoints->value) otherwise(d.checkpoints_reentrant, false);
   otherwise(d.precision, Precision::bf16_true);
   otherwise(d.loss, Loss::chunked);
-  if (d.loss->value == Loss::chunked && !d.loss_chunk_tokens) otherwise(d.loss_chunks, 8);
+  if (d.loss->value == Loss::chunked) {
+    otherwise(d.chunked_loss, ChunkedLoss::torchtune);
+    otherwise(d.loss_chunks, 8);
+  }
   if (has_adapters(d)) {
     otherwise(d.lora_rank, 8);
     otherwise(d.lora_alpha, 16.0);
@@ -228,6 +255,12 @@ inline void litgpt(RunDraft& d, const Situation&) {
   if (d.micro_batch->value >= 1) otherwise(d.accumulation, 16 / d.micro_batch->value);
   otherwise(d.checkpoints, d.gpus && d.gpus->value > 1);
   otherwise(d.precision, Precision::bf16_mixed);
+  otherwise(d.loss, Loss::chunked);
+  if (d.loss->value == Loss::chunked) {
+    otherwise(d.chunked_loss, ChunkedLoss::litgpt);
+    otherwise(d.loss_chunk_tokens, 128);
+  }
+  otherwise(d.keeps_outputs, true);
   const bool is_true = d.precision->value == Precision::bf16_true;
   otherwise(d.weights, is_true ? DType::bf16 : DType::fp32);
   if (has_adapters(d)) {

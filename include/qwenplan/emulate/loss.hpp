@@ -210,17 +210,14 @@ inline Tensor linear_cross_entropy(Tape& t, Setting& s, Linear& head, const Tens
   return divide(t, total, count);
 }
 
-/// The pieces of a tensor that split or chunk makes along the length, at most `most` tokens each.
-inline std::vector<Tensor> split_length(Tape& t, const Run& run, const Tensor& x, std::int64_t most) {
-  const std::int64_t width = x.elements() / run.tokens();
-  const std::int64_t count = (run.length + most - 1) / most;
+/// The pieces of a tensor that split or chunk makes of so many rows, at most `most` each.
+inline std::vector<Tensor> split(Tape& t, const Tensor& x, std::int64_t rows, std::int64_t most) {
+  const std::int64_t width = x.elements() / std::max<std::int64_t>(1, rows);
   std::vector<Tensor> pieces;
   auto op = t.record(gradient::passed, {&x});
-  op.joins_parts(count);
-  for (std::int64_t piece = 0; piece < count; ++piece) {
-    const std::int64_t length = std::min(most, run.length - piece * most);
-    pieces.push_back(op.result(x.viewed(run.micro_batch * length * width)));
-  }
+  op.joins_parts((rows + most - 1) / most);
+  for (std::int64_t first = 0; first < rows; first += most)
+    pieces.push_back(op.result(x.viewed(std::min(most, rows - first) * width)));
   return pieces;
 }
 
@@ -230,7 +227,7 @@ inline std::vector<Tensor> chunked_logits(Tape& t, Setting& s, Linear& head, con
                                           std::int64_t most) {
   const bool copies = s.run.micro_batch > 1 && head.weight.requires_grad();
   std::vector<Tensor> logits;
-  for (const Tensor& piece : split_length(t, s.run, hidden, most)) {
+  for (const Tensor& piece : split(t, hidden, s.run.length, most)) {
     const Tensor rows = copies ? clone(t, piece) : piece;
     logits.push_back(capped(t, s, run_linear(t, s, head, rows)));
   }
@@ -302,9 +299,27 @@ inline Tensor mean_of_pieces(Tape& t, const std::vector<Tensor>& pieces) {
   return divide(t, sum, divisor);
 }
 
-/// litgpt's chunked_cross_entropy: logits in pieces of the length, a loss for each token. The
-/// log-softmax has the logits' format; autocast casts it for the likelihood. Its loop holds all pieces
-/// through backward.
+/// The loss of each token in litgpt's pieces of the logits. The log-softmax has the logits' format;
+/// autocast casts it for the likelihood.
+inline Tensor litgpt_loss_of(Tape& t, Setting& s, const std::vector<Tensor>& pieces,
+                             const std::vector<Tensor>& targets) {
+  std::vector<Tensor> losses;
+  for (std::size_t i = 0; i < pieces.size(); ++i) {
+    const std::int64_t tokens = pieces[i].elements() / s.model.vocabulary;
+    const Tensor log_p = log_softmax(t, pieces[i]);
+    losses.push_back(
+        likelihood(t, s.run.autocasts ? cast(t, log_p, DType::fp32) : log_p, targets[i], tokens));
+  }
+  Tensor count;
+  {
+    const Tensor mask = t.allocate(s.run.micro_batch * (s.run.length - 1), DType::boolean);
+    count = t.allocate(1, DType::int64);
+  }
+  return mean_of_pieces(t, losses);
+}
+
+/// litgpt's chunked_cross_entropy where adapters are trained: the head's output in pieces of the length.
+/// Its loop holds all of them through backward.
 inline Tensor litgpt_loss(Tape& t, Setting& s, Linear& head, Tensor hidden, std::vector<Tensor>& logits) {
   const Run& run = s.run;
   const bool is_batch = run.micro_batch > 1;
@@ -313,26 +328,29 @@ inline Tensor litgpt_loss(Tape& t, Setting& s, Linear& head, Tensor hidden, std:
   const std::int64_t last = logits.back().elements() / run.micro_batch / s.model.vocabulary - 1;
   const std::int64_t last_tokens = run.micro_batch * last;
   logits.back() = slice(t, logits.back(), last_tokens * s.model.vocabulary);
-  std::vector<Tensor> rows, targets, losses;
+  std::vector<Tensor> rows, targets;
   for (const Tensor& piece : logits) {
     const bool is_cut = &piece == &logits.back();
     rows.push_back(is_batch && is_cut ? clone(t, piece) : piece);
   }
   for (const Tensor& piece : rows)
     targets.push_back(is_batch ? t.allocate(piece.elements() / s.model.vocabulary, DType::int64) : Tensor());
-  for (std::size_t i = 0; i < rows.size(); ++i) {
-    const std::int64_t tokens = rows[i].elements() / s.model.vocabulary;
-    const Tensor log_p = log_softmax(t, rows[i]);
-    losses.push_back(
-        likelihood(t, s.run.autocasts ? cast(t, log_p, DType::fp32) : log_p, targets[i], tokens));
-  }
-  Tensor count;
-  {
-    const Tensor mask = t.allocate(run.micro_batch * (run.length - 1), DType::boolean);
-    count = t.allocate(1, DType::int64);
-  }
-  return mean_of_pieces(t, losses);
+  return litgpt_loss_of(t, s, rows, targets);
 }
+
+/// The same where all weights are trained: all logits at once, and pieces of them.
+inline Tensor litgpt_loss(Tape& t, Setting& s, const Tensor& logits) {
+  const Run& run = s.run;
+  const bool is_batch = run.micro_batch > 1;
+  const std::int64_t tokens = run.micro_batch * (run.length - 1);
+  const std::int64_t vocabulary = s.model.vocabulary;
+  Tensor rows = slice(t, logits, tokens * vocabulary);
+  if (is_batch) rows = clone(t, rows);
+  const Tensor labels = is_batch ? t.allocate(tokens, DType::int64) : Tensor();
+  const std::vector<Tensor> pieces = split(t, rows, tokens, run.loss_chunk_tokens);
+  return litgpt_loss_of(t, s, pieces, std::vector<Tensor>(pieces.size(), labels));
+}
+
 namespace gradient {
 
 /// Cross-entropy as torch.compile makes it of one piece: the gradient in the logits' format.
@@ -350,7 +368,7 @@ inline Tensor compiled_chunked_loss(Tape& t, const Setting& s, const Tensor& log
   Tensor padded;
   const Tensor labels = shifted_labels(t, run, padded);
   Tensor total;
-  for (const Tensor& piece : split_length(t, run, logits, chunk_length(run))) {
+  for (const Tensor& piece : split(t, logits, run.length, chunk_length(run))) {
     const Tensor rows = run.micro_batch > 1 ? clone(t, piece) : piece;
     const std::int64_t tokens = rows.elements() / s.model.vocabulary;
     auto op = t.record(gradient::compiled_cross_entropy, {&rows});

@@ -94,7 +94,9 @@ class Training : public Tape::Layers {
   bool has_logits() const {
     switch (s_.run.loss) {
       case Loss::standard: return true;
-      case Loss::chunked: return s_.run.chunked_loss == ChunkedLoss::axolotl;
+      case Loss::chunked:
+        return s_.run.chunked_loss == ChunkedLoss::axolotl ||
+               (s_.run.chunked_loss == ChunkedLoss::litgpt && !s_.run.has_adapters());
       case Loss::fused:
         return s_.run.fused_loss == FusedLoss::flash_attn || s_.run.fused_loss == FusedLoss::unsloth_logits;
     }
@@ -103,7 +105,9 @@ class Training : public Tape::Layers {
 
   Tensor loss_of_logits(const Tensor& logits) {
     switch (s_.run.loss) {
-      case Loss::chunked: return compiled_chunked_loss(t_, s_, logits);
+      case Loss::chunked:
+        return s_.run.chunked_loss == ChunkedLoss::litgpt ? litgpt_loss(t_, s_, logits)
+                                                          : compiled_chunked_loss(t_, s_, logits);
       case Loss::fused: return kernel_loss(t_, s_, logits);
       case Loss::standard: break;
     }

@@ -215,6 +215,8 @@ class Tape {
 
   /// Makes a trainable weight: a leaf whose gradient stays until it is cleared.
   Tensor parameter(Tensor value);
+  /// A weight's data in another format: `param.data = param.data.to(dtype)`. It stays the same leaf.
+  Tensor recast(Tensor weight, DType dtype);
   /// Tells an input to require a gradient, as `enable_input_require_grads` does.
   Tensor require_grad(Tensor value);
   bool is_parameter(const Tensor& tensor) const {
@@ -583,6 +585,13 @@ inline Tensor Tape::parameter(Tensor value) {
   value.node_ = leaf_code(leaves_.size());
   leaves_.push_back({value, {}, {}, 0, true});
   return value;
+}
+
+inline Tensor Tape::recast(Tensor weight, DType dtype) {
+  Tensor cast = allocate(weight.elements(), dtype, storages_[weight.storage_].term);
+  cast.node_ = weight.node_;
+  if (is_parameter(weight)) leaves_[leaf_index(weight.node_)].value = cast;
+  return cast;
 }
 
 inline Tensor Tape::require_grad(Tensor value) {

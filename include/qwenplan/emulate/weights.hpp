@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <utility>
 #include <vector>
 
@@ -177,6 +178,20 @@ inline void prepare_weights(Tape& t, Setting& s, Weights& w) {
     else upcast(w.head.weight);
   }
   if (run.upcasts_for_kbit && run.is_quantized() && s.behavior.empties_cache_after_upcast) t.empty_cache();
+  // What a trainer keeps in another format than the rest.
+  const auto recast = [&t](Tensor& tensor, const std::optional<DType>& format) {
+    if (format && tensor && tensor.dtype() != *format) tensor = t.recast(std::move(tensor), *format);
+  };
+  if (m.ties_embeddings) w.head.weight.reset();
+  recast(w.embedding, run.embedding_weights);
+  if (m.ties_embeddings) w.head.weight = w.embedding;
+  else recast(w.head.weight, run.embedding_weights);
+  for (DecoderLayer& layer : w.layers) {
+    recast(layer.q_norm, run.norm_weights);
+    recast(layer.k_norm, run.norm_weights);
+    for (Tensor& norm : layer.norm) recast(norm, run.norm_weights);
+  }
+  recast(w.final_norm, run.norm_weights);
   if (!run.has_adapters()) return;
   const auto adapt = [&](Linear& linear, Module module) {
     if ((run.lora_targets & module) == 0 || !linear.weight) return;

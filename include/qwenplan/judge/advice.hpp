@@ -91,6 +91,12 @@ inline std::vector<Family> families(const Run& run, const AllocatorSettings& all
     add(Sacrifice::nothing, "the same result; the loop must let go of the model's output",
         {{"--no-keep-outputs",
           [](Question& q, std::int64_t) { give(q.draft.keeps_outputs, false); }}});
+  if (run.loss != Loss::fused)
+    add(Sacrifice::nothing, "the same result, with Liger's kernel: no logits are kept",
+        {{"--loss fused", [](Question& q, std::int64_t) {
+            give(q.draft.loss, Loss::fused);
+            give(q.draft.fused_loss, FusedLoss::liger);
+          }}});
   if (run.optimizer == OptimizerKind::adamw_foreach)
     add(Sacrifice::nothing, "the same result", {optimizer(OptimizerKind::adamw_fused)});
   if (!allocator.expandable_segments)

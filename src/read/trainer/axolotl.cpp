@@ -81,7 +81,6 @@ constexpr std::string_view kRefused[] = {"gptq",
                                          "model_quantization_config",
                                          "peft_layers_to_transform",
                                          "lora_rank_pattern",
-                                         "chunked_cross_entropy",
                                          "nvfp4_merge_aware",
                                          "use_mora",
                                          "peft_layer_replication",
@@ -288,6 +287,9 @@ void read_attention_and_loss(Settings& in, TrainFile& file) {
   } else if (in.is_on("flash_attn_cross_entropy")) {
     d.loss = from_file(Loss::fused, in.place("flash_attn_cross_entropy"));
     d.fused_loss = from_file(FusedLoss::flash_attn, in.place("flash_attn_cross_entropy"));
+  } else if (in.is_on("chunked_cross_entropy")) {
+    d.loss = from_file(Loss::chunked, in.place("chunked_cross_entropy"));
+    d.loss_chunks = in.whole("chunked_cross_entropy_num_chunks");
   }
   d.lora_mlp_kernel = in.truth("lora_mlp_kernel");
   d.lora_qkv_kernel = in.truth("lora_qkv_kernel");

@@ -232,7 +232,17 @@ TrainFile read_torchtune(const Source& source) {
                      "modelled: full, LoRA and QLoRA fine-tuning");
     const bool is_chunked = kind == "LinearCrossEntropyLoss" || kind == "CEWithChunkedOutputLoss";
     draft.loss = from_file(is_chunked ? Loss::chunked : Loss::standard, type->place);
-    if (is_chunked) draft.loss_chunks = by_trainer(std::int64_t{8});
+    if (is_chunked) {
+      draft.chunked_loss =
+          from_file(kind == "CEWithChunkedOutputLoss" ? ChunkedLoss::torchtune_logits
+                                                      : ChunkedLoss::torchtune,
+                    type->place);
+      draft.loss_chunks = by_trainer(std::int64_t{8});
+    }
+    if (kind == "LigerFusedCrossEntropyLoss") {
+      draft.loss = from_file(Loss::fused, type->place);
+      draft.fused_loss = from_file(FusedLoss::liger, type->place);
+    }
   }
   const Node* compile = s.node("compile");
   if (compile && (compile->is_map() || compile->truth().value_or(false)))

@@ -221,8 +221,6 @@ TEST_CASE("what is not modelled is named, never ignored") {
   };
   const Case cases[] = {
       {"adafactor", [](RunDraft& d) { give(d.optimizer, std::string("adafactor")); }},
-      {"fused", [](RunDraft& d) { give(d.loss, Loss::fused); }},
-      {"chunked", [](RunDraft& d) { give(d.loss, Loss::chunked); }},
       {"gptq", [](RunDraft& d) { give(d.quantization, Quantization::gptq_int4); }},
       {"DoRA", [](RunDraft& d) { give(d.uses_dora, true); }},
       {"freezing", [](RunDraft& d) { give(d.method, Method::freeze); }},
@@ -249,6 +247,63 @@ TEST_CASE("what is not modelled is named, never ignored") {
     CHECK(run.error().kind == Error::Kind::unknown);
     CHECK(run.error().what.find(each.named) != std::string::npos);
   }
+}
+
+TEST_CASE("a loss says whose code it is, and takes Liger's or TRL's where nobody does") {
+  const auto shown = [](const ValidRun& run, std::string_view flag) {
+    for (const RunSetting& setting : run.settings)
+      if (setting.flag == flag) return setting.value;
+    return RunSetting::Value(std::string("absent"));
+  };
+  const auto fused = valid([](RunDraft& d) { give(d.loss, Loss::fused); });
+  REQUIRE(fused.ok());
+  CHECK(fused->run.fused_loss == FusedLoss::liger);
+  CHECK(shown(*fused, "loss-kernel") == RunSetting::Value(std::string("liger")));
+  CHECK(shown(*fused, "liger-rope") == RunSetting::Value(std::string("absent")));
+
+  const auto chunked = valid([](RunDraft& d) { give(d.loss, Loss::chunked); });
+  REQUIRE(chunked.ok());
+  CHECK(shown(*chunked, "loss-code") == RunSetting::Value(std::string("trl")));
+  CHECK(shown(*chunked, "loss-chunk-tokens") == RunSetting::Value(std::int64_t{256}));
+
+  const auto torchtune = valid([](RunDraft& d) {
+    give(d.loss, Loss::chunked);
+    give(d.chunked_loss, ChunkedLoss::torchtune);
+    give(d.loss_chunks, std::int64_t{4});
+    give(d.liger_rms_norm, true);
+    give(d.norm_weights, DType::fp32);
+  });
+  REQUIRE(torchtune.ok());
+  CHECK(shown(*torchtune, "loss-chunks") == RunSetting::Value(std::int64_t{4}));
+  CHECK(shown(*torchtune, "liger-rms-norm") == RunSetting::Value(true));
+  CHECK(shown(*torchtune, "norm-weights") == RunSetting::Value(std::string("fp32")));
+}
+
+TEST_CASE("flash-attn's cross-entropy is Llama's alone") {
+  const auto run = valid([](RunDraft& d) {
+    give(d.loss, Loss::fused);
+    give(d.fused_loss, FusedLoss::flash_attn);
+  });
+  REQUIRE(run.ok());
+  CHECK(run->run.loss == Loss::standard);
+  REQUIRE(run->notes.size() == 1);
+  CHECK(run->notes[0].find("Llama") != std::string::npos);
+}
+
+TEST_CASE("cut cross-entropy refuses hidden states in fp32, as its backward does") {
+  const auto run = valid([](RunDraft& d) {
+    give(d.method, Method::qlora);
+    give(d.loss, Loss::fused);
+    give(d.fused_loss, FusedLoss::cut_cross_entropy);
+  });
+  REQUIRE_FALSE(run.ok());
+  CHECK(run.error().kind == Error::Kind::wrong);
+  CHECK(valid([](RunDraft& d) {
+          give(d.method, Method::qlora);
+          give(d.loss, Loss::fused);
+          give(d.fused_loss, FusedLoss::cut_cross_entropy);
+          give(d.norm_weights, DType::bf16);
+        }).ok());
 }
 
 TEST_CASE("what several GPUs would need is no matter where there is one") {
