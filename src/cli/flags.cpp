@@ -152,8 +152,8 @@ constexpr Flag kRun[] = {
      .help = "latest, 2025-09, 2025-02, 2024-06, or torch=2.6,transformers=4.49"},
     {.name = "alloc-conf", .value = "OPTIONS", .group = "Libraries",
      .help = "PYTORCH_CUDA_ALLOC_CONF of the run; by default this shell's"},
-    {.name = "trainer", .value = "NAME", .group = "Libraries", .help = "whose defaults and upcasts",
-     .choices = kTrainers},
+    {.name = "trainer", .value = "NAME", .group = "Libraries",
+     .help = "whose defaults and habits, as llama-factory or trl@0.21"},
 
     {.name = "bf16", .kind = sometimes, .help = "--precision bf16-mixed"},
     {.name = "fp16", .kind = sometimes, .help = "--precision fp16-mixed"},

@@ -1,5 +1,6 @@
 #include "cli/run_flags.hpp"
 
+#include <cctype>
 #include <cstdint>
 #include <string>
 #include <utility>
@@ -161,7 +162,9 @@ Result<RunDraft> read_run(const Invocation& in) {
   give(d.uses_dora, in.switched("dora"));
   give(d.attention, in.value("attention"));
   give(d.optimizer, in.value("optimizer"));
-  give(d.trainer, in.value("trainer"));
+  const auto trainer = read_trainer(in);
+  if (!trainer) return trainer.error();
+  give(d.trainer, *trainer);
   give(d.zero, in.value("zero"));
   give(d.fsdp, in.value("fsdp"));
   give(d.offload, in.value("offload"));
@@ -176,7 +179,17 @@ Result<RunDraft> read_run(const Invocation& in) {
   return d;
 }
 
-Result<Stack> parse_stack(std::string_view text) {
+Result<std::optional<TrainerRelease>> read_trainer(const Invocation& in) {
+  auto written = in.value("trainer");
+  if (!written) return std::optional<TrainerRelease>{};
+  for (char& c : *written)
+    c = c == '_' ? '-' : static_cast<char>(std::tolower(static_cast<unsigned char>(c)));
+  const auto release = trainer_release(*written);
+  if (!release) return release.error();
+  return std::optional<TrainerRelease>{*release};
+}
+
+Result<Stack> parse_stack(std::string_view text, const Stack& others) {
   const std::string where = "--stack";
   for (const Stack& stack : {kLatest, kLate2025, kEarly2025, kMid2024})
     if (text == stack.name) return stack;
@@ -185,7 +198,7 @@ Result<Stack> parse_stack(std::string_view text) {
                  "known: latest, 2025-09, 2025-02, 2024-06, or versions such as "
                  "torch=2.6,transformers=4.49");
 
-  Stack stack = kLatest;
+  Stack stack = others;
   stack.name = "custom";
   struct Library {
     std::string_view name;

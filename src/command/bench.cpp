@@ -11,6 +11,7 @@
 #include "command/measured.hpp"
 #include "command/named_run.hpp"
 #include "command/planning.hpp"
+#include "qwenplan/describe/valid_run.hpp"
 #include "command/scripts.hpp"
 #include "read/measurement.hpp"
 #include "render/quantity.hpp"

@@ -8,10 +8,11 @@
 #include <system_error>
 #include <utility>
 
+#include "cli/run_flags.hpp"
 #include "command/card_rules.hpp"
 #include "command/subject.hpp"
 #include "command/verdict.hpp"
-#include "qwenplan/describe/trainer_defaults.hpp"
+#include "qwenplan/describe/valid_run.hpp"
 #include "read/text_file.hpp"
 #include "read/trainer/document.hpp"
 #include "read/trainer/remarks.hpp"
@@ -149,12 +150,10 @@ Result<TrainerChoice> trainer_choice(const Invocation& in) {
   TrainerChoice choice;
   const auto wanted = in.value("trainer");
   if (!wanted) return choice;
-  const std::size_t at = wanted->find('@');
-  choice.trainer = draft::by_name<Trainer>(wanted->substr(0, at), kTrainers);
-  if (!choice.trainer)
-    return Error{Error::Kind::wrong, "no trainer is called '" + *wanted + "'", "--trainer",
-                 "such as llama-factory, axolotl, trl or torchtune"};
-  if (at != std::string::npos) choice.version = wanted->substr(at + 1);
+  const auto release = read_trainer(in);
+  if (!release) return release.error();
+  choice.trainer = (*release)->trainer;
+  if (const std::size_t at = wanted->find('@'); at != std::string::npos) choice.version = wanted->substr(at + 1);
   return choice;
 }
 
@@ -376,6 +375,10 @@ CheckedFile Checker::check(const std::string& file) {
     asked.given["model"] = {model};
   }
   if (read->unmodelled) return refuse(out, "not-modelled", *read->unmodelled), concluded();
+  const TrainerRelease release{
+      read->trainer, version_of(read->version).value_or(latest_version(read->trainer))};
+  asked.given["trainer"] = {std::string(qwenplan::name(release.trainer)) + "@" +
+                            qwenplan::text(release.version)};
   const auto subject = read_subject(asked, tables_);
   if (!subject)
     return refuse(out, model.empty() ? RuleId("unknown-model") : rule_of(subject.error()),
@@ -422,7 +425,8 @@ CheckedFile Checker::check(const std::string& file) {
     if (!draft.method || draft.method->value == Method::lora)
       draft.method = Given<Method>{Method::qlora, From::file, read->model_place};
   }
-  fill_defaults(read->trainer, read->version, setup.model(), setup.gpu(), draft);
+  draft.trainer = Given<TrainerRelease>{release, From::file, {}};
+  fill_defaults(release, setup.model(), setup.gpu(), draft);
   add_default_rules(*read, draft, setup.model(), out.findings);
 
   if (is_spread(draft)) {

@@ -6,6 +6,7 @@
 #include "cli/flags.hpp"
 #include "cli/run_flags.hpp"
 #include "command/method_plans.hpp"
+#include "qwenplan/describe/valid_run.hpp"
 #include "qwenplan/estimate/host.hpp"
 #include "qwenplan/estimate/storage.hpp"
 

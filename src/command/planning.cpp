@@ -1,5 +1,6 @@
 #include "command/planning.hpp"
 
+#include "qwenplan/describe/valid_run.hpp"
 #include "qwenplan/emulate/step.hpp"
 
 namespace qwenplan {

@@ -6,6 +6,7 @@
 #include "cli/run_flags.hpp"
 #include "cli/spelling.hpp"
 #include "probe/nvml.hpp"
+#include "qwenplan/describe/trainer_stack.hpp"
 #include "render/quantity.hpp"
 
 namespace qwenplan {
@@ -102,11 +103,19 @@ Result<Subject> read_subject(const Invocation& in, const Tables& tables) {
                                                       : std::nullopt;
   if (capacity && subject.in_use >= *capacity) return no_memory("--vram-in-use");
 
-  const auto stack = parse_stack(in.value("stack").value_or("latest"));
-  if (!stack) return stack.error();
-  subject.stack = *stack;
-  subject.inputs.push_back(
-      {"stack", Value(in.value("stack").value_or("latest")), in.has("stack") ? "flag" : "default"});
+  const auto trainer = read_trainer(in);
+  if (!trainer) return trainer.error();
+  if (*trainer) subject.stack = stack_of(**trainer);
+  const auto wanted = in.value("stack");
+  if (wanted) {
+    const auto stack = parse_stack(*wanted, subject.stack);
+    if (!stack) return stack.error();
+    subject.stack = *stack;
+  }
+  subject.inputs.push_back({"stack", Value(wanted.value_or(as_words(subject.stack))),
+                            wanted     ? "flag"
+                            : *trainer ? "trainer"
+                                       : "default"});
 
   const auto options = in.value("alloc-conf");
   const std::string& text = options ? *options : in.environment.allocator_options;
@@ -118,6 +127,13 @@ Result<Subject> read_subject(const Invocation& in, const Tables& tables) {
     subject.inputs.push_back({"alloc-conf", Value(text), options ? "flag" : "env"});
   }
   return subject;
+}
+
+std::string as_words(const Stack& stack) {
+  if (stack.name != "custom") return std::string(stack.name);
+  return "torch=" + text(stack.torch) + ",transformers=" + text(stack.transformers) +
+         ",peft=" + text(stack.peft) + ",accelerate=" + text(stack.accelerate) +
+         ",bitsandbytes=" + text(stack.bitsandbytes);
 }
 
 Input as_input(const RunSetting& setting) {

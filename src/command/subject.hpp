@@ -39,6 +39,9 @@ Result<Subject> read_subject(const Invocation& invocation, const Tables& tables)
 /// One card of a list, `this` among them; several cards at once are refused. Errors stand at `flag`.
 Result<FoundGpu> listed_card(const Tables& tables, const std::string& name, const std::string& flag);
 
+/// A stack as --stack takes it.
+std::string as_words(const Stack& stack);
+
 /// A setting as a value of `inputs`, and as words: "--seq-len 2048", "--no-padded".
 Input as_input(const RunSetting& setting);
 std::string as_words(const RunSetting& setting);

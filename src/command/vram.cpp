@@ -207,13 +207,18 @@ Result<Answer> vram(const Invocation& in) {
   const std::vector<Advice> advice = advised(setup, plan);
   answer.json.set("advice", advice_json(advice));
   Value& assumed = answer.json.set("assumed", Value::list());
-  std::string assumed_words;
-  for (const RunSetting& setting : plan.valid.settings)
-    if (setting.from == From::by_default && setting.flag != "method") {
-      assumed.push(as_words(setting));
-      assumed_words += (assumed_words.empty() ? "" : " ") + as_words(setting);
-    }
-  if (!in.has("stack")) assumed_words += " --stack latest";
+  std::string assumed_words, trainer_words;
+  for (const RunSetting& setting : plan.valid.settings) {
+    const bool is_trainers = setting.from == From::trainer;
+    if ((!is_trainers && setting.from != From::by_default) || setting.flag == "method") continue;
+    assumed.push(as_words(setting));
+    std::string& words = is_trainers ? trainer_words : assumed_words;
+    words += (words.empty() ? "" : " ") + as_words(setting);
+  }
+  if (!in.has("stack")) {
+    auto& words = in.has("trainer") ? trainer_words : assumed_words;
+    words += (words.empty() ? "" : " ") + ("--stack " + as_words(subject.stack));
+  }
   if (!subject.gpu) assumed_words += ", and the kernels of an A100";
 
   Value rows = Value::list();
@@ -248,6 +253,8 @@ Result<Answer> vram(const Invocation& in) {
     answer.add(std::move(table));
   }
   if (!advice.empty()) answer.add(advice_table(advice));
+  if (!trainer_words.empty())
+    answer.add(Paragraph{"of " + text(given->trainer->value) + ": " + trainer_words, Tone::faint});
   if (!assumed_words.empty()) answer.add(Paragraph{"assumed: " + assumed_words, Tone::faint});
   answer.add(
       Paragraph{"qwenplan explain " + largest_term(e) + " tells how a term is found", Tone::faint});

@@ -13,6 +13,7 @@
 #include "cli/spelling.hpp"
 #include "command/subject.hpp"
 #include "qwenplan/base/parse.hpp"
+#include "qwenplan/describe/valid_run.hpp"
 #include "qwenplan/estimate/cost.hpp"
 #include "qwenplan/judge/advice.hpp"
 #include "qwenplan/judge/fit.hpp"

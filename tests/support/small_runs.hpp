@@ -11,7 +11,7 @@
 
 #include "qwenplan/describe/gpu.hpp"
 #include "qwenplan/describe/model.hpp"
-#include "qwenplan/describe/run_draft.hpp"
+#include "qwenplan/describe/valid_run.hpp"
 #include "qwenplan/describe/stack.hpp"
 #include "qwenplan/emulate/step.hpp"
 #include "qwenplan/estimate/memory.hpp"

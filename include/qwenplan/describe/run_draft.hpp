@@ -15,6 +15,7 @@
 #include "qwenplan/describe/model.hpp"
 #include "qwenplan/describe/run.hpp"
 #include "qwenplan/describe/stack.hpp"
+#include "qwenplan/describe/trainer.hpp"
 
 namespace qwenplan {
 
@@ -118,7 +119,7 @@ struct RunDraft {
   Maybe<std::int64_t> context_parallel;
   Maybe<std::int64_t> expert_parallel;
 
-  Maybe<std::string> trainer;
+  Maybe<TrainerRelease> trainer;  ///< whose defaults stand in for what is absent
   Maybe<std::int64_t> gpus;
   Maybe<std::string> zero;
   Maybe<std::string> fsdp;
@@ -312,8 +313,8 @@ inline std::optional<Error> not_modelled(const RunDraft& d) {
   const auto is_off = [](const std::string& word) {
     return word == "none" || word == "no" || word == "0" || word == "false" || word.empty();
   };
-  if (d.trainer)
-    return unmodelled("the trainer '" + d.trainer->value + "'", "--trainer",
+  if (d.trainer && static_cast<int>(d.trainer->value.trainer) >= kTrainersWithDefaults)
+    return unmodelled("the trainer " + std::string(name(d.trainer->value.trainer)), "--trainer",
                       "leave it out for transformers with PEFT, and set what differs by flags");
   if (d.gpus && d.gpus->value != 1)
     return unmodelled("a run on " + std::to_string(d.gpus->value) + " GPUs", "--gpus",
@@ -461,10 +462,10 @@ inline std::optional<Error> settle_loss(const RunDraft& d, const Model& model, R
 
 }  // namespace draft
 
-/// Decides every setting of a run: what was given, else the defaults of transformers with PEFT on
-/// this stack and GPU (without one, an A100). Errors: `wrong` for what is impossible or out of
-/// range, `unknown` for what is possible but not modelled, named.
-inline Result<ValidRun> validated(const RunDraft& d, const Model& model, const Stack& stack,
+/// Decides every setting of a run of which the trainer left nothing open but what it leaves to its
+/// libraries: what was given, else the defaults of transformers with PEFT on this stack and GPU
+/// (without one, an A100). `validated` is what commands ask.
+inline Result<ValidRun> decided(const RunDraft& d, const Model& model, const Stack& stack,
                                   const Gpu* gpu) {
   using draft::wrong;
   if (const auto error = draft::not_modelled(d)) return *error;
@@ -493,6 +494,8 @@ inline Result<ValidRun> validated(const RunDraft& d, const Model& model, const S
     shown(flag, RunSetting::Value(std::string(name(value))), from_of(given));
     return value;
   };
+
+  if (d.trainer) shown("trainer", text(d.trainer->value), d.trainer->from);
 
   // What is trained, and on which base.
   const bool is_quantized = d.quantization && d.quantization->value != Quantization::none;

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <optional>
 #include <string>
@@ -11,31 +12,9 @@
 #include "qwenplan/describe/run_draft.hpp"
 #include "qwenplan/describe/stack.hpp"
 #include "qwenplan/describe/trainer.hpp"
+#include "qwenplan/describe/trainer_stack.hpp"
 
 namespace qwenplan {
-
-/// The version of a trainer whose defaults are taken where nobody names one.
-constexpr std::string_view latest_version(Trainer trainer) {
-  constexpr std::string_view versions[] = {"5.23.0", "0.21.2", "1.10.0",    "0.9.6",  "0.18.0",
-                                           "0.7.0",  "4.6.0",  "2026.8.19", "0.5.13", "0.19.6",
-                                           "1.15.0", "0.2.0",  "0.8.0",     "0.11.0"};
-  return versions[static_cast<int>(trainer)];
-}
-
-/// "0.9.4", "v0.9.4.dev0", "1.10": what is no number counts as the end. Empty: all zero.
-constexpr Version version_of(std::string_view text) {
-  int parts[3] = {0, 0, 0};
-  if (text.starts_with('v')) text.remove_prefix(1);
-  for (int& part : parts) {
-    std::size_t digits = 0;
-    for (; digits < text.size() && digits < 6 && text[digits] >= '0' && text[digits] <= '9';
-         ++digits)
-      part = part * 10 + (text[digits] - '0');
-    if (digits == 0 || digits == text.size() || text[digits] != '.') break;
-    text.remove_prefix(digits + 1);
-  }
-  return {parts[0], parts[1], parts[2]};
-}
 
 namespace trainer_defaults {
 
@@ -48,6 +27,7 @@ void otherwise(RunDraft::Maybe<T>& setting, V&& value) {
 /// What a trainer needs to know for its defaults.
 struct Situation {
   Version version;
+  Stack stack;  ///< that the version ran with
   const Model& model;
   const Gpu* gpu;  ///< nullptr: an A100
   bool has_bf16() const { return !gpu || gpu->has_bf16; }
@@ -59,9 +39,27 @@ inline bool has_adapters(const RunDraft& d) {
 inline bool is_quantized(const RunDraft& d) {
   return d.quantization && d.quantization->value != Quantization::none;
 }
+inline bool is_4bit(const RunDraft& d) {
+  return d.quantization && (d.quantization->value == Quantization::nf4 ||
+                            d.quantization->value == Quantization::fp4);
+}
 inline bool is_mixed(const RunDraft& d) {
   return d.precision && (d.precision->value == Precision::bf16_mixed ||
                          d.precision->value == Precision::fp16_mixed);
+}
+/// Everything in one 16-bit format, which then decides the format of the weights.
+inline bool is_pure(const RunDraft& d) {
+  return d.precision && (d.precision->value == Precision::bf16_true ||
+                         d.precision->value == Precision::fp16_true);
+}
+/// Adapters of these trainers are PEFT's: its rank, scale and layers where nobody says otherwise.
+inline void peft_adapters(RunDraft& d, std::int64_t rank, double alpha, double dropout,
+                          const char* targets) {
+  if (!has_adapters(d)) return;
+  otherwise(d.lora_rank, rank);
+  otherwise(d.lora_alpha, alpha);
+  otherwise(d.lora_dropout, dropout);
+  otherwise(d.lora_targets, std::vector<std::string>{targets});
 }
 
 inline bool is_cut(const RunDraft& d) {
@@ -69,13 +67,29 @@ inline bool is_cut(const RunDraft& d) {
          d.fused_loss->value == FusedLoss::cut_cross_entropy;
 }
 
-/// transformers' TrainingArguments: no checkpointing and no mixed precision unless asked for. Adam
-/// is fused or not as the stack has it, which `validated` knows.
-inline void transformers(RunDraft& d, const Situation&) {
+/// transformers' TrainingArguments: no checkpointing and no mixed precision unless asked for. Since
+/// version 5 the weights stay as the checkpoint has them; before, they came in fp32, and in fp16
+/// below quantized layers (quantizers/quantizer_bnb_4bit.py). Adapters are as PEFT's LoraConfig has
+/// them (tuners/lora/config.py, utils/constants.py). Adam is fused or not as the stack has it,
+/// which `decided` knows.
+inline void transformers(RunDraft& d, const Situation& s) {
   otherwise(d.micro_batch, 8);
   otherwise(d.accumulation, 1);
   otherwise(d.checkpoints, false);
   otherwise(d.precision, Precision::fp32);
+  if (!is_pure(d))
+    otherwise(d.weights, s.stack.transformers >= Version{5, 0, 0} ? s.model.stored
+                         : is_quantized(d)                        ? DType::fp16
+                                                                  : DType::fp32);
+  peft_adapters(d, 8, 8.0, 0.0, "qv");
+}
+
+/// PEFT in transformers' Trainer. prepare_model_for_kbit_training, which it asks for on a quantized
+/// base, turns checkpointing on (utils/other.py).
+inline void peft(RunDraft& d, const Situation& s) {
+  otherwise(d.method, Method::lora);
+  if (is_quantized(d)) otherwise(d.checkpoints, true);
+  transformers(d, s);
 }
 
 /// LLaMA-Factory (hparams/*_args.py, model/{adapter,loader,patcher}.py). Checkpointing has a switch
@@ -88,20 +102,24 @@ inline void llama_factory(RunDraft& d, const Situation& s) {
   otherwise(d.checkpoints, true);
   if (d.checkpoints->value) otherwise(d.checkpoints_reentrant, true);
   otherwise(d.precision, Precision::fp32);
-  const bool is_pure = d.precision->value == Precision::bf16_true;
   if (has_adapters(d)) {
     otherwise(d.lora_rank, 8);
     otherwise(d.lora_alpha, 2.0 * static_cast<double>(d.lora_rank->value));
-    otherwise(d.lora_dropout, s.version < Version{0, 5, 0} ? 0.1 : 0.0);
+    otherwise(d.lora_dropout, 0.0);
     otherwise(d.lora_targets, std::vector<std::string>{"all-linear"});
-    otherwise(d.adapter, is_pure ? DType::bf16 : DType::fp32);
-    if (!is_mixed(d) && !is_pure) otherwise(d.weights, s.model.stored);  // torch_dtype="auto"
+    // With pure_bf16 they are as PEFT leaves them, which depends on its version.
+    if (!is_pure(d)) otherwise(d.adapter, DType::fp32);
+    if (!is_pure(d)) otherwise(d.weights, s.model.stored);  // torch_dtype="auto"
     // Its own preparation casts norms only if asked, and no embeddings.
     otherwise(d.upcasts_for_kbit, false);
-  } else if (!is_pure) {
+  } else if (!is_pure(d)) {
     otherwise(d.weights, DType::fp32);
   }
-  if (is_quantized(d)) otherwise(d.double_quantizes, true);
+  if (is_quantized(d)) otherwise(d.double_quantizes, is_4bit(d));
+  // compute_dtype is the checkpoint's where neither bf16 nor fp16 is on (patcher.py).
+  if (is_4bit(d) && !is_mixed(d) && !is_pure(d))
+    otherwise(d.quant_compute, s.has_bf16() && s.model.stored == DType::bf16 ? DType::bf16
+                                                                            : DType::fp16);
 }
 
 /// axolotl (utils/schemas/*.py, loaders/{model,adapter}.py). Weights are loaded in bf16 and stay
@@ -119,11 +137,14 @@ inline void axolotl(RunDraft& d, const Situation& s) {
                            ? DType::fp16
                        : d.precision->value == Precision::fp32 ? DType::fp32
                                                                : DType::bf16);
+  const bool has_flash = d.attention && (d.attention->value == "fa2" || d.attention->value == "flash");
   if (has_adapters(d)) {
     otherwise(d.lora_dropout, 0.0);
-  } else if ((!d.attention || (d.attention->value != "fa2" && d.attention->value != "flash")) &&
-             !is_cut(d)) {
-    // Without flash attention or cut cross-entropy nothing casts what the loader keeps in fp32 back.
+    // prepare_model_for_kbit_training casts to fp32, and the loader casts norms, embeddings and
+    // head back.
+    otherwise(d.upcasts_for_kbit, false);
+  } else if (!has_flash && !is_cut(d) && !d.fsdp) {
+    // Nothing casts back what the loader puts into fp32 (_configure_embedding_dtypes).
     otherwise(d.norm_weights, DType::fp32);
     otherwise(d.embedding_weights, DType::fp32);
   }
@@ -131,15 +152,14 @@ inline void axolotl(RunDraft& d, const Situation& s) {
     otherwise(d.chunked_loss, ChunkedLoss::axolotl);
     otherwise(d.loss_chunks, 8);
   }
-  if (is_quantized(d)) {
-    otherwise(d.double_quantizes, true);
-    // After PEFT's preparation norms and embeddings go back to the loader's format.
-    otherwise(d.norm_weights, d.weights->value);
-    otherwise(d.embedding_weights, d.weights->value);
-  }
+  if (is_quantized(d)) otherwise(d.double_quantizes, is_4bit(d));
+  // utils/config: reentrant for supervised training, not for preferences.
+  if (d.checkpoints->value)
+    otherwise(d.checkpoints_reentrant, !d.objective || d.objective->value == Objective::sft ||
+                                           d.objective->value == Objective::pretrain);
 }
 
-/// TRL's SFT from the command line (trainer/{base,sft,model}_config.py).
+/// TRL from its command line (trainer/{base,sft,dpo,model}_config.py, trainer/sft_trainer.py).
 inline void trl(RunDraft& d, const Situation& s) {
   otherwise(d.method, Method::full);
   otherwise(d.length, 1024);
@@ -147,28 +167,38 @@ inline void trl(RunDraft& d, const Situation& s) {
   otherwise(d.accumulation, 1);
   otherwise(d.checkpoints, s.version >= Version{0, 22, 0});
   if (d.checkpoints->value) otherwise(d.checkpoints_reentrant, s.version < Version{0, 27, 0});
-  otherwise(d.precision, s.version >= Version{0, 19, 0} ? Precision::bf16_mixed : Precision::fp32);
-  otherwise(d.weights, DType::fp32);
-  if (s.version >= Version{1, 7, 0} && !d.loss) otherwise(d.loss, Loss::chunked);
+  otherwise(d.precision, s.version < Version{0, 19, 0} ? Precision::fp32
+                         : s.has_bf16()                ? Precision::bf16_mixed
+                                                       : Precision::fp16_mixed);
+  const bool is_half_base = is_quantized(d) && s.version < Version{0, 27, 0};
+  if (!is_pure(d)) otherwise(d.weights, is_half_base ? DType::fp16 : DType::fp32);
+  const bool is_sft = !d.objective || d.objective->value == Objective::sft;
+  if (s.version >= Version{1, 7, 0} && !d.loss && is_sft) otherwise(d.loss, Loss::chunked);
   if (d.loss && d.loss->value == Loss::chunked) {
     otherwise(d.chunked_loss, ChunkedLoss::trl);
     otherwise(d.loss_chunk_tokens, 256);
-  } else if (s.version >= Version{0, 16, 0}) {
+  } else if (s.version >= Version{0, 16, 0} && is_sft) {
     // What it logs beside the loss; up to 1.5 from a copy of the shifted logits.
     otherwise(d.metrics,
               s.version < Version{1, 6, 0} ? LogitMetrics::accuracy : LogitMetrics::entropy);
   }
-  if (has_adapters(d)) {
-    otherwise(d.lora_rank, 16);
-    otherwise(d.lora_alpha, 32.0);
-    otherwise(d.lora_dropout, 0.05);
-    otherwise(d.lora_targets, std::vector<std::string>{"qv"});
-    otherwise(d.adapter, is_quantized(d) ? DType::bf16 : DType::fp32);
-  }
+  peft_adapters(d, 16, 32.0, 0.05, "qv");
   if (is_quantized(d)) {
     otherwise(d.double_quantizes, false);
-    otherwise(d.upcasts_for_kbit, s.version < Version{0, 26, 0});
-    otherwise(d.quant_compute, d.weights->value);
+    // The 4-bit layers compute in the format of --dtype, which is float32 unless given.
+    if (is_4bit(d) && !is_pure(d)) otherwise(d.quant_compute, is_half_base ? DType::fp32 : d.weights->value);
+    if (s.version >= Version{0, 26, 0}) {
+      // No preparation by PEFT any more, and adapters in bf16.
+      otherwise(d.upcasts_for_kbit, false);
+      otherwise(d.adapter, DType::bf16);
+    } else {
+      otherwise(d.upcasts_for_kbit, true);
+      // peft_module_casting_to_bf16: embeddings and head go back, norms stay.
+      if (is_4bit(d) && d.precision->value == Precision::bf16_mixed)
+        otherwise(d.embedding_weights, DType::bf16);
+    }
+  } else if (has_adapters(d)) {
+    otherwise(d.adapter, DType::fp32);
   }
 }
 
@@ -201,21 +231,28 @@ inline void ms_swift(RunDraft& d, const Situation& s) {
   otherwise(d.method, Method::lora);
   if (s.model.max_positions > 0) otherwise(d.length, s.model.max_positions);
   otherwise(d.micro_batch, 1);
-  if (d.micro_batch->value >= 1)
-    otherwise(d.accumulation, (15 + d.micro_batch->value) / d.micro_batch->value);
+  const std::int64_t gpus = d.gpus && d.gpus->value >= 1 ? std::min(d.gpus->value, kMostBatch) : 1;
+  if (d.micro_batch->value >= 1 && d.micro_batch->value <= kMostBatch) {
+    const std::int64_t at_once = d.micro_batch->value * gpus;
+    otherwise(d.accumulation, (15 + at_once) / at_once);
+  }
   otherwise(d.checkpoints, true);
-  if (d.checkpoints->value) otherwise(d.checkpoints_reentrant, true);
+  // trainers/mixin.py: reentrant but for plain data parallelism.
+  const bool shards = d.zero || d.fsdp;
+  if (d.checkpoints->value) otherwise(d.checkpoints_reentrant, gpus == 1 || shards);
   otherwise(d.precision,
             s.model.stored == DType::bf16 ? Precision::bf16_mixed : Precision::fp16_mixed);
-  otherwise(d.weights, s.model.stored);
+  if (!is_pure(d)) otherwise(d.weights, s.model.stored);
   if (has_adapters(d)) {
     otherwise(d.lora_rank, 8);
     otherwise(d.lora_alpha, 32.0);
     otherwise(d.lora_dropout, 0.05);
     otherwise(d.lora_targets, std::vector<std::string>{"all-linear"});
     otherwise(d.adapter, DType::fp32);
+    // No preparation by PEFT (pipelines/train/tuner.py).
+    otherwise(d.upcasts_for_kbit, false);
   }
-  if (is_quantized(d)) otherwise(d.double_quantizes, true);
+  if (is_quantized(d)) otherwise(d.double_quantizes, is_4bit(d));
 }
 
 /// Unsloth's patched defaults.
@@ -230,7 +267,7 @@ inline void unsloth(RunDraft& d, const Situation& s) {
     otherwise(d.offloads_checkpoints, true);
   }
   otherwise(d.precision, s.has_bf16() ? Precision::bf16_mixed : Precision::fp16_mixed);
-  otherwise(d.weights, s.model.stored);
+  if (!is_pure(d)) otherwise(d.weights, s.model.stored);
   otherwise(d.optimizer, "adamw-8bit");
   otherwise(d.loss, Loss::fused);
   if (d.loss->value == Loss::fused) otherwise(d.fused_loss, FusedLoss::unsloth);
@@ -243,8 +280,10 @@ inline void unsloth(RunDraft& d, const Situation& s) {
     otherwise(d.lora_mlp_kernel, true);
     otherwise(d.lora_qkv_kernel, true);
     otherwise(d.lora_o_kernel, true);
+    // Its own preparation leaves the base as it is (unsloth_zoo/training_utils.py).
+    otherwise(d.upcasts_for_kbit, false);
   }
-  if (is_quantized(d)) otherwise(d.double_quantizes, true);
+  if (is_quantized(d)) otherwise(d.double_quantizes, is_4bit(d));
 }
 
 /// litgpt's finetune recipes: as long as the longest sample, a global batch of sixteen.
@@ -252,9 +291,12 @@ inline void litgpt(RunDraft& d, const Situation&) {
   if (!d.length) otherwise(d.is_unbounded, true);
   otherwise(d.method, Method::lora);
   otherwise(d.micro_batch, 1);
-  if (d.micro_batch->value >= 1) otherwise(d.accumulation, 16 / d.micro_batch->value);
-  otherwise(d.checkpoints, d.gpus && d.gpus->value > 1);
-  otherwise(d.precision, Precision::bf16_mixed);
+  const std::int64_t gpus = d.gpus && d.gpus->value >= 1 ? std::min(d.gpus->value, kMostBatch) : 1;
+  if (d.micro_batch->value >= 1 && d.micro_batch->value <= kMostBatch)
+    otherwise(d.accumulation, std::max<std::int64_t>(1, 16 / gpus / d.micro_batch->value));
+  otherwise(d.checkpoints, gpus > 1);
+  // It refuses mixed precision with a quantized base.
+  otherwise(d.precision, is_quantized(d) ? Precision::bf16_true : Precision::bf16_mixed);
   otherwise(d.loss, Loss::chunked);
   if (d.loss->value == Loss::chunked) {
     otherwise(d.chunked_loss, ChunkedLoss::litgpt);
@@ -275,17 +317,20 @@ inline void litgpt(RunDraft& d, const Situation&) {
 
 }  // namespace trainer_defaults
 
-/// Sets what is absent as the trainer would have it, marked From::trainer. `version` is the
-/// trainer's, empty for the latest. What the trainer leaves to transformers and PEFT stays absent;
-/// `validated` decides that from the stack.
-inline void fill_defaults(Trainer trainer, std::string_view version, const Model& model,
-                          const Gpu* gpu, RunDraft& d) {
-  const trainer_defaults::Situation situation{
-      version_of(version.empty() ? latest_version(trainer) : version), model, gpu};
-  switch (trainer) {
+/// Sets what is absent as the trainer would have it, marked From::trainer. What the trainer leaves to
+/// transformers and PEFT stays absent; `decided` decides that from the stack.
+inline void fill_defaults(const TrainerRelease& release, const Model& model, const Gpu* gpu,
+                          RunDraft& d) {
+  const trainer_defaults::Situation situation{release.version, stack_of(release), model, gpu};
+  // A quantized base needs adapters, and is nf4 everywhere unless named.
+  if (trainer_defaults::is_quantized(d)) trainer_defaults::otherwise(d.method, Method::qlora);
+  if (d.method && d.method->value == Method::qlora)
+    trainer_defaults::otherwise(d.quantization, Quantization::nf4);
+  switch (release.trainer) {
     case Trainer::transformers:
-    case Trainer::peft:
       return trainer_defaults::transformers(d, situation);
+    case Trainer::peft:
+      return trainer_defaults::peft(d, situation);
     case Trainer::trl:
       return trainer_defaults::trl(d, situation);
     case Trainer::llama_factory:

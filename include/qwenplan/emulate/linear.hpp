@@ -15,6 +15,7 @@ struct QuantState {
   Tensor second_code;
   Tensor offset;
   bool nested = false;
+  DType original = DType::bf16;  ///< format of the weights that were quantized
 };
 
 /// A linear layer as the model holds it: dense or quantized, with an adapter or without.
@@ -35,17 +36,21 @@ inline Work dequantization(std::int64_t elements, DType dtype) {
 
 namespace gradient {
 
-/// grad @ dequantized weight. size: elements of the weight, statistics where they are nested, outputs.
+/// grad @ dequantized weight, which comes in the format that it was quantized from.
 inline void through_quantized(Tape& t, const Node& n, const Tensor& grad, Tensor* out) {
+  const Linear& layer = *static_cast<const Linear*>(n.context);
+  const DType original = layer.state.original;
+  const std::int64_t elements = layer.inputs * layer.outputs;
   Tensor weight;
   {
-    const Tensor absmax = n.size[1] > 0 ? t.allocate(n.size[1], DType::fp32) : Tensor();
-    t.compute(dequantization(n.size[0], grad.dtype()));
-    weight = t.allocate(n.size[0], grad.dtype());
+    const Tensor absmax =
+        layer.state.nested ? t.allocate(layer.state.absmax.elements(), DType::fp32) : Tensor();
+    t.compute(dequantization(elements, original));
+    weight = t.allocate(elements, original);
   }
+  if (original != grad.dtype()) weight = t.allocate(elements, grad.dtype());
   t.use_matmul();
-  const std::int64_t inputs = n.size[0] / n.size[2];
-  t.multiply(n.input_elements[0] / inputs, n.size[2], inputs, grad.dtype());
+  t.multiply(n.input_elements[0] / layer.inputs, layer.outputs, layer.inputs, grad.dtype());
   out[0] = t.allocate(n.input_elements[0], grad.dtype());
 }
 
@@ -90,10 +95,11 @@ inline Tensor linear_8bit(Tape& t, Linear& layer, const Tensor& x) {
   return op.result(std::move(product));
 }
 
-/// bitsandbytes' Linear4bit: the input goes to the compute type, the weight is dequantized for this
-/// one product, and the output returns to the input's type.
+/// bitsandbytes' Linear4bit: the input goes to the compute type, the weight is dequantized to what it
+/// was quantized from for this one product, and the output returns to the input's type.
 inline Tensor linear_4bit(Tape& t, Setting& s, Linear& layer, const Tensor& x) {
   const DType compute = s.run.quant_compute.value_or(s.run.half);
+  const DType original = layer.state.original;
   Tensor in, bias;
   if (s.behavior.casts_quantized_bias_for_good) {
     in = cast(t, x, compute);
@@ -106,7 +112,7 @@ inline Tensor linear_4bit(Tape& t, Setting& s, Linear& layer, const Tensor& x) {
   }
   const std::int64_t elements = layer.inputs * layer.outputs;
   auto op = t.record(gradient::through_quantized, {&in});
-  op.sizes(elements, layer.state.nested ? layer.state.absmax.elements() : 0, layer.outputs);
+  op.context(&layer);
   if (s.behavior.quantized_linear_holds_input) op.hold(in);
   Tensor product;
   {
@@ -115,9 +121,10 @@ inline Tensor linear_4bit(Tape& t, Setting& s, Linear& layer, const Tensor& x) {
       absmax = t.allocate(layer.state.absmax.elements(), DType::fp32);
       if (!s.behavior.adds_offset_in_place) absmax = t.allocate(layer.state.absmax.elements(), DType::fp32);
     }
-    t.compute(dequantization(elements, compute));
-    Tensor weight = t.allocate(elements, compute);
+    t.compute(dequantization(elements, original));
+    Tensor weight = t.allocate(elements, original);
     if (s.behavior.adds_offset_in_place) absmax.reset();
+    if (original != compute) weight = t.allocate(elements, compute);
     t.use_matmul();
     const std::int64_t rows = x.elements() / layer.inputs;
     t.multiply(rows, layer.inputs, layer.outputs, compute);

@@ -1,7 +1,7 @@
 #include <functional>
 #include <string>
 
-#include "qwenplan/describe/run_draft.hpp"
+#include "qwenplan/describe/valid_run.hpp"
 #include "support/catch.hpp"
 
 using namespace qwenplan;
@@ -224,7 +224,7 @@ TEST_CASE("what is not modelled is named, never ignored") {
       {"gptq", [](RunDraft& d) { give(d.quantization, Quantization::gptq_int4); }},
       {"DoRA", [](RunDraft& d) { give(d.uses_dora, true); }},
       {"freezing", [](RunDraft& d) { give(d.method, Method::freeze); }},
-      {"axolotl", [](RunDraft& d) { give(d.trainer, std::string("axolotl")); }},
+      {"verl", [](RunDraft& d) { give(d.trainer, TrainerRelease{Trainer::verl, {}}); }},
       {"4 GPUs", [](RunDraft& d) { give(d.gpus, std::int64_t{4}); }},
       {"ZeRO 3", [](RunDraft& d) { give(d.zero, std::string("3")); }},
       {"FSDP", [](RunDraft& d) { give(d.fsdp, std::string("full_shard")); }},

@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "qwenplan/base/literals.hpp"
+#include "qwenplan/describe/valid_run.hpp"
 #include "support/catch.hpp"
 
 using namespace qwenplan;
