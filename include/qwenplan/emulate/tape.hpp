@@ -121,6 +121,7 @@ class Tape {
   /// Tells the reader what it was not told yet.
   void flush() {
     if (reader_ != nullptr && waiting_ > 0) reader_->read({events_, waiting_});
+    if (keeps_) kept_events_.insert(kept_events_.end(), events_, events_ + waiting_);
     events_before_ += waiting_;
     waiting_ = 0;
   }
@@ -133,6 +134,7 @@ class Tape {
 
   /// Keeps what is told from here on, so that a later step can be told again.
   void keep_steps() {
+    flush();
     keeps_ = true;
     kept_events_.reserve(std::size_t{1} << 15);
   }
@@ -207,11 +209,7 @@ class Tape {
 
   void set_matmul_workspace(std::int64_t bytes) { matmul_workspace_bytes_ = bytes; }
   void retag(const Tensor& tensor, Term term);
-  void empty_cache() {
-    const Event event{0, 0, Event::Kind::empty_cache, Term::temporary};
-    if (keeps_) kept_events_.push_back(event);
-    tell(event);
-  }
+  void empty_cache() { tell({0, 0, Event::Kind::empty_cache, Term::temporary}); }
 
   /// Makes a trainable weight: a leaf whose gradient stays until it is cleared.
   Tensor parameter(Tensor value);
@@ -344,7 +342,7 @@ class Tape {
   /// A name for a storage that is not in use.
   std::uint32_t name_storage(std::int64_t bytes, Term term) {
     const std::int32_t kept =
-        keeps_ ? static_cast<std::int32_t>(kept_events_.size()) : kNotKept;
+        keeps_ ? static_cast<std::int32_t>(kept_events_.size() + waiting_) : kNotKept;
     if (free_names_.empty()) {
       storages_.push_back({bytes, 1, kept, term});
       return static_cast<std::uint32_t>(storages_.size() - 1);
@@ -353,10 +351,6 @@ class Tape {
     free_names_.pop_back();
     storages_[name] = {bytes, 1, kept, term};
     return name;
-  }
-  /// Events of storages that are older than the kept steps happen once.
-  void keep_event(const Event& event, const Storage& storage) {
-    if (keeps_ && storage.kept != kNotKept) kept_events_.push_back(event);
   }
 
   static constexpr std::size_t kStretch = 1024;
@@ -492,7 +486,7 @@ inline void Tensor::reset() {
 inline void Tape::enter(Phase phase, int step, int micro_step) {
   flush();
   if (reader_ == nullptr) return;
-  if (keeps_)
+  if (keeps_)  // after the flush, so that nothing waits
     kept_marks_.push_back({static_cast<std::uint32_t>(kept_events_.size()), phase, 0,
                            static_cast<std::int16_t>(micro_step)});
   reader_->enter({static_cast<std::uint32_t>(events_before_), phase, static_cast<std::int16_t>(step),
@@ -500,6 +494,7 @@ inline void Tape::enter(Phase phase, int step, int micro_step) {
 }
 
 inline void Tape::end_kept_steps() {
+  flush();
   keeps_ = false;
   for (std::size_t i = 0; i < leaves_.size(); ++i)
     if (const Tensor& grad = leaves_[i].grad) {
@@ -512,7 +507,9 @@ inline void Tape::end_kept_steps() {
 }
 
 inline bool Tape::repeat_steps(int step) {
-  std::vector<std::uint32_t> names(storages_.size());  // what storages of the kept steps are called now
+  constexpr std::uint32_t kNoName = UINT32_MAX;
+  // What storages of the kept steps are called now; those that are older, or made once, have no name.
+  std::vector<std::uint32_t> names(storages_.size(), kNoName);
   auto mark = kept_marks_.begin();
   for (std::size_t i = 0; i < kept_events_.size(); ++i) {
     for (; mark != kept_marks_.end() && mark->first == i; ++mark) {
@@ -520,14 +517,17 @@ inline bool Tape::repeat_steps(int step) {
       enter(mark->phase, step, mark->micro_step);
     }
     Event event = kept_events_[i];
-    if (event.bytes == kMadeOnce) continue;
-    if (event.kind == Event::Kind::allocate)
-      names[event.storage] = name_storage(event.bytes, event.term);
-    if (event.kind != Event::Kind::empty_cache) event.storage = names[event.storage];
-    if (event.kind == Event::Kind::retag) storages_[event.storage].term = event.term;
-    if (event.kind == Event::Kind::free) {
-      storages_[event.storage].shares = 0;
-      free_names_.push_back(event.storage);
+    if (event.kind != Event::Kind::empty_cache) {
+      std::uint32_t& name = names[event.storage];
+      if (event.kind == Event::Kind::allocate)
+        name = event.bytes == kMadeOnce ? kNoName : name_storage(event.bytes, event.term);
+      if (name == kNoName) continue;
+      event.storage = name;
+      if (event.kind == Event::Kind::retag) storages_[name].term = event.term;
+      if (event.kind == Event::Kind::free) {
+        storages_[name].shares = 0;
+        free_names_.push_back(std::exchange(name, kNoName));
+      }
     }
     tell(event);
   }
@@ -550,9 +550,7 @@ inline Tensor Tape::allocate(std::int64_t elements, DType dtype, Term term) {
   tensor.elements_ = elements;
   tensor.dtype_ = dtype;
   tensor.storage_ = name_storage(bytes, term);
-  const Event event{bytes, tensor.storage_, Event::Kind::allocate, term};
-  keep_event(event, storages_[tensor.storage_]);
-  tell(event);
+  tell({bytes, tensor.storage_, Event::Kind::allocate, term});
   if (tells_work_ && term != Term::workspace) tell_allocation(bytes);
   return tensor;
 }
@@ -567,17 +565,13 @@ inline void Tape::retag(const Tensor& tensor, Term term) {
   Storage& storage = storages_[tensor.storage()];
   if (storage.term == term) return;
   storage.term = term;
-  const Event event{storage.bytes, tensor.storage(), Event::Kind::retag, term};
-  keep_event(event, storage);
-  tell(event);
+  tell({storage.bytes, tensor.storage(), Event::Kind::retag, term});
 }
 
 inline void Tape::release(std::uint32_t index) {
   Storage& storage = storages_[index];
   if (--storage.shares > 0) return;
-  const Event event{storage.bytes, index, Event::Kind::free, storage.term};
-  keep_event(event, storage);
-  tell(event);
+  tell({storage.bytes, index, Event::Kind::free, storage.term});
   free_names_.push_back(index);
 }
 
