@@ -20,17 +20,19 @@ import sys
 SETTINGS = ['model', 'method', 'lora_r', 'lora_targets', 'lora_dropout', 'grad_checkpointing', 'attn', 'seq_len',
             'micro_batch', 'optimizer']
 OPTIONS = {'padded': '0', 'keep': '0', 'sm': '80', 'grad_accum': '1', 'half': 'bf16', 'reentrant': '0',
-           'modules_to_save': '', 'layers': '', 'loss': '', 'liger': ''}
+           'modules_to_save': '', 'layers': '', 'loss': '', 'liger': '', 'packed': '0', 'neftune': '0',
+           'offload': '', 'kernels': '', 'in-backward': '0'}
 
 
 METHOD = '(full|qlora|lora|int8)(_(bf16_amp|bf16|amp|fp32adapter|fp32|upcast|dq_noamp|dq|noamp|noprep|trl))?'
-OPTIMIZER = '(?:paged_)?adamw(?:_fused|_foreach|_loop|_8bit)?|sgd(?:_momentum)?'
+OPTIMIZER = ('(?:paged_)?(?:adamw|lion|ademamix|rmsprop)(?:_fused|_foreach|_loop|_8bit)?|sgd(?:_momentum)?|adafactor|'
+             'adagrad')
 TARGETS = ('all', 'attn', 'qv', 'mlp', 'qo')
 
 
 def settings_of(name):
     """The settings that the name of a recording carries: ten values, then options with theirs."""
-    head, options = re.match('(.*?(?:%s))((?:_[a-z]+).*)$' % OPTIMIZER, name).groups()
+    head, options = re.match('(.*?_(?:%s))((?:_[a-z]+).*)$' % OPTIMIZER, name).groups()
     model, rest = head.split('_', 1)
     method = re.match(METHOD, rest).group(0)
     values = rest[len(method) + 1:].split('_')
@@ -54,7 +56,8 @@ def write_list(out, sources):
     with open(out, 'w', newline='') as f:
         w = csv.writer(f, lineterminator='\n')
         w.writerow(['trace'] + SETTINGS + ['padded', 'keep_outputs', 'sm', 'grad_accum', 'half', 'reentrant',
-                                           'modules_to_save', 'layers_measured', 'loss', 'liger'])
+                                           'modules_to_save', 'layers_measured', 'loss', 'liger', 'packed', 'neftune',
+                                           'offload', 'lora_kernels', 'in_backward'])
         for source in sources:
             name = os.path.basename(source).removesuffix('.csv.gz')
             row = dict(settings_of(name), padded=int(has_mask(source)))

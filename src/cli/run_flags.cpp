@@ -76,6 +76,9 @@ std::optional<Error> read_numbers(const Invocation& in, RunDraft& d) {
   const auto alpha = in.number("lora-alpha", 0.0, 1e9);
   if (!alpha) return alpha.error();
   give(d.lora_alpha, *alpha);
+  const auto noise = in.number("neftune-alpha", 0.0, 1e9);
+  if (!noise) return noise.error();
+  give(d.neftune_alpha, *noise);
   return std::nullopt;
 }
 
@@ -159,6 +162,12 @@ Result<RunDraft> read_run(const Invocation& in) {
   give(d.keeps_outputs, in.switched("keep-outputs"));
   give(d.checkpoints, in.switched("checkpointing"));
   give(d.checkpoints_reentrant, in.switched("reentrant"));
+  give(d.offloads_checkpoints, in.switched("offload-checkpoints"));
+  give(d.packs, in.switched("packing"));
+  give(d.is_padding_free, in.switched("padding-free"));
+  give(d.optimizer_in_backward, in.switched("optimizer-in-backward"));
+  for (auto* const kernel : {&d.lora_mlp_kernel, &d.lora_qkv_kernel, &d.lora_o_kernel})
+    give(*kernel, in.switched("lora-kernels"));
   give(d.uses_dora, in.switched("dora"));
   give(d.attention, in.value("attention"));
   give(d.optimizer, in.value("optimizer"));

@@ -134,6 +134,20 @@ std::string optimizer_name(OptimizerKind kind) {
     case OptimizerKind::paged_adamw_8bit: return "paged_adamw_8bit";
     case OptimizerKind::sgd:
     case OptimizerKind::sgd_momentum: return "sgd";
+    case OptimizerKind::adafactor: return "adafactor";
+    case OptimizerKind::adagrad: return "adagrad";
+    case OptimizerKind::lion: return "lion_32bit";
+    case OptimizerKind::lion_8bit: return "lion_8bit";
+    case OptimizerKind::paged_lion: return "paged_lion_32bit";
+    case OptimizerKind::paged_lion_8bit: return "paged_lion_8bit";
+    case OptimizerKind::ademamix: return "ademamix";
+    case OptimizerKind::ademamix_8bit: return "ademamix_8bit";
+    case OptimizerKind::paged_ademamix: return "paged_ademamix_32bit";
+    case OptimizerKind::paged_ademamix_8bit: return "paged_ademamix_8bit";
+    case OptimizerKind::rmsprop: return "rmsprop";
+    case OptimizerKind::rmsprop_bnb: return "rmsprop_bnb_32bit";
+    case OptimizerKind::rmsprop_8bit: return "rmsprop_bnb_8bit";
+    case OptimizerKind::adamw_anyprecision: return "adamw_anyprecision";
   }
   return "adamw_torch";
 }
@@ -189,8 +203,7 @@ std::string pinned(const char* package, const Version& version) {
 std::vector<std::string> packages(const Run& run, const Stack& stack) {
   std::vector<std::string> list = {pinned("transformers", stack.transformers), pinned("accelerate", stack.accelerate), "datasets"};
   if (run.has_adapters()) list.push_back(pinned("peft", stack.peft));
-  const bool uses_bitsandbytes = run.is_quantized() || run.optimizer == OptimizerKind::adamw_8bit ||
-                                 run.optimizer == OptimizerKind::paged_adamw || run.optimizer == OptimizerKind::paged_adamw_8bit;
+  const bool uses_bitsandbytes = run.is_quantized() || bitsandbytes_states(run.optimizer).copies > 0;
   if (uses_bitsandbytes) list.push_back(pinned("bitsandbytes", stack.bitsandbytes));
   return list;
 }

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <algorithm>
 #include <array>
 #include <cstdint>
 #include <functional>
@@ -11,6 +12,7 @@
 
 #include "qwenplan/describe/model.hpp"
 #include "qwenplan/describe/run.hpp"
+#include "qwenplan/describe/run_draft.hpp"
 #include "qwenplan/describe/stack.hpp"
 #include "qwenplan/emulate/trace.hpp"
 #include "support/csv.hpp"
@@ -99,14 +101,10 @@ inline const RecordedMethod* recorded_method(std::string_view name) {
   return nullptr;
 }
 
-inline OptimizerKind optimizer_of(std::string_view name) {
-  if (name == "adamw_foreach") return OptimizerKind::adamw_foreach;
-  if (name == "adamw_loop") return OptimizerKind::adamw_loop;
-  if (name == "sgd") return OptimizerKind::sgd;
-  if (name == "sgd_momentum") return OptimizerKind::sgd_momentum;
-  if (name == "adamw_8bit") return OptimizerKind::adamw_8bit;
-  if (name == "paged_adamw") return OptimizerKind::paged_adamw;
-  if (name == "paged_adamw_8bit") return OptimizerKind::paged_adamw_8bit;
+inline OptimizerKind optimizer_of(std::string name) {
+  std::replace(name.begin(), name.end(), '_', '-');
+  for (int i = 0; i < kOptimizers; ++i)
+    if (qwenplan::name(static_cast<OptimizerKind>(i)) == name) return static_cast<OptimizerKind>(i);
   return OptimizerKind::adamw_fused;
 }
 
@@ -174,6 +172,13 @@ inline Run run_of(const CsvRow& row) {
     run.liger_rms_norm = kernels.find("norm") != std::string_view::npos;
     run.liger_glu = kernels.find("glu") != std::string_view::npos;
   }
+  run.is_joined = row.integer("packed") != 0;
+  run.borders = run.is_joined ? Borders::positions : Borders::none;
+  run.adds_noise = row.integer("neftune") != 0;
+  run.offloads_checkpoints = row.text("offload") == "unsloth";
+  const std::string kernels = row.text("lora_kernels");
+  run.fuses_mlp = run.fuses_qkv = run.fuses_o = !kernels.empty();
+  run.optimizer_in_backward = row.integer("in_backward") != 0;
   return run;
 }
 

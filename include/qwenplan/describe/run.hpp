@@ -21,8 +21,37 @@ enum class FusedLoss : std::uint8_t { liger, cut_cross_entropy, unsloth, flash_a
 /// What a trainer computes from the logits after the forward, to log it.
 enum class LogitMetrics : std::uint8_t { none, accuracy, entropy };
 enum class OptimizerKind : std::uint8_t {
-  adamw_fused, adamw_foreach, adamw_loop, adamw_8bit, paged_adamw, paged_adamw_8bit, sgd, sgd_momentum
+  adamw_fused, adamw_foreach, adamw_loop, adamw_8bit, paged_adamw, paged_adamw_8bit, sgd, sgd_momentum,
+  adafactor, adagrad, lion, lion_8bit, paged_lion, paged_lion_8bit, ademamix, ademamix_8bit,
+  paged_ademamix, paged_ademamix_8bit, rmsprop, rmsprop_bnb, rmsprop_8bit, adamw_anyprecision
 };
+inline constexpr int kOptimizers = 22;
+
+/// The states of an optimizer of bitsandbytes: how many values it keeps for each weight, and how.
+struct BitsandbytesStates {
+  int copies = 0;  ///< 0: the optimizer is of another library
+  bool is_8bit = false;
+  bool is_paged = false;
+};
+
+constexpr BitsandbytesStates bitsandbytes_states(OptimizerKind kind) {
+  switch (kind) {
+    case OptimizerKind::adamw_8bit: return {2, true, false};
+    case OptimizerKind::paged_adamw: return {2, false, true};
+    case OptimizerKind::paged_adamw_8bit: return {2, true, true};
+    case OptimizerKind::lion: return {1, false, false};
+    case OptimizerKind::lion_8bit: return {1, true, false};
+    case OptimizerKind::paged_lion: return {1, false, true};
+    case OptimizerKind::paged_lion_8bit: return {1, true, true};
+    case OptimizerKind::ademamix: return {3, false, false};
+    case OptimizerKind::ademamix_8bit: return {3, true, false};
+    case OptimizerKind::paged_ademamix: return {3, false, true};
+    case OptimizerKind::paged_ademamix_8bit: return {3, true, true};
+    case OptimizerKind::rmsprop_bnb: return {1, false, false};
+    case OptimizerKind::rmsprop_8bit: return {1, true, false};
+    default: return {};
+  }
+}
 
 /// The linear layers that an adapter can wrap, as bits of a set.
 enum Module : std::uint16_t {
@@ -32,6 +61,14 @@ enum Module : std::uint16_t {
 using ModuleSet = std::uint16_t;
 inline constexpr ModuleSet kAttentionModules = q_proj | k_proj | v_proj | o_proj;
 inline constexpr ModuleSet kAllLinear = kAttentionModules | gate_proj | up_proj | down_proj;
+
+/// How attention tells the samples of one row apart.
+enum class Borders : std::uint8_t {
+  none,       ///< it does not: a row holds one sample, or its samples see each other
+  positions,  ///< position ids that start anew: flash-attn takes them, other kernels get a mask
+  mask,       ///< the collator brings a mask of every pair of tokens
+  varlen      ///< sdpa is replaced by PyTorch's flash kernel for rows of many samples
+};
 
 /// One fine-tuning run, complete and consistent: every default is already decided.
 struct Run {
@@ -49,6 +86,10 @@ struct Run {
   std::optional<DType> quant_compute;      ///< of quantized layers, where it is not `half`
   bool is_padded = false;        ///< the batch carries a padding mask
   bool keeps_outputs = false;    ///< the loop holds the model's output during backward
+  bool packs = false;            ///< each sequence is full of samples, whose positions come with the batch
+  bool is_joined = false;        ///< the sequences of a micro-step are one row without padding
+  Borders borders = Borders::none;
+  std::int64_t samples = 0;      ///< of one micro-step, as attention sees them; 0: one for each sequence
 
   std::int64_t length = 2048;      ///< tokens of one sequence
   std::int64_t micro_batch = 1;    ///< sequences of one micro-step
@@ -56,6 +97,7 @@ struct Run {
 
   bool checkpoints = true;       ///< gradient checkpointing, one decoder layer at a time
   bool checkpoints_reentrant = false;
+  bool offloads_checkpoints = false;  ///< each layer's input waits in host memory for backward
   Attention attention = Attention::sdpa;
   Loss loss = Loss::standard;
   ChunkedLoss chunked_loss = ChunkedLoss::trl;
@@ -68,15 +110,26 @@ struct Run {
   bool liger_rms_norm = false;
   bool liger_glu = false;
   OptimizerKind optimizer = OptimizerKind::adamw_fused;
+  bool optimizer_in_backward = false;  ///< each weight is updated as soon as its gradient is there
+  bool adds_noise = false;             ///< NEFTune: noise on the embeddings' output
 
   std::int64_t lora_rank = 16;
   double lora_dropout = 0.0;
   ModuleSet lora_targets = kAllLinear;
   ModuleSet modules_to_save = 0; ///< trained in full beside the adapters: embed_tokens, lm_head
 
+  // Adapters and their layers as one function, which saves less for backward.
+  bool fuses_mlp = false;
+  bool fuses_qkv = false;
+  bool fuses_o = false;
+
   bool has_adapters() const { return method == Method::lora || method == Method::qlora; }
   bool is_quantized() const { return quantization != Quantization::none; }
   std::int64_t tokens() const { return length * micro_batch; }
+  /// What the model is given: so many rows of so many tokens.
+  std::int64_t rows() const { return is_joined ? 1 : micro_batch; }
+  std::int64_t row_length() const { return is_joined ? tokens() : length; }
+  bool has_positions() const { return packs || is_joined; }
   friend bool operator==(const Run&, const Run&) = default;
 };
 

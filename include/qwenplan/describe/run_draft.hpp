@@ -85,6 +85,7 @@ struct RunDraft {
   Maybe<bool> precomputes_reference;  ///< its answers are computed before the training
   Maybe<bool> packs;            ///< samples are joined until each sequence has its full length
   Maybe<bool> is_padding_free;  ///< the micro-batch is one row, with borders instead of padding
+  Maybe<Borders> borders;       ///< how samples of one row are told apart
   Maybe<bool> is_unbounded;     ///< samples are as long as the data has them; `length` is the user's
   Maybe<ChunkedLoss> chunked_loss;        ///< whose code the chunked loss is
   Maybe<std::int64_t> loss_chunk_tokens;  ///< of the chunked loss: tokens of one piece
@@ -165,7 +166,12 @@ constexpr std::string_view name(Loss loss) {
 constexpr std::string_view name(OptimizerKind optimizer) {
   constexpr std::string_view names[] = {"adamw-fused", "adamw-foreach", "adamw-loop",
                                         "adamw-8bit",  "paged-adamw",   "paged-adamw-8bit",
-                                        "sgd",         "sgd-momentum"};
+                                        "sgd",         "sgd-momentum",  "adafactor",
+                                        "adagrad",     "lion",          "lion-8bit",
+                                        "paged-lion",  "paged-lion-8bit", "ademamix",
+                                        "ademamix-8bit", "paged-ademamix", "paged-ademamix-8bit",
+                                        "rmsprop",     "rmsprop-bnb",   "rmsprop-8bit",
+                                        "adamw-anyprecision"};
   return names[static_cast<int>(optimizer)];
 }
 
@@ -274,15 +280,8 @@ inline std::optional<Error> trainers_addition_not_modelled(const RunDraft& d) {
     return Error{Error::Kind::unknown, "the longest sample is not in the settings", "--seq-len",
                  "give the longest sample of the data in tokens"};
   const std::pair<const RunDraft::Maybe<bool>&, const char*> switches[] = {
-      {d.packs, "packing"},
-      {d.is_padding_free, "a batch without padding"},
-      {d.offloads_checkpoints, "offloading checkpoints"},
       {d.offloads_activations, "offloading activations"},
-      {d.lora_mlp_kernel, "the fused kernel of the MLP's adapters"},
-      {d.lora_qkv_kernel, "the fused kernel of the adapters on q, k and v"},
-      {d.lora_o_kernel, "the fused kernel of the output's adapter"},
       {d.lora_embedding_kernel, "the fused kernel of the embedding's adapter"},
-      {d.optimizer_in_backward, "an optimizer that steps during backward"},
       {d.compiles, "torch.compile"},
       {d.uses_fp8, "fp8"},
       {d.trains_vision, "training the vision tower"}};
@@ -300,7 +299,6 @@ inline std::optional<Error> trainers_addition_not_modelled(const RunDraft& d) {
       {d.expert_parallel, "expert parallelism"}};
   for (const auto& [given, what] : degrees)
     if (given && given->value > 1) return refused(what);
-  if (d.neftune_alpha && d.neftune_alpha->value > 0) return refused("noise on the embeddings");
   if (d.lora_target_parameters) return refused("adapters on the experts' tensors");
   if (d.lora_bias && d.lora_bias->value != "none") return refused("training biases");
   if (d.adapter_kind && d.adapter_kind->value != "lora")
@@ -339,11 +337,13 @@ inline std::optional<Error> not_modelled(const RunDraft& d) {
     return unmodelled("the attention '" + d.attention->value + "'", "--attention",
                       "modelled: sdpa, eager, flash, efficient, math, fa2");
   if (d.optimizer && d.optimizer->value != "adamw" &&
-      !by_name<OptimizerKind>(d.optimizer->value, 8))
-    return unmodelled(
-        "the optimizer '" + d.optimizer->value + "'", "--optimizer",
-        "modelled: adamw, adamw-fused, adamw-foreach, adamw-loop, adamw-8bit, paged-adamw, "
-        "paged-adamw-8bit, sgd, sgd-momentum");
+      !by_name<OptimizerKind>(d.optimizer->value, kOptimizers)) {
+    std::string modelled = "modelled: adamw";
+    for (int i = 0; i < kOptimizers; ++i)
+      modelled.append(", ").append(name(static_cast<OptimizerKind>(i)));
+    return unmodelled("the optimizer '" + d.optimizer->value + "'", "--optimizer",
+                      std::move(modelled));
+  }
   return std::nullopt;
 }
 
@@ -370,6 +370,26 @@ inline std::optional<Error> mismatched(const Model& model, const Stack& stack) {
   if (model.architecture != Architecture::qwen2 && is_older(4, 45))
     return Error{Error::Kind::unknown, "before transformers 4.45 only Qwen2 classes are modelled",
                  "--stack", "use 2025-02 or later"};
+  return std::nullopt;
+}
+
+/// A packed sample has about so many tokens, where nobody says how many.
+inline constexpr std::int64_t kPackedSample = 512;
+
+/// How the rows of the batch are made of samples, and how attention tells these apart.
+inline std::optional<Error> shape_rows(const RunDraft& d, Run& run, std::vector<std::string>& notes) {
+  if (!run.has_positions()) return std::nullopt;
+  if (run.is_padded)
+    return wrong("a batch of packed samples has no padding", "--padded",
+                 "leave it out, or leave out --packing and --padding-free");
+  run.borders = d.borders ? d.borders->value : run.is_joined ? Borders::positions : Borders::none;
+  if (run.borders == Borders::none) return std::nullopt;
+  run.samples = run.micro_batch;
+  if (run.packs) run.samples = std::max(run.samples, run.tokens() / kPackedSample);
+  if (run.borders != Borders::varlen && run.attention != Attention::fa2)
+    notes.push_back("packed samples are kept apart by a mask of " +
+                    std::to_string(run.row_length()) + " x " + std::to_string(run.row_length()) +
+                    " for each row; flash-attn (--attention fa2) needs none");
   return std::nullopt;
 }
 
@@ -521,6 +541,7 @@ inline Result<ValidRun> decided(const RunDraft& d, const Model& model, const Sta
           refused(d.lora_targets.has_value(), "--lora-targets"),
           refused(d.modules_to_save.has_value(), "--modules-to-save"),
           refused(d.adapter.has_value(), "--adapter-dtype"),
+          refused(d.lora_mlp_kernel && d.lora_mlp_kernel->value, "--lora-kernels"),
           refused(d.upcasts_for_kbit && d.upcasts_for_kbit->value, "--kbit-upcast")})
       if (error) return *error;
   }
@@ -539,14 +560,28 @@ inline Result<ValidRun> decided(const RunDraft& d, const Model& model, const Sta
   if (d.checkpoints_reentrant && d.checkpoints_reentrant->value && !run.checkpoints)
     return wrong("--reentrant is a kind of checkpointing, and there is none", "--no-checkpointing",
                  "leave one of them out");
+  if (d.offloads_checkpoints)
+    run.offloads_checkpoints = settle("offload-checkpoints", d.offloads_checkpoints, false);
+  if (run.offloads_checkpoints && !run.checkpoints)
+    return wrong("there are no checkpoints to offload", "--no-checkpointing, --offload-checkpoints",
+                 "leave one of them out");
+  if (d.neftune_alpha) {
+    run.adds_noise = d.neftune_alpha->value > 0;
+    shown("neftune-alpha", d.neftune_alpha->value, d.neftune_alpha->from);
+  }
 
   // Adam as transformers' TrainingArguments picks it: fused from 4.54 on with torch 2.8 or later.
   const bool is_fused_default =
       stack.transformers >= Version{4, 54, 0} && stack.torch >= Version{2, 8, 0};
   run.optimizer = is_fused_default ? OptimizerKind::adamw_fused : OptimizerKind::adamw_foreach;
   if (d.optimizer && d.optimizer->value != "adamw")
-    run.optimizer = *draft::by_name<OptimizerKind>(d.optimizer->value, 8);
+    run.optimizer = *draft::by_name<OptimizerKind>(d.optimizer->value, kOptimizers);
   shown("optimizer", std::string(name(run.optimizer)), from_of(d.optimizer));
+  if (d.optimizer_in_backward)
+    run.optimizer_in_backward = settle("optimizer-in-backward", d.optimizer_in_backward, false);
+  if (run.optimizer_in_backward && run.accumulation > 1)
+    return wrong("an optimizer that steps during backward cannot accumulate",
+                 "--optimizer-in-backward, --grad-accum", "leave one of them out");
 
   // Numbers.
   const bool has_bf16 = !gpu || gpu->has_bf16;
@@ -605,6 +640,9 @@ inline Result<ValidRun> decided(const RunDraft& d, const Model& model, const Sta
   run.attention = attention;
   shown("attention", std::string(name(attention)), from_of(d.attention));
   run.is_padded = settle("padded", d.is_padded, false);
+  if (d.packs) run.packs = settle("packing", d.packs, false);
+  if (d.is_padding_free) run.is_joined = settle("padding-free", d.is_padding_free, false);
+  if (const auto error = draft::shape_rows(d, run, out.notes)) return *error;
   if (attention == Attention::flash || attention == Attention::fa2) {
     const std::string kernel = attention == Attention::fa2 ? "flash-attn" : "sdpa's flash kernel";
     if (gpu && !gpu->has_flash_attention)
@@ -616,6 +654,9 @@ inline Result<ValidRun> decided(const RunDraft& d, const Model& model, const Sta
     if (attention == Attention::flash && run.is_padded)
       return wrong(kernel + " takes no padding mask", "--attention",
                    "use sdpa or fa2, or --no-padded");
+    if (attention == Attention::flash && run.borders != Borders::none)
+      return wrong(kernel + " takes no borders between samples", "--attention",
+                   "use fa2, or sdpa, which gets a mask");
   }
   if (const auto error = draft::settle_loss(d, model, run, out)) return *error;
   run.keeps_outputs = settle("keep-outputs", d.keeps_outputs, false);
@@ -648,6 +689,21 @@ inline Result<ValidRun> decided(const RunDraft& d, const Model& model, const Sta
     const DType adapter =
         stack.peft < Version{0, 12, 0} && !run.is_quantized() ? run.weights : DType::fp32;
     run.adapter = settle_name("adapter-dtype", d.adapter, adapter);
+    const auto is_on = [](const RunDraft::Maybe<bool>& given) { return given && given->value; };
+    run.fuses_mlp = is_on(d.lora_mlp_kernel);
+    run.fuses_qkv = is_on(d.lora_qkv_kernel);
+    run.fuses_o = is_on(d.lora_o_kernel);
+    if (run.fuses_mlp || run.fuses_qkv || run.fuses_o) {
+      if (run.quantization == Quantization::int8)
+        return wrong("the fused functions of adapters know no 8-bit base", "--lora-kernels",
+                     "use --quant nf4, or leave it out");
+      if (run.upcasts_for_kbit || run.weights == DType::fp32)
+        return draft::unmodelled("the fused functions of adapters on hidden states in fp32",
+                                 "--lora-kernels", "add --no-kbit-upcast, or leave it out");
+      shown("lora-kernels", true, d.lora_mlp_kernel ? d.lora_mlp_kernel->from
+                                  : d.lora_qkv_kernel ? d.lora_qkv_kernel->from
+                                                      : d.lora_o_kernel->from);
+    }
   }
 
   if (model.max_positions > 0 && run.length > model.max_positions)

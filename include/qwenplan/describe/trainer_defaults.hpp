@@ -157,6 +157,18 @@ inline void axolotl(RunDraft& d, const Situation& s) {
   if (d.checkpoints->value)
     otherwise(d.checkpoints_reentrant, !d.objective || d.objective->value == Objective::sft ||
                                            d.objective->value == Objective::pretrain);
+  if (d.packs && d.packs->value) {
+    // Kernels that know borders get one row. sdpa is replaced by one that does, where it can be;
+    // what is not named sees all samples of a row (Config.attn_supports_packing, sdpa_varlen.py).
+    const std::string attention = d.attention ? d.attention->value : "";
+    const bool can_be_varlen = s.model.head_dim <= 256 && s.model.sliding_window == 0;
+    if (attention == "fa2" || attention == "flash")
+      otherwise(d.is_padding_free, true);
+    else if (attention == "sdpa" && can_be_varlen)
+      otherwise(d.borders, Borders::varlen);
+    else if (attention == "sdpa" || attention == "eager")
+      otherwise(d.borders, Borders::positions);
+  }
 }
 
 /// TRL from its command line (trainer/{base,sft,dpo,model}_config.py, trainer/sft_trainer.py).

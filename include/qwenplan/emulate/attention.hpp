@@ -12,7 +12,8 @@ enum class AttentionKernel : std::uint8_t { flash, efficient, cudnn, math, eager
 
 /// Whether K and V are expanded to all heads before the kernel sees them.
 inline bool expands_heads(const Setting& s, bool has_mask) {
-  if (s.model.heads == s.model.kv_heads) return false;
+  if (s.model.heads == s.model.kv_heads || s.run.attention == Attention::fa2) return false;
+  if (s.run.borders == Borders::varlen) return true;
   return has_mask || !s.behavior.asks_for_grouped_heads || s.model.head_dim > 256 ||
          s.run.attention == Attention::eager;
 }
@@ -30,6 +31,7 @@ inline AttentionKernel attention_kernel(const Setting& s, DType dtype, bool has_
     case Attention::math: return AttentionKernel::math;
     case Attention::sdpa: break;
   }
+  if (s.run.borders == Borders::varlen) return AttentionKernel::flash;
   const bool half = is_half(dtype);
   if (half && s.behavior.prefers_cudnn_attention && s.compute_capability >= 90 && s.compute_capability < 110 &&
       s.model.head_dim <= 128)
@@ -43,16 +45,19 @@ inline AttentionKernel attention_kernel(const Setting& s, DType dtype, bool has_
 /// What flash-attention 2's backward takes and gives back: the row sums of the softmax, an fp32
 /// accumulator of dq, and with grouped heads dk and dv of all heads (flash_api.cpp, mha_bwd).
 inline void use_flash_backward(Tape& t, const Setting& s) {
-  const std::int64_t rows = (s.run.length + 127) / 128 * 128;
+  constexpr std::int64_t kTile = 128;
   const std::int64_t head = s.model.head_dim;
   const std::int64_t width = head <= 192 ? (head + 31) / 32 * 32 : 256;
-  const std::int64_t heads = s.run.micro_batch * s.model.heads;
-  const Tensor sums = t.allocate(heads * rows, DType::fp32, Term::workspace);
-  const Tensor accumulator = t.allocate(heads * rows * width, DType::fp32, Term::workspace);
+  // Samples of one row share the buffers, with a tile between them (mha_varlen_bwd).
+  const bool has_borders = s.run.borders == Borders::positions || s.run.borders == Borders::varlen;
+  const std::int64_t tokens = has_borders ? s.tokens() + kTile * s.run.samples
+                                          : s.run.rows() * ((s.run.row_length() + kTile - 1) / kTile * kTile);
+  const Tensor sums = t.allocate(s.model.heads * tokens, DType::fp32, Term::workspace);
+  const Tensor accumulator = t.allocate(s.model.heads * tokens * width, DType::fp32, Term::workspace);
   Tensor dk, dv;
-  if (s.model.heads != s.model.kv_heads) {
-    dk = t.allocate(heads * s.run.length * head, DType::bf16, Term::workspace);
-    dv = t.allocate(heads * s.run.length * head, DType::bf16, Term::workspace);
+  if (s.model.heads != s.model.kv_heads && s.run.borders != Borders::varlen) {
+    dk = t.allocate(s.model.heads * s.tokens() * head, DType::bf16, Term::workspace);
+    dv = t.allocate(s.model.heads * s.tokens() * head, DType::bf16, Term::workspace);
   }
 }
 
@@ -60,8 +65,8 @@ inline void use_flash_backward(Tape& t, const Setting& s) {
 /// they are in fp32, and a copy of dq in tiles of fp32 (attention_backward.cu, kernel_backward.h).
 inline void use_efficient_backward(Tape& t, const Setting& s, DType dtype) {
   constexpr std::int64_t kTile = 64;
-  const std::int64_t heads = s.run.micro_batch * s.model.heads;
-  const std::int64_t length = s.run.length;
+  const std::int64_t heads = s.run.rows() * s.model.heads;
+  const std::int64_t length = s.run.row_length();
   Tensor delta;
   if (dtype == DType::fp32) {
     {
@@ -82,9 +87,9 @@ inline void use_efficient_backward(Tape& t, const Setting& s, DType dtype) {
 inline Work attention_work(const Setting& s, AttentionKernel kernel, DType dtype, bool has_mask, std::uint8_t products) {
   Work work;
   work.kind = kernel == AttentionKernel::efficient ? Work::Kind::efficient_attention : Work::Kind::flash_attention;
-  work.rows = work.columns = s.run.length;
+  work.rows = work.columns = s.run.row_length();
   work.inner = s.model.head_dim;
-  work.count = s.run.micro_batch * s.model.heads;
+  work.count = s.run.rows() * s.model.heads;
   work.products = products;
   work.dtype = dtype;
   work.is_causal = !has_mask;
@@ -120,7 +125,7 @@ inline Tensor additive_mask(Tape& t, const Tensor& mask, DType dtype) {
 /// The efficient kernel reads its mask in rows of eights: other lengths are padded (pad_bias).
 inline Tensor padded_mask(Tape& t, const Setting& s, const Tensor& mask) {
   constexpr std::int64_t kRow = 8;
-  const std::int64_t length = s.run.length;
+  const std::int64_t length = s.run.row_length();
   if (!mask || length % kRow == 0) return mask;
   return t.allocate(mask.elements() / length * ((length + kRow - 1) / kRow * kRow), mask.dtype());
 }
@@ -128,8 +133,8 @@ inline Tensor padded_mask(Tape& t, const Setting& s, const Tensor& mask) {
 /// A fused kernel: out, the log-sum-exp of its rows, and the state of the random generator.
 inline Tensor fused_attention(Tape& t, const Setting& s, AttentionKernel kernel, const Tensor& q, const Tensor& k,
                               const Tensor& v, const Tensor& mask) {
-  const std::int64_t rows = s.run.micro_batch * s.model.heads;
-  const std::int64_t length = kernel == AttentionKernel::efficient ? (s.run.length + 31) / 32 * 32 : s.run.length;
+  const std::int64_t rows = s.run.rows() * s.model.heads;
+  const std::int64_t length = kernel == AttentionKernel::efficient ? (s.run.row_length() + 31) / 32 * 32 : s.run.row_length();
   auto op = t.record(gradient::attended, {&q, &k, &v});
   op.sizes(static_cast<std::int64_t>(kernel), mask ? 1 : 0).context(&s);
   op.save(q).save(k).save(v);
@@ -155,15 +160,15 @@ inline HeadOrder order_of_heads(const Setting& s) {
 /// with several sequences: they are copied first.
 inline Tensor attention_product(Tape& t, const Setting& s, const Tensor& a, HeadOrder order_of_a, const Tensor& b,
                                 HeadOrder order_of_b, std::int64_t elements) {
-  const bool is_batch = s.run.micro_batch > 1;
+  const bool is_batch = s.run.rows() > 1;
   const Tensor rows = is_batch && order_of_a == HeadOrder::inner ? clone(t, a) : a;
   const Tensor columns = is_batch && order_of_b == HeadOrder::inner ? clone(t, b) : b;
-  return batched_matmul(t, rows, columns, elements, s.run.micro_batch * s.model.heads, s.run.length);
+  return batched_matmul(t, rows, columns, elements, s.run.rows() * s.model.heads, s.run.row_length());
 }
 
 /// The product's own view of several sequences: its gradient comes back in the other order.
 inline Tensor reordered_rows(Tape& t, const Setting& s, const Tensor& x) {
-  return s.run.micro_batch > 1 ? reordered_view(t, x) : x;
+  return s.run.rows() > 1 ? reordered_view(t, x) : x;
 }
 
 /// The composite kernel: scores in fp32, kept whole. It scales query and key apart, and its softmax
@@ -177,7 +182,7 @@ inline Tensor math_attention(Tape& t, const Setting& s, const Tensor& q_half, co
   const Tensor q = scale(t, q_wide);
   Tensor causal = mask;
   if (!mask) {
-    const std::int64_t square = s.run.length * s.run.length;
+    const std::int64_t square = s.run.row_length() * s.run.row_length();
     Tensor allowed = t.allocate(square, DType::boolean);
     allowed = t.allocate(square, DType::boolean);
     causal = additive_mask(t, allowed, DType::fp32);

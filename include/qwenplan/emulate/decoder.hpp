@@ -6,6 +6,7 @@
 
 #include "qwenplan/emulate/attention.hpp"
 #include "qwenplan/emulate/experts.hpp"
+#include "qwenplan/emulate/fused_adapters.hpp"
 #include "qwenplan/emulate/liger.hpp"
 #include "qwenplan/emulate/linear.hpp"
 
@@ -19,6 +20,7 @@ struct DecoderLayer {
   ExpertWeights experts;
   Tensor frequencies, cos, sin;  ///< rotary tables of all positions, where each layer holds its own
   Tensor norm[4];  ///< input, post-attention; Gemma 2: also before and after the MLP
+  FusedAdapters fused_qkv, fused_o, fused_mlp;  ///< without a setting: the layers run one by one
 };
 
 /// What a layer is given besides the hidden states.
@@ -74,7 +76,7 @@ inline Tensor rotate(Tape& t, const Tensor& x, const Tensor& cos, const Tensor& 
 
 /// The rows of a layer's own rotary table that a sequence needs, in the format of the values.
 inline Tensor picked_rows(Tape& t, const Setting& s, const Tensor& table, DType dtype) {
-  const std::int64_t elements = s.run.length * s.model.head_dim;
+  const std::int64_t elements = s.run.row_length() * s.model.head_dim;
   const Tensor rows = dtype == table.dtype() ? table : t.allocate(elements, dtype);
   return t.allocate(elements, dtype);
 }
@@ -83,19 +85,26 @@ inline Tensor self_attention(Tape& t, Setting& s, DecoderLayer& layer, const Ten
                              Tensor& weights) {
   const Model& m = s.model;
   const bool turns_in_place = s.run.liger_rope;
-  const auto project = [&](Linear& linear, const Tensor& norm_weight, std::int64_t heads) {
-    Tensor y = run_linear(t, s, linear, x);
+  const auto shape = [&](const Tensor& projected, const Tensor& norm_weight, std::int64_t heads) {
     // The gradient comes back by heads, and is put in order where a kernel or a projection wants it so.
     if (norm_weight && s.run.liger_rms_norm)
-      return liger_norm(t, s, norm_weight, y, s.tokens() * heads, !turns_in_place);
-    if (!turns_in_place) y = reordered_view(t, y);
+      return liger_norm(t, s, norm_weight, projected, s.tokens() * heads, !turns_in_place);
+    Tensor y = turns_in_place ? projected : reordered_view(t, projected);
     if (norm_weight) y = rms_norm(t, norm_weight, y, s.tokens() * heads);
     return y;
   };
-  Tensor q = project(layer.q, layer.q_norm, m.heads);
-  Tensor k = project(layer.k, layer.k_norm, m.kv_heads);
+  Tensor q, k, v;
   // The gradient of the value comes back from a fused kernel in the projection's own order.
-  Tensor v = run_linear(t, s, layer.v, x);
+  if (layer.fused_qkv.setting != nullptr) {
+    std::array<Tensor, 3> qkv = run_fused_qkv(t, s, layer.fused_qkv, x);
+    q = shape(Tensor(std::move(qkv[0])), layer.q_norm, m.heads);
+    k = shape(Tensor(std::move(qkv[1])), layer.k_norm, m.kv_heads);
+    v = std::move(qkv[2]);
+  } else {
+    q = shape(run_linear(t, s, layer.q, x), layer.q_norm, m.heads);
+    k = shape(run_linear(t, s, layer.k, x), layer.k_norm, m.kv_heads);
+    v = run_linear(t, s, layer.v, x);
+  }
   const bool is_eager = s.run.attention == Attention::eager;
   const bool has_mask = static_cast<bool>(around.mask);
   const DType dtype = s.run.autocasts ? s.run.half : v.dtype();
@@ -122,10 +131,11 @@ inline Tensor self_attention(Tape& t, Setting& s, DecoderLayer& layer, const Ten
     out = is_eager ? eager_attention(t, s, q, k, v, around.mask, weights)
                    : sdpa_attention(t, s, q, k, v, around.mask);
   }
-  return run_linear(t, s, layer.o, out);
+  return layer.fused_o.setting != nullptr ? run_fused_o(t, s, layer.fused_o, out) : run_linear(t, s, layer.o, out);
 }
 
 inline Tensor mlp(Tape& t, Setting& s, DecoderLayer& layer, const Tensor& x) {
+  if (layer.fused_mlp.setting != nullptr) return run_fused_mlp(t, s, layer.fused_mlp, x);
   Tensor product;
   if (s.run.liger_glu) {
     const Tensor gate = run_linear(t, s, layer.gate, x);

@@ -15,8 +15,8 @@ namespace qwenplan::emulate {
 /// and labels, cross-entropy as log-softmax and negative log-likelihood.
 inline Tensor causal_lm_loss(Tape& t, const Setting& s, const Tensor& logits) {
   const Run& run = s.run;
-  const bool is_batch = run.micro_batch > 1;
-  const std::int64_t shifted = run.micro_batch * (run.length - 1);
+  const bool is_batch = run.rows() > 1;
+  const std::int64_t shifted = run.rows() * (run.row_length() - 1);
   const Tensor upcast = cast(t, logits, DType::fp32);  // a name that stays to the end
   Tensor scores = upcast;
   Tensor padded, labels;
@@ -26,7 +26,7 @@ inline Tensor causal_lm_loss(Tape& t, const Setting& s, const Tensor& logits) {
     if (is_batch) scores = clone(t, scores);
     labels = t.allocate(is_batch ? shifted : 0, DType::int64);
   } else {
-    padded = t.allocate(run.micro_batch * (run.length + 1), DType::int64);
+    padded = t.allocate(run.rows() * (run.row_length() + 1), DType::int64);
     labels = is_batch ? t.allocate(run.tokens(), DType::int64) : padded;
   }
   return likelihood(t, log_softmax(t, scores), labels);

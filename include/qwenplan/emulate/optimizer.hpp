@@ -1,5 +1,6 @@
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <utility>
 #include <vector>
@@ -51,102 +52,226 @@ inline void clip_gradients(Tape& t) {
 /// The optimizer's states and what its step allocates for a while.
 class Optimizer {
  public:
-  /// `embedding` is the leaf whose states transformers' Trainer keeps in 32 bits with 8-bit AdamW.
+  /// `embedding` is the leaf whose states transformers' Trainer keeps in 32 bits with 8-bit ones.
   Optimizer(OptimizerKind kind, const Tensor& embedding) : kind_(kind), embedding_(embedding.node()) {}
 
-  void step(Tape& t) {
-    const Tape::InSection section(t, Section::optimizer);
+  /// What it does when it is made: Adagrad's sums are there from then on.
+  void begin(Tape& t) {
+    if (kind_ != OptimizerKind::adagrad) return;
     t.set_term(Term::optimizer);
-    if (!std::exchange(has_states_, true)) make_states(t);
-    t.set_term(Term::temporary);
-    tell_work(t);
-    std::vector<Tensor> roots;
-    Tensor denominator;
-    for (const Leaf& leaf : t.leaves()) {
-      if (!leaf.trainable || !leaf.grad) continue;
-      const std::int64_t n = leaf.value.elements();
-      t.compute({.launches = 0}, 2);
-      if (kind_ == OptimizerKind::adamw_foreach) {
-        roots.push_back(t.allocate(n, leaf.value.dtype()));  // _foreach_sqrt, of all at once
-      } else if (kind_ == OptimizerKind::adamw_loop) {
-        const Tensor root = t.allocate(n, leaf.value.dtype());
-        denominator = t.allocate(n, leaf.value.dtype());
-      }
-    }
+    for (std::size_t i = 0; i < t.leaves().size(); ++i)
+      if (t.leaves()[i].trainable) make_states(t, i);
+  }
+
+  /// Updates every weight that has a gradient.
+  void step(Tape& t) {
+    updated_.clear();
+    for (std::size_t i = 0; i < t.leaves().size(); ++i)
+      if (t.leaves()[i].trainable && t.leaves()[i].grad) updated_.push_back(i);
+    update(t);
+  }
+
+  /// Updates one weight, as an optimizer of its own does that steps as soon as the gradient is there.
+  void step_alone(Tape& t, std::size_t leaf) {
+    updated_.assign(1, leaf);
+    update(t);
   }
 
  private:
+  void update(Tape& t) {
+    const Tape::InSection section(t, Section::optimizer);
+    t.set_term(Term::optimizer);
+    for (const std::size_t i : updated_) make_states(t, i);
+    t.set_term(Term::temporary);
+    tell_work(t);
+    switch (kind_) {
+      case OptimizerKind::adamw_foreach:
+      case OptimizerKind::rmsprop: at_once(t, 1); break;  // _foreach_sqrt
+      case OptimizerKind::adagrad: at_once(t, 2); break;  // _foreach_sqrt, and _foreach_mul of gradients
+      case OptimizerKind::adamw_loop: one_by_one(t); break;
+      case OptimizerKind::adamw_anyprecision: one_by_one(t); break;
+      case OptimizerKind::adafactor: adafactor(t); break;
+      default: break;  // one kernel, in place
+    }
+  }
+
   /// What the update streams through: weight, gradient and states once with one fused kernel for a
   /// list of tensors (bitsandbytes: for each tensor), again and again with one kernel for each
   /// elementary operation (torch.optim.adam: thirteen operations that read or write 32 tensors).
   void tell_work(Tape& t) const {
-    constexpr std::int64_t kFusedPasses = 7, kElementaryPasses = 32;
-    constexpr int kElementaryOperations = 13;
     std::int64_t elements = 0, bytes = 0;
-    std::size_t tensors = 0;
-    for (const Leaf& leaf : t.leaves()) {
-      if (!leaf.trainable || !leaf.grad) continue;
-      ++tensors;
-      elements = Saturating::add(elements, leaf.value.elements());
-      bytes = Saturating::add(bytes, Saturating::multiply(leaf.value.elements(), element_size(leaf.value.dtype())));
+    for (const std::size_t i : updated_) {
+      const Tensor& value = t.leaves()[i].value;
+      elements = Saturating::add(elements, value.elements());
+      bytes = Saturating::add(bytes, Saturating::multiply(value.elements(), element_size(value.dtype())));
     }
-    const int each = static_cast<int>(tensors), lists = multi_tensor_launches(tensors);
+    const int each = static_cast<int>(updated_.size()), lists = multi_tensor_launches(updated_.size());
     const auto passes = [](std::int64_t size, std::int64_t count) { return Saturating::multiply(size, count); };
+    if (const BitsandbytesStates states = bitsandbytes_states(kind_); states.copies > 0) {
+      const std::int64_t state = states.is_8bit ? 2 : 8;  // read and written
+      return t.touch(passes(bytes, 3) + passes(elements, state * states.copies), each);
+    }
     switch (kind_) {
-      case OptimizerKind::adamw_fused: t.touch(passes(bytes, kFusedPasses), lists); break;
-      case OptimizerKind::adamw_foreach: t.touch(passes(bytes, kElementaryPasses), lists * kElementaryOperations); break;
-      case OptimizerKind::adamw_loop: t.touch(passes(bytes, kElementaryPasses), each * kElementaryOperations); break;
-      case OptimizerKind::adamw_8bit:
-      case OptimizerKind::paged_adamw_8bit: t.touch(passes(bytes, 3) + passes(elements, 4), each); break;
-      case OptimizerKind::paged_adamw: t.touch(passes(bytes, 3) + passes(elements, 16), each); break;
-      case OptimizerKind::sgd_momentum: t.touch(passes(bytes, 5), lists * 2); break;
-      case OptimizerKind::sgd: t.touch(passes(bytes, 3), lists); break;
+      case OptimizerKind::adamw_fused: return t.touch(passes(bytes, 7), lists);
+      case OptimizerKind::adamw_foreach: return t.touch(passes(bytes, 32), lists * 13);
+      case OptimizerKind::adamw_loop: return t.touch(passes(bytes, 32), each * 13);
+      case OptimizerKind::sgd_momentum: return t.touch(passes(bytes, 5), lists * 2);
+      case OptimizerKind::sgd: return t.touch(passes(bytes, 3), lists);
+      case OptimizerKind::rmsprop: return t.touch(passes(bytes, 14), lists * 5);
+      case OptimizerKind::adagrad: return t.touch(passes(bytes, 13), lists * 5);
+      case OptimizerKind::adamw_anyprecision: return t.touch(passes(bytes, 4) + passes(elements, 76), each * 8);
+      case OptimizerKind::adafactor: return t.touch(passes(bytes, 4) + passes(elements, 100), each * 24);
+      default: return;
     }
   }
 
-  void make_states(Tape& t) {
-    for (const Leaf& leaf : t.leaves()) {
-      if (!leaf.trainable || !leaf.grad) continue;
+  /// Of the allocations that follow, the work was told as a whole.
+  static void have_told(Tape& t, int allocations) { t.compute({.launches = 0}, allocations); }
+
+  /// Copies of all that is updated, which live until the last of them is used.
+  void at_once(Tape& t, int copies) const {
+    std::vector<Tensor> held;
+    have_told(t, copies * static_cast<int>(updated_.size()));
+    for (int copy = 0; copy < copies; ++copy)
+      for (const std::size_t i : updated_)
+        held.push_back(t.allocate(t.leaves()[i].value.elements(), format_of_states(t.leaves()[i])));
+  }
+
+  /// The root of the second moment, and the denominator that it becomes; the last denominator keeps
+  /// its name until the next one takes it.
+  void one_by_one(Tape& t) const {
+    Tensor denominator;
+    for (const std::size_t i : updated_) {
+      const std::int64_t n = t.leaves()[i].value.elements();
+      have_told(t, 2);
+      const Tensor root = t.allocate(n, format_of_states(t.leaves()[i]));
+      denominator = t.allocate(n, root.dtype());
+    }
+  }
+
+  /// transformers' Adafactor as its Trainer sets it: no first moment, no scale of the parameter. Each
+  /// name of the loop's body keeps its value until the next parameter.
+  void adafactor(Tape& t) {
+    Tensor gradient, value, update;
+    for (const std::size_t i : updated_) {
+      const Leaf& leaf = t.leaves()[i];
       const std::int64_t n = leaf.value.elements();
-      switch (kind_) {
-        case OptimizerKind::adamw_fused:
-          states_.push_back(t.allocate(1, DType::fp32));  // the step counter, on the device
-          [[fallthrough]];
-        case OptimizerKind::adamw_foreach:
-        case OptimizerKind::adamw_loop:
-          for (int i = 0; i < 2; ++i) states_.push_back(t.allocate(n, leaf.value.dtype()));
-          break;
-        case OptimizerKind::adamw_8bit:
-        case OptimizerKind::paged_adamw:
-        case OptimizerKind::paged_adamw_8bit: make_bitsandbytes_states(t, leaf); break;
-        case OptimizerKind::sgd_momentum: states_.push_back(t.allocate(n, leaf.value.dtype())); break;
-        case OptimizerKind::sgd: break;
+      const auto wide = [&t](const Tensor& x) { return cast(t, x.detached(), DType::fp32); };
+      gradient.reset();
+      gradient = wide(leaf.grad);
+      make_factors(t, i);
+      value.reset();
+      value = wide(leaf.value);
+      have_told(t, 20);
+      const auto root_mean_square = [&t] {
+        const Tensor norm = t.allocate(1, DType::fp32);
+        return t.allocate(1, DType::fp32);
+      };
+      root_mean_squares_[i] = root_mean_square();
+      {
+        const Tensor square = t.allocate(n, DType::fp32);
+        update = t.allocate(n, DType::fp32);
       }
+      if (leaf.columns > 0) {
+        const std::int64_t rows = n / leaf.columns, columns = leaf.matrices * leaf.columns;
+        { const Tensor mean = t.allocate(rows, DType::fp32); }
+        { const Tensor mean = t.allocate(columns, DType::fp32); }
+        Tensor row_factor;
+        {
+          const Tensor mean = t.allocate(leaf.matrices, DType::fp32);
+          row_factor = t.allocate(rows, DType::fp32);
+        }
+        const Tensor column_factor = t.allocate(columns, DType::fp32);
+        update = t.allocate(n, DType::fp32);
+      } else {
+        update = t.allocate(n, DType::fp32);
+      }
+      {
+        const Tensor size = root_mean_square();
+        const Tensor clipped = t.allocate(1, DType::fp32);
+      }
+      const Tensor negated = t.allocate(n, DType::fp32);
     }
   }
 
-  /// Optimizer2State.init_state: 8 bits an element and an fp32 scale per 256, or fp32 for small
-  /// tensors and embeddings. Paged states of 100,000 elements and more are in unified memory,
-  /// outside PyTorch's allocator.
+  /// The averages of the squared gradients by row and by column, made on the host and moved; of a
+  /// vector, of each element.
+  void make_factors(Tape& t, std::size_t index) {
+    if (root_mean_squares_.size() <= index) root_mean_squares_.resize(t.leaves().size());
+    if (root_mean_squares_[index]) return;
+    const Leaf& leaf = t.leaves()[index];
+    const std::int64_t n = leaf.value.elements();
+    t.set_term(Term::optimizer);
+    if (leaf.columns > 0) {
+      states_.push_back(t.allocate(n / leaf.columns, DType::fp32));
+      states_.push_back(t.allocate(leaf.matrices * leaf.columns, DType::fp32));
+    } else {
+      states_.push_back(t.allocate(n, DType::fp32));
+    }
+    t.set_term(Term::temporary);
+  }
+
+  DType format_of_states(const Leaf& leaf) const {
+    return kind_ == OptimizerKind::adamw_anyprecision ? DType::fp32 : leaf.value.dtype();
+  }
+
+  void make_states(Tape& t, std::size_t index) {
+    if (has_states_.size() <= index) has_states_.resize(t.leaves().size());
+    if (has_states_[index]) return;
+    has_states_[index] = true;
+    const Leaf& leaf = t.leaves()[index];
+    const std::int64_t n = leaf.value.elements();
+    const auto make = [&](int copies) {
+      for (int i = 0; i < copies; ++i) states_.push_back(t.allocate(n, format_of_states(leaf)));
+    };
+    switch (kind_) {
+      case OptimizerKind::adamw_fused:
+        states_.push_back(t.allocate(1, DType::fp32));  // the step counter, on the device
+        return make(2);
+      case OptimizerKind::adamw_foreach:
+      case OptimizerKind::adamw_loop:
+      case OptimizerKind::adamw_anyprecision: return make(2);
+      case OptimizerKind::sgd_momentum:
+      case OptimizerKind::adagrad:
+      case OptimizerKind::rmsprop: return make(1);
+      case OptimizerKind::sgd: return;
+      case OptimizerKind::adafactor: return;  // with its first gradient
+      default: return make_bitsandbytes_states(t, leaf);
+    }
+  }
+
+  /// Optimizer1State's and Optimizer2State's init_state: 8 bits an element and an fp32 scale per 256,
+  /// or fp32 for small tensors and embeddings. Paged states of 100,000 elements and more are in
+  /// unified memory, outside PyTorch's allocator. AdEMAMix keeps two averages in one tensor, and its
+  /// scales come first.
   void make_bitsandbytes_states(Tape& t, const Leaf& leaf) {
     constexpr std::int64_t kSmallest8bit = 4096, kBlock = 256, kSmallestPaged = 100'000;
+    const BitsandbytesStates states = bitsandbytes_states(kind_);
     const std::int64_t n = leaf.value.elements();
-    const bool is_paged = kind_ != OptimizerKind::adamw_8bit && n >= kSmallestPaged;
-    const bool is_8bit = kind_ != OptimizerKind::paged_adamw && n >= kSmallest8bit &&
+    const bool is_paged = states.is_paged && n >= kSmallestPaged;
+    const bool is_8bit = states.is_8bit && n >= kSmallest8bit &&
                          (embedding_ == Tensor::kNone || leaf.value.node() != embedding_);
+    const int tensors = states.copies == 1 ? 1 : 2;
+    const auto averages = [&](int tensor) { return states.copies == 3 && tensor == 0 ? 2 : 1; };
+    const auto make_values = [&] {
+      for (int i = 0; i < tensors && !is_paged; ++i)
+        states_.push_back(t.allocate(averages(i) * n, is_8bit ? DType::uint8 : DType::fp32));
+    };
     if (is_8bit && !std::exchange(has_codes_, true))
-      for (int i = 0; i < 2; ++i) states_.push_back(t.allocate(256, DType::fp32));  // the two 8-bit codes
-    for (int i = 0; i < 2 && !is_paged; ++i)
-      states_.push_back(t.allocate(n, is_8bit ? DType::uint8 : DType::fp32));
-    for (int i = 0; i < 2 && is_8bit; ++i)
-      states_.push_back(t.allocate((n + kBlock - 1) / kBlock, DType::fp32));
+      for (int i = 0; i < tensors; ++i) states_.push_back(t.allocate(256, DType::fp32));
+    if (states.copies < 3) make_values();
+    for (int i = 0; i < tensors && is_8bit; ++i)
+      states_.push_back(t.allocate(averages(i) * ((n + kBlock - 1) / kBlock), DType::fp32));
+    if (states.copies == 3) make_values();
   }
 
   OptimizerKind kind_;
   std::int32_t embedding_;
-  bool has_states_ = false;
   bool has_codes_ = false;
+  std::vector<std::size_t> updated_;  ///< leaves of this step
+  std::vector<bool> has_states_;      ///< by leaf
   std::vector<Tensor> states_;
+  std::vector<Tensor> root_mean_squares_;  ///< Adafactor's of each parameter, by leaf
 };
 
 }  // namespace qwenplan::emulate

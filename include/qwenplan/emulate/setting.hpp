@@ -27,7 +27,7 @@ struct Setting {
   /// Elements of a layer's attention scores, cut at a size that no card has: the largest run of the
   /// largest model has 2^64.
   std::int64_t scores() const {
-    return std::min(Saturating::multiply(run.tokens() * model.heads, run.length), std::int64_t{1} << 50);
+    return std::min(Saturating::multiply(run.tokens() * model.heads, run.row_length()), std::int64_t{1} << 50);
   }
 };
 

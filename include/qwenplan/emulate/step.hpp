@@ -18,7 +18,7 @@ namespace qwenplan {
 namespace emulate {
 
 /// A causal language model in training: its weights, and the forward of transformers' *ForCausalLM.
-class Training : public Tape::Layers {
+class Training : public Tape::Layers, public Tape::GradientHook {
  public:
   Training(Tape& tape, Setting& setting) : t_(tape), s_(setting), chunked_nll_(setting) {}
 
@@ -26,6 +26,8 @@ class Training : public Tape::Layers {
   void prepare() {
     prepare_weights(t_, s_, weights_);
     optimizer_.emplace(s_.run.optimizer, weights_.embedding);
+    optimizer_->begin(t_);
+    if (s_.run.optimizer_in_backward) t_.set_gradient_hook(this);
   }
 
   void make_inputs() {
@@ -33,6 +35,9 @@ class Training : public Tape::Layers {
     ids_ = t_.allocate(s_.tokens(), DType::int64);
     labels_ = t_.allocate(s_.tokens(), DType::int64);
     if (s_.run.is_padded) padding_ = t_.allocate(s_.tokens(), DType::int64);
+    if (s_.run.has_positions()) positions_ = t_.allocate(s_.tokens(), DType::int64);
+    if (s_.run.borders == Borders::mask)
+      block_mask_ = t_.allocate(s_.tokens() * s_.run.row_length(), s_.run.half);
   }
 
   void micro_step(int step, int micro) {
@@ -67,9 +72,18 @@ class Training : public Tape::Layers {
   void optimizer_step(int step) {
     if (t_.is_read_enough()) return;
     t_.enter(Phase::step, step, 0);
+    if (s_.run.optimizer_in_backward) return;
     clip_gradients(t_);
     optimizer_->step(t_);
     for (Leaf& leaf : t_.leaves()) leaf.grad.reset();
+  }
+
+  /// torchtune's hook: an optimizer for each weight steps, and the gradient goes.
+  void gradient_arrived(Tape& tape, std::size_t leaf) override {
+    const Term before = tape.term();
+    optimizer_->step_alone(tape, leaf);
+    tape.leaves()[leaf].grad.reset();
+    tape.set_term(before);
   }
 
   Tensor run(Tape& tape, std::int32_t layer, const std::vector<Tensor>& arguments) override {
@@ -79,9 +93,11 @@ class Training : public Tape::Layers {
 
   Tensor run_again(Tape& tape, std::int32_t layer, const std::vector<Tensor>& arguments) override {
     Tensor out = run(tape, layer, arguments);
-    leave_autocast();  // a recomputation is under autocast of its own
+    // A recomputation is under autocast of its own; the function that offloads is in it to its end.
+    if (!s_.run.offloads_checkpoints) leave_autocast();
     return out;
   }
+  void finish_again() override { leave_autocast(); }
 
  private:
   Tensor head(const Tensor& hidden) {
@@ -141,6 +157,10 @@ class Training : public Tape::Layers {
       embedded = mul(t_, embedded, factor);
     }
     if (asks_inputs_for_gradients()) embedded = t_.require_grad(std::move(embedded));
+    if (s_.run.adds_noise) {
+      const Tensor noise = t_.allocate(embedded.elements(), embedded.dtype());
+      embedded = add(t_, embedded, noise);
+    }
     surround(embedded.dtype());
     Tensor hidden = embedded;
     for (std::int32_t i = 0; i < m.layers; ++i) {
@@ -149,8 +169,9 @@ class Training : public Tape::Layers {
                                        slides ? sliding_mask_ : around_.mask};
       if (!s_.run.checkpoints) {
         hidden = run(t_, i, arguments);
-      } else if (s_.run.checkpoints_reentrant) {
-        hidden = t_.checkpoint_reentrant(*this, i, arguments);
+      } else if (s_.run.checkpoints_reentrant || s_.run.offloads_checkpoints) {
+        hidden = t_.checkpoint_reentrant(*this, i, arguments,
+                                         s_.run.offloads_checkpoints ? Tape::Keep::on_host : Tape::Keep::on_device);
       } else {
         hidden = t_.checkpoint(*this, i, std::move(arguments));
       }
@@ -167,15 +188,20 @@ class Training : public Tape::Layers {
 
   /// Position ids, rotary tables and masks: once a forward.
   void surround(DType dtype) {
-    const std::int64_t length = s_.run.length;
+    const bool is_given = s_.run.has_positions();  // then each row has its own rotary table
+    const std::int64_t length = is_given ? s_.tokens() : s_.run.row_length();
     const std::int64_t width = s_.model.head_dim;
     around_ = {};
-    {
+    if (is_given) {
+      around_.positions = positions_;
+    } else {
       const Tensor range = t_.allocate(length, DType::int64);
       around_.positions = t_.allocate(length, DType::int64);
     }
     const bool gemma = s_.model.architecture == Architecture::gemma2;
-    if (s_.run.attention == Attention::eager || s_.run.is_padded) {
+    if (block_mask_) {
+      around_.mask = sliding_mask_ = block_mask_;
+    } else if (needs_mask()) {
       around_.mask = causal_mask(dtype, Window::all);
       if (gemma) sliding_mask_ = causal_mask(dtype, Window::sliding);
     }
@@ -194,13 +220,25 @@ class Training : public Tape::Layers {
     around_.sin = cast(t_, sin, dtype);
   }
 
+  bool needs_mask() const {
+    if (s_.run.attention == Attention::fa2) return s_.run.is_padded;
+    return s_.run.attention == Attention::eager || s_.run.is_padded || has_block_mask();
+  }
+  /// Whether the model finds the borders in its positions, as masking_utils does since 4.53.
+  bool has_block_mask() const {
+    return s_.run.borders == Borders::positions && s_.behavior.masks_are_boolean &&
+           s_.run.attention != Attention::fa2;
+  }
+
   enum class Window { all, sliding };
 
   /// The causal mask, [batch or 1, 1, length, length]: boolean for sdpa, additive for eager.
   Tensor causal_mask(DType dtype, Window window) {
-    const std::int64_t length = s_.run.length;
+    const std::int64_t length = s_.run.row_length();
     const std::int64_t square = length * length;
-    const std::int64_t batch = s_.run.micro_batch;
+    const std::int64_t batch = s_.run.rows();
+    Tensor samples;  // the number of each token's sample
+    if (has_block_mask()) samples = sample_numbers();
     Tensor allowed;
     {
       const Tensor padding = s_.run.is_padded ? t_.allocate(batch * length, DType::boolean) : Tensor();
@@ -210,31 +248,96 @@ class Training : public Tape::Layers {
       rows = t_.allocate(length, DType::int64);
       Tensor columns = t_.allocate(length, DType::int64);
       columns = t_.allocate(length, DType::int64);
-      Tensor one = s_.run.is_padded || window == Window::sliding ? t_.allocate(1, DType::boolean) : Tensor();
-      if (window == Window::sliding) {
-        Tensor within;
-        {
-          const Tensor start = t_.allocate(length, DType::int64);
-          within = t_.allocate(square, DType::boolean);
-        }
-        allowed = t_.allocate(square, DType::boolean);
-        one.reset();
-      }
-      {
-        const Tensor before = t_.allocate(square, DType::boolean);
-        allowed = one || allowed ? t_.allocate(square, DType::boolean) : before;
-      }
-      one.reset();
-      if (s_.run.is_padded) {
-        const Tensor present = t_.allocate(batch * length, DType::boolean);
-        allowed = t_.allocate(batch * square, DType::boolean);
-      }
+      allowed = samples ? mask_of_samples(window) : mask_of_rows(window);
     }
     if (s_.run.attention != Attention::eager && s_.behavior.masks_are_boolean) return allowed;
     const Tensor zero = t_.allocate(1, dtype);
     const Tensor lowest = t_.allocate(1, dtype);
     // Since the masks are boolean at first they are as many as sequences; before, one served all.
     return t_.allocate(s_.behavior.masks_are_boolean || s_.run.is_padded ? batch * square : square, dtype);
+  }
+
+  /// Which tokens of its row a token sees.
+  Tensor mask_of_rows(Window window) {
+    const std::int64_t length = s_.run.row_length();
+    const std::int64_t square = length * length;
+    const std::int64_t batch = s_.run.rows();
+    Tensor one = s_.run.is_padded || window == Window::sliding ? t_.allocate(1, DType::boolean) : Tensor();
+    Tensor allowed;
+    if (window == Window::sliding) {
+      Tensor within;
+      {
+        const Tensor start = t_.allocate(length, DType::int64);
+        within = t_.allocate(square, DType::boolean);
+      }
+      allowed = t_.allocate(square, DType::boolean);
+      one.reset();
+    }
+    {
+      const Tensor before = t_.allocate(square, DType::boolean);
+      allowed = one || allowed ? t_.allocate(square, DType::boolean) : before;
+    }
+    one.reset();
+    if (s_.run.is_padded) {
+      const Tensor present = t_.allocate(batch * length, DType::boolean);
+      allowed = t_.allocate(batch * square, DType::boolean);
+    }
+    return allowed;
+  }
+
+  /// find_packed_sequence_indices: a sample begins where a position does not follow the one before.
+  Tensor sample_numbers() {
+    const std::int64_t rows = s_.run.rows(), tokens = s_.tokens();
+    const Tensor before = t_.allocate(rows, DType::int64);
+    Tensor steps;
+    {
+      const Tensor joined = t_.allocate(tokens + rows, DType::int64);
+      steps = t_.allocate(tokens, DType::int64);
+    }
+    Tensor numbers;
+    {
+      const Tensor begins = t_.allocate(tokens, DType::boolean);
+      numbers = t_.allocate(tokens, DType::int64);
+    }
+    const Tensor is_first = t_.allocate(rows, DType::boolean);
+    const Tensor all = t_.allocate(1, DType::boolean);
+    return numbers;
+  }
+
+  /// Which tokens of the same sample a token sees, compared by their positions.
+  Tensor mask_of_samples(Window window) {
+    const std::int64_t tokens = s_.tokens(), square = tokens * s_.run.row_length();
+    const auto compare = [&] {
+      const Tensor rows = t_.allocate(tokens, DType::int64);
+      const Tensor columns = t_.allocate(tokens, DType::int64);
+      return t_.allocate(square, DType::boolean);
+    };
+    const auto both = [&] { return t_.allocate(square, DType::boolean); };
+    Tensor one = t_.allocate(1, DType::boolean);
+    Tensor causal;
+    if (window == Window::sliding) {
+      const Tensor rows = t_.allocate(tokens, DType::int64);
+      const Tensor columns = t_.allocate(tokens, DType::int64);
+      Tensor within;
+      {
+        Tensor inner = t_.allocate(1, DType::boolean);
+        Tensor near;
+        {
+          const Tensor start = t_.allocate(tokens, DType::int64);
+          near = both();
+        }
+        within = both();
+      }
+      const Tensor before = both();
+      causal = both();
+    } else {
+      causal = compare();
+    }
+    Tensor allowed = both();
+    causal.reset();
+    one.reset();
+    const Tensor same = compare();
+    return both();
   }
 
   void leave_autocast() { s_.autocast_copies.clear(); }
@@ -253,7 +356,7 @@ class Training : public Tape::Layers {
   std::optional<Optimizer> optimizer_;
   Surroundings around_;
   Tensor sliding_mask_;
-  Tensor ids_, labels_, padding_;
+  Tensor ids_, labels_, padding_, positions_, block_mask_;
 };
 
 }  // namespace emulate
@@ -290,7 +393,8 @@ inline void trace(const Model& model, const Run& run, const Stack& stack, int co
     }
   };
   // What is computed is told once, so a reader that wants it has each step emulated.
-  const bool repeats = second_step == SecondStep::repeated && !reader.wants_work();
+  const bool repeats =
+      second_step == SecondStep::repeated && !reader.wants_work() && !run.optimizer_in_backward;
   if (repeats) tape.keep_steps();
   micro_steps(1);
   if (repeats) tape.end_kept_steps();

@@ -66,6 +66,8 @@ struct Leaf {
   Tensor arriving;           ///< contributions of this backward pass, until all have come
   std::int32_t expected = 0; ///< uses in the forward whose contributions are still to come
   bool trainable = false;
+  std::int64_t columns = 0;   ///< size of its last dimension; 0: it is a vector
+  std::int64_t matrices = 1;  ///< how many such matrices it holds: the product of the leading dimensions
 };
 
 /// One operation in the graph: what its backward needs, and where its gradients go.
@@ -86,6 +88,7 @@ struct Node {
   Section section = Section::layers;  ///< that its backward works for
   std::uint32_t parts = 0;      ///< gradients of so many parts are still to come, to be concatenated, not added
   bool joins = false;           ///< its gradient is the concatenation of its parts'
+  bool collects = false;        ///< it has several outputs, whose gradients are kept apart
   std::int32_t frame = -1;      ///< checkpoint that saved nothing and must run again first
   // The gradient of its output, as a share of a storage while `has_grad`.
   bool has_grad = false;
@@ -212,7 +215,7 @@ class Tape {
   void empty_cache() { tell({0, 0, Event::Kind::empty_cache, Term::temporary}); }
 
   /// Makes a trainable weight: a leaf whose gradient stays until it is cleared.
-  Tensor parameter(Tensor value);
+  Tensor parameter(Tensor value, std::int64_t columns = 0, std::int64_t matrices = 1);
   /// A weight's data in another format: `param.data = param.data.to(dtype)`. It stays the same leaf.
   Tensor recast(Tensor weight, DType dtype);
   /// Tells an input to require a gradient, as `enable_input_require_grads` does.
@@ -242,8 +245,15 @@ class Tape {
   };
 
   class Recording;
+  /// Whether an operation has a node although no listed input asks for a gradient.
+  enum class Required : std::uint8_t { by_inputs, yes };
   /// Begins an operation: its node, if any input requires a gradient and the mode records.
-  Recording record(Node::Backward backward, std::initializer_list<const Tensor*> inputs);
+  Recording record(Node::Backward backward, std::initializer_list<const Tensor*> inputs,
+                   Required required = Required::by_inputs);
+  /// From the backward of a node with several outputs: their gradients are used up.
+  void forget_collected() { collected_.clear(); }
+  /// From a backward: the gradient of a weight that the node reaches beside its inputs.
+  void give_gradient(const Tensor& leaf, Tensor grad) { given_.push_back({leaf.node(), std::move(grad)}); }
 
   /// A saved tensor of a node, by the order in which it was saved.
   Tensor saved(const Node& node, int index) const;
@@ -261,13 +271,25 @@ class Tape {
   struct Layers {
     virtual Tensor run(Tape& tape, std::int32_t layer, const std::vector<Tensor>& arguments) = 0;
     virtual Tensor run_again(Tape& tape, std::int32_t layer, const std::vector<Tensor>& arguments) = 0;
+    /// A layer that ran again has had its backward.
+    virtual void finish_again() {}
     virtual ~Layers() = default;
   };
   /// Non-reentrant checkpointing: the graph is built, but what it would save is dropped. Backward
   /// runs the layer again at the first tensor that it misses, up to the last one.
   Tensor checkpoint(Layers& layers, std::int32_t layer, std::vector<Tensor> arguments);
+  /// Where a checkpoint keeps a layer's input until backward.
+  enum class Keep : std::uint8_t { on_device, on_host };
   /// Reentrant checkpointing: forward without a graph; backward builds one of its own and runs it.
-  Tensor checkpoint_reentrant(Layers& layers, std::int32_t layer, const std::vector<Tensor>& arguments);
+  Tensor checkpoint_reentrant(Layers& layers, std::int32_t layer, const std::vector<Tensor>& arguments,
+                              Keep keep = Keep::on_device);
+
+  /// Who is told that a weight's gradient is complete, as register_post_accumulate_grad_hook does.
+  struct GradientHook {
+    virtual void gradient_arrived(Tape& tape, std::size_t leaf) = 0;
+    virtual ~GradientHook() = default;
+  };
+  void set_gradient_hook(GradientHook* hook) { gradient_hook_ = hook; }
 
  private:
   friend class Tensor;
@@ -367,7 +389,10 @@ class Tape {
   std::vector<std::pair<std::int32_t, Tensor>> held_;  ///< by rising number of the node
   std::vector<Tensor> held_again_;
   std::vector<std::pair<std::int32_t, Tensor>> parts_;  ///< gradients that wait to be concatenated, by node
+  std::vector<std::pair<std::int32_t, Tensor>> given_;  ///< by the backward that is running
+  std::vector<Tensor> collected_;  ///< gradients of a node with several outputs, until it runs
   std::vector<Frame> frames_;
+  GradientHook* gradient_hook_ = nullptr;
   std::size_t cursor_ = 0, cursor_end_ = 0;  ///< where a recomputation puts what it saves
   std::int32_t frame_ = -1;
   std::uint32_t dropped_ = 0;  ///< of the frame that is recorded: saved by nodes that are gone before backward
@@ -430,6 +455,15 @@ class Tape::Recording {
   }
   Recording& reaches_leaves_last() {
     if (index_ >= 0) tape_->nodes_[static_cast<std::size_t>(index_)].leaves_last = true;
+    return *this;
+  }
+  /// A weight beside the inputs whose gradient the backward gives.
+  Recording& reaches(const Tensor& leaf) {
+    if (index_ >= 0) ++tape_->leaves_[leaf_index(leaf.node())].expected;
+    return *this;
+  }
+  Recording& collects_gradients() {
+    if (index_ >= 0) tape_->nodes_[static_cast<std::size_t>(index_)].collects = true;
     return *this;
   }
   /// Its results are parts of one tensor (split, chunk).
@@ -575,9 +609,9 @@ inline void Tape::release(std::uint32_t index) {
   free_names_.push_back(index);
 }
 
-inline Tensor Tape::parameter(Tensor value) {
+inline Tensor Tape::parameter(Tensor value, std::int64_t columns, std::int64_t matrices) {
   value.node_ = leaf_code(leaves_.size());
-  leaves_.push_back({value, {}, {}, 0, true});
+  leaves_.push_back({value, {}, {}, 0, true, columns, matrices});
   return value;
 }
 
@@ -590,13 +624,14 @@ inline Tensor Tape::recast(Tensor weight, DType dtype) {
 
 inline Tensor Tape::require_grad(Tensor value) {
   value.node_ = leaf_code(leaves_.size());
-  leaves_.push_back({value, {}, {}, 0, false});  // its node in the graph holds it to the end of backward
+  leaves_.push_back({value, {}, {}, 0, false, 0, 1});  // its node in the graph holds it to the end of backward
   return value;
 }
 
 // ---- Tape: graph
 
-inline Tape::Recording Tape::record(Node::Backward formula, std::initializer_list<const Tensor*> inputs) {
+inline Tape::Recording Tape::record(Node::Backward formula, std::initializer_list<const Tensor*> inputs,
+                                    Required is_required) {
   Recording recording;
   if (tells_work_) {
     told_ = 0;
@@ -604,7 +639,7 @@ inline Tape::Recording Tape::record(Node::Backward formula, std::initializer_lis
     for (const Tensor* input : inputs) reads_ += bytes_of(*input);
   }
   if (mode_ == Mode::silent || stopped_) return recording;
-  bool required = false;
+  bool required = is_required == Required::yes;
   for (const Tensor* input : inputs) required = required || (*input && input->requires_grad());
   if (!required) return recording;
   recording.tape_ = this;
@@ -688,6 +723,11 @@ inline void Tape::arrive(std::int32_t to, Tensor grad) {
   if (to == Tensor::kNone || !grad) return;
   if (to >= 0) {
     Node& node = nodes_[static_cast<std::size_t>(to)];
+    if (node.collects) {
+      collected_.push_back(std::move(grad));
+      node.has_grad = true;
+      return;
+    }
     if (node.joins) {
       parts_.emplace_back(to, std::move(grad));
       node.has_grad = --node.parts == 0;
@@ -728,6 +768,7 @@ inline void Tape::arrive(std::int32_t to, Tensor grad) {
   leaf.grad = std::move(grad);
   leaf.grad.node_ = Tensor::kNone;
   retag(leaf.grad, leaf.trainable ? Term::gradients : Term::temporary);
+  if (gradient_hook_ != nullptr && leaf.trainable) gradient_hook_->gradient_arrived(*this, leaf_index(to));
 }
 
 /// The gradient, and its share of what was saved: each of several results reads another part.
@@ -761,7 +802,7 @@ inline void Tape::execute(std::size_t index) {
   term_ = node.term;
   if (node.joins) {
     grad = joined(static_cast<std::int32_t>(index));
-  } else {
+  } else if (!node.collects) {
     grad.tape_ = this, grad.elements_ = node.grad_elements, grad.storage_ = node.grad_storage,
     grad.dtype_ = node.grad_dtype;
   }
@@ -789,8 +830,9 @@ inline void Tape::execute(std::size_t index) {
   // A leaf's gradient is accumulated as soon as it is complete, before any other node runs.
   const bool leaves_first = !done.leaves_last;
   for (const bool leaves : {leaves_first, !leaves_first})
-    for (int i = 0; i < Node::kInputs; ++i)
+    for (int i = Node::kInputs; i-- > 0;)  // a bias, which no view stands before, is there first
       if ((to[i] < Tensor::kNone) == leaves) arrive(to[i], std::move(out[i]));
+  for (auto& [leaf, gradient] : std::exchange(given_, {})) arrive(leaf, std::move(gradient));
 }
 
 inline void Tape::sweep(std::int32_t from, std::size_t base) {
@@ -812,8 +854,7 @@ inline void Tape::forget_from(std::size_t base) {
   while (!held_.empty() && held_.back().first >= static_cast<std::int32_t>(base)) held_.pop_back();
   for (std::size_t i = nodes_.size(); i-- > base;) {
     Node& node = nodes_[i];
-    if (node.has_grad && !node.joins) release(node.grad_storage);
-    node.has_grad = false;
+    if (std::exchange(node.has_grad, false) && !node.joins && !node.collects) release(node.grad_storage);
     let_go(node);
   }
   nodes_.resize(base);
@@ -871,9 +912,10 @@ inline void Tape::reentrant_backward(Tape& tape, const Node& node, const Tensor&
   Layers& layers = *frame.layers;
   tape.section_ = frame.section;
   std::vector<Tensor> arguments = frame.arguments;
-  arguments.insert(arguments.begin(), tape.saved(node, 0));
+  arguments.insert(arguments.begin(), node.saved > 0 ? tape.saved(node, 0)
+                                                     : tape.allocate(node.input_elements[0], node.input_dtype[0]));
   arguments.front().node_ = leaf_code(tape.leaves_.size());
-  tape.leaves_.push_back({{}, {}, {}, 0, false});
+  tape.leaves_.push_back({{}, {}, {}, 0, false, 0, 1});
   tape.recomputes_ = true;
   Tensor output = layers.run_again(tape, layer, arguments);
   tape.recomputes_ = false;
@@ -885,16 +927,18 @@ inline void Tape::reentrant_backward(Tape& tape, const Node& node, const Tensor&
   }
   output.reset();
   tape.forget_from(base);
+  layers.finish_again();
   out[0] = std::move(tape.leaves_.back().grad);
   tape.leaves_.pop_back();
 }
 
-inline Tensor Tape::checkpoint_reentrant(Layers& layers, std::int32_t layer, const std::vector<Tensor>& arguments) {
+inline Tensor Tape::checkpoint_reentrant(Layers& layers, std::int32_t layer, const std::vector<Tensor>& arguments,
+                                         Keep keep) {
   mode_ = Mode::silent;
   Tensor output = layers.run(*this, layer, arguments);
   mode_ = Mode::record;
   Recording recording = record(reentrant_backward, {&arguments.front()});
-  recording.save(arguments.front());
+  if (keep == Keep::on_device) recording.save(arguments.front());
   // The other arguments hang on the function that is to run again, which the graph holds to its end.
   const auto frame = static_cast<std::int64_t>(frames_.size());
   frames_.push_back({0, 0, 0, layer, true, &layers, section_, term_, {arguments.begin() + 1, arguments.end()}});

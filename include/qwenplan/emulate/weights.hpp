@@ -23,16 +23,17 @@ struct Weights {
 
 namespace detail {
 
-inline Tensor weight(Tape& t, const Setting& s, std::int64_t elements) {
+inline Tensor weight(Tape& t, const Setting& s, std::int64_t elements, std::int64_t columns = 0,
+                     std::int64_t matrices = 1) {
   Tensor tensor = t.allocate(elements, s.run.weights, Term::weights);
-  return s.run.method == Method::full ? t.parameter(std::move(tensor)) : tensor;
+  return s.run.method == Method::full ? t.parameter(std::move(tensor), columns, matrices) : tensor;
 }
 
 inline Linear dense(Tape& t, const Setting& s, std::int64_t inputs, std::int64_t outputs, bool has_bias) {
   Linear linear;
   linear.inputs = inputs;
   linear.outputs = outputs;
-  linear.weight = weight(t, s, inputs * outputs);
+  linear.weight = weight(t, s, inputs * outputs, inputs);
   if (has_bias) linear.bias = weight(t, s, outputs);
   return linear;
 }
@@ -98,7 +99,7 @@ inline Weights load_weights(Tape& t, Setting& s) {
   // A quantized model is always loaded with a device map.
   if (s.run.is_quantized() && s.behavior.warms_up_allocator)
     t.allocate(detail::bytes_before_loading(s), DType::uint8, Term::temporary);
-  w.embedding = detail::weight(t, s, m.vocabulary * m.hidden);
+  w.embedding = detail::weight(t, s, m.vocabulary * m.hidden, m.hidden);
   const bool is_gemma = m.architecture == Architecture::gemma2;
   if (is_gemma) w.normalizer = t.allocate(1, s.run.weights, Term::buffers);
   if (s.run.is_quantized() && s.run.double_quantizes)
@@ -122,9 +123,9 @@ inline Weights load_weights(Tape& t, Setting& s) {
     }
     if (m.layer_is_sparse(i)) {
       const Experts& e = *m.experts;
-      layer.experts.gate_up = detail::weight(t, s, e.count * 2 * e.ffn * m.hidden);
-      layer.experts.down = detail::weight(t, s, e.count * m.hidden * e.ffn);
-      layer.experts.router = detail::weight(t, s, e.count * m.hidden);
+      layer.experts.gate_up = detail::weight(t, s, e.count * 2 * e.ffn * m.hidden, m.hidden, e.count);
+      layer.experts.down = detail::weight(t, s, e.count * m.hidden * e.ffn, e.ffn, e.count);
+      layer.experts.router = detail::weight(t, s, e.count * m.hidden, m.hidden);
     } else {
       layer.gate = project(m.hidden, m.ffn, m.has_mlp_bias);
       layer.up = project(m.hidden, m.ffn, m.has_mlp_bias);
@@ -146,7 +147,7 @@ inline Weights load_weights(Tape& t, Setting& s) {
   if (s.behavior.keeps_original_frequencies) w.original_frequencies = t.allocate(m.head_dim / 2, DType::fp32, Term::buffers);
   w.head.inputs = m.hidden;
   w.head.outputs = m.vocabulary;
-  w.head.weight = m.ties_embeddings ? w.embedding : detail::weight(t, s, m.vocabulary * m.hidden);
+  w.head.weight = m.ties_embeddings ? w.embedding : detail::weight(t, s, m.vocabulary * m.hidden, m.hidden);
   return w;
 }
 
@@ -196,14 +197,14 @@ inline void prepare_weights(Tape& t, Setting& s, Weights& w) {
   if (!run.has_adapters()) return;
   const auto adapt = [&](Linear& linear, Module module) {
     if ((run.lora_targets & module) == 0 || !linear.weight) return;
-    linear.lora_a = t.parameter(t.allocate(run.lora_rank * linear.inputs, run.adapter, Term::adapters));
-    linear.lora_b = t.parameter(t.allocate(linear.outputs * run.lora_rank, run.adapter, Term::adapters));
+    linear.lora_a = t.parameter(t.allocate(run.lora_rank * linear.inputs, run.adapter, Term::adapters), linear.inputs);
+    linear.lora_b = t.parameter(t.allocate(linear.outputs * run.lora_rank, run.adapter, Term::adapters), run.lora_rank);
   };
   // PEFT's ModulesToSaveWrapper keeps the original beside a trainable copy of the same format:
   // autocast_adapter_dtype looks at adapters only.
   const auto copy = [&](Tensor& tensor) {
     w.originals.push_back(tensor);
-    tensor = t.parameter(t.allocate(tensor.elements(), tensor.dtype(), Term::adapters));
+    tensor = t.parameter(t.allocate(tensor.elements(), tensor.dtype(), Term::adapters), m.hidden);
   };
   if (run.modules_to_save & embed_tokens) copy(w.embedding);
   for (DecoderLayer& layer : w.layers) {
@@ -214,6 +215,16 @@ inline void prepare_weights(Tape& t, Setting& s, Weights& w) {
     adapt(layer.gate, gate_proj);
     adapt(layer.up, up_proj);
     adapt(layer.down, down_proj);
+  }
+  // A function is fused only where all its layers have adapters (apply_lora_kernel_patches).
+  const auto fuse = [&s](FusedAdapters& fused, bool is_asked, FusedAdapters::Layers layers) {
+    fused.layers = layers;
+    if (is_asked && has_adapters(fused)) fused.setting = &s;
+  };
+  for (DecoderLayer& layer : w.layers) {
+    fuse(layer.fused_qkv, run.fuses_qkv, {&layer.q, &layer.k, &layer.v});
+    fuse(layer.fused_o, run.fuses_o, {&layer.o, nullptr, nullptr});
+    fuse(layer.fused_mlp, run.fuses_mlp, {&layer.gate, &layer.up, &layer.down});
   }
   if (run.modules_to_save & lm_head) copy(w.head.weight);
   else adapt(w.head, lm_head);

@@ -305,14 +305,10 @@ inline HostEstimate host_memory(const Model& m, const Run& run, const Stack& sta
 /// between GPU and host, outside PyTorch's allocator. 0 for other optimizers.
 inline Bytes paged_states(const Model& m, const Run& run) {
   const std::int64_t n = trained_parameters(m, run).count();
-  switch (run.optimizer) {
-    case OptimizerKind::paged_adamw:
-      return Bytes(n) * 8;
-    case OptimizerKind::paged_adamw_8bit:
-      return Bytes(n) * 2 + Bytes(n / 256) * 8;  // a scale per 256
-    default:
-      return Bytes();
-  }
+  const BitsandbytesStates states = bitsandbytes_states(run.optimizer);
+  if (!states.is_paged) return Bytes();
+  if (!states.is_8bit) return Bytes(n) * 4 * states.copies;
+  return (Bytes(n) + Bytes(n / 256) * 4) * states.copies;  // a scale per 256
 }
 
 /// Memory as it is sold, in GiB: modules and pairs of modules.

@@ -68,22 +68,23 @@ inline Bytes optimizer_states(const Model& m, const Run& run) {
   const std::int64_t n = trained_parameters(m, run).count();
   const DType dtype = run.has_adapters() ? run.adapter : run.weights;
   constexpr std::int64_t kBlock = 256;  // bitsandbytes: one fp32 scale for so many 8-bit values
+  if (const auto states = bitsandbytes_states(run.optimizer); states.copies > 0)
+    return states.is_8bit ? (Bytes(n) + Bytes((n + kBlock - 1) / kBlock) * 4) * states.copies
+                          : Bytes(n) * 4 * states.copies;
   switch (run.optimizer) {
     case OptimizerKind::adamw_fused:
     case OptimizerKind::adamw_foreach:
     case OptimizerKind::adamw_loop:
       return Bytes(n) * element_size(dtype) * 2;
-    case OptimizerKind::paged_adamw:
+    case OptimizerKind::adamw_anyprecision:
       return Bytes(n) * 8;
-    case OptimizerKind::adamw_8bit:
-    case OptimizerKind::paged_adamw_8bit:
-      return (Bytes(n) + Bytes((n + kBlock - 1) / kBlock) * 4) * 2;
     case OptimizerKind::sgd_momentum:
+    case OptimizerKind::adagrad:
+    case OptimizerKind::rmsprop:
       return Bytes(n) * element_size(dtype);
-    case OptimizerKind::sgd:
-      break;
+    default:  // none, or Adafactor's rows and columns, a thousandth of the weights
+      return Bytes();
   }
-  return Bytes();
 }
 
 /// Bytes of what a run trains, in the format that it has it in.

@@ -76,12 +76,10 @@ inline std::vector<Family> families(const Run& run, const AllocatorSettings& all
     return Family::Step{"--optimizer " + std::string(name(kind)), set_optimizer,
                         static_cast<std::int64_t>(kind)};
   };
-  const bool is_adam =
-      run.optimizer != OptimizerKind::sgd && run.optimizer != OptimizerKind::sgd_momentum;
-  const bool is_8bit = run.optimizer == OptimizerKind::adamw_8bit ||
-                       run.optimizer == OptimizerKind::paged_adamw_8bit;
-  const bool is_paged = run.optimizer == OptimizerKind::paged_adamw ||
-                        run.optimizer == OptimizerKind::paged_adamw_8bit;
+  const bool is_adam = run.optimizer <= OptimizerKind::paged_adamw_8bit;
+  const BitsandbytesStates states = bitsandbytes_states(run.optimizer);
+  const bool is_8bit = states.is_8bit;
+  const bool is_paged = states.is_paged;
 
   if (run.attention == Attention::eager || run.attention == Attention::math)
     add(Sacrifice::nothing, "the same result", {{"--attention sdpa", [](Question& q, std::int64_t) {

@@ -362,12 +362,18 @@ TrainFile read_llama_factory(const Source& source) {
   d.packs = in.truth("packing");
   if (const auto neat = in.truth("neat_packing"); neat && neat->value) {
     d.packs = neat;
-    d.is_padding_free = neat;
+    // flash-attn takes the positions of its single row; else the collator makes a mask.
+    const auto attention = in.text("flash_attn");
+    const bool is_flash = attention && attention->value == "fa2";
+    d.borders = from_file(is_flash ? Borders::positions : Borders::mask, neat->place);
   }
   read_method(in, source, file);
   read_objective(in, source, file);
-  // A packed row is one token shorter than the cutoff.
-  if (d.packs && d.packs->value && d.length && d.length->value > 1) --d.length->value;
+  // Packed rows of pre-training are a token shorter than the cutoff where `packing` is spelt out;
+  // those of supervised training are filled up to it.
+  if (d.packs && d.packs->value && d.packs->from == From::file && d.length && d.length->value > 1 &&
+      d.objective && d.objective->value == Objective::pretrain)
+    --d.length->value;
   read_precision(in, file);
   read_checkpointing(in, file);
   read_optimizer(in, file);

@@ -253,9 +253,9 @@ TrainFile read_arguments(const Node& root, const Around& around, const std::stri
       !(draft.attention && draft.attention->value.starts_with("f")))
     s.say("ms-swift/packing-without-flash", is_packed ? "packing" : "padding_free",
           "ms-swift refuses it without flash attention", "attn_impl: flash_attn");
+  if (is_packed) draft.packs = from_file(true, s.place("packing"));
   if (is_packed || s.is_on("padding_free"))
-    (is_packed ? draft.packs : draft.is_padding_free) =
-        from_file(true, s.place(is_packed ? "packing" : "padding_free"));
+    draft.is_padding_free = from_file(true, s.place(is_packed ? "packing" : "padding_free"));
   if (const auto task = s.text("task_type"); task && task->value != "causal_lm")
     set_unmodelled(file, "the task '" + task->value + "' is not modelled", "task_type",
                    "modelled: causal_lm");

@@ -183,6 +183,9 @@ std::string optimizer_name(std::string_view name) {
       {"adamw-bnb-8bit", "adamw-8bit"},
       {"paged-adamw-32bit", "paged-adamw"},
       {"lion-32bit", "lion"},
+      {"paged-ademamix-32bit", "paged-ademamix"},
+      {"rmsprop-bnb-32bit", "rmsprop-bnb"},
+      {"rmsprop-bnb-8bit", "rmsprop-8bit"},
       {"paged-lion-32bit", "paged-lion"},
       {"adamw-torch-4bit", "adamw-torchao-4bit"},
       {"adamw-torch-8bit", "adamw-torchao-8bit"}};

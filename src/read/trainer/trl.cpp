@@ -209,7 +209,10 @@ TrainFile read_trl(const Source& source) {
   s.renamed("use_liger", "use_liger_kernel", "TRL 0.16");
   const auto packing = s.truth("packing");
   const bool is_packed = packing && packing->value;
-  if (is_packed) draft.packs = packing;
+  // Samples that are cut at the end of a row need no borders: its batches are plain ones.
+  const auto strategy = s.text("packing_strategy");
+  if (is_packed && (!strategy || strategy->value.starts_with("bfd")))
+    draft.packs = draft.is_padding_free = packing;
   if (s.is_on("padding_free")) draft.is_padding_free = from_file(true, s.place("padding_free"));
   const bool is_flash = draft.attention && draft.attention->value == "fa2";
   if ((is_packed || s.is_on("padding_free")) && !is_flash)
