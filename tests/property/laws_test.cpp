@@ -38,8 +38,8 @@ SmallRun run_of_seed(int law, int turn) {
 
 /// 8-bit and paged optimizers keep small tensors in fp32 and on the card: a larger tensor can need less.
 bool has_size_thresholds(const Run& run) {
-  return run.optimizer == OptimizerKind::adamw_8bit || run.optimizer == OptimizerKind::paged_adamw ||
-         run.optimizer == OptimizerKind::paged_adamw_8bit;
+  const BitsandbytesStates states = bitsandbytes_states(run.optimizer);
+  return states.is_8bit || states.is_paged;
 }
 
 Bytes sum(const Terms& terms) { return std::accumulate(terms.begin(), terms.end(), Bytes()); }

@@ -12,7 +12,8 @@ enum class AttentionKernel : std::uint8_t { flash, efficient, cudnn, math, eager
 
 /// Whether K and V are expanded to all heads before the kernel sees them.
 inline bool expands_heads(const Setting& s, bool has_mask) {
-  if (s.model.heads == s.model.kv_heads || s.run.attention == Attention::fa2) return false;
+  if (s.model.heads == s.model.kv_heads) return false;
+  if (s.run.attention == Attention::fa2) return s.behavior.flash_expands_heads;
   if (s.run.borders == Borders::varlen) return true;
   return has_mask || !s.behavior.asks_for_grouped_heads || s.model.head_dim > 256 ||
          s.run.attention == Attention::eager;
@@ -210,6 +211,13 @@ inline Tensor math_attention(Tape& t, const Setting& s, const Tensor& q_half, co
   return cast(t, wide, q_half.dtype());
 }
 
+/// flash-attn's bert_padding: rows without padding are copied out, and back into zeros. As many rows
+/// as there are positions: how many are padding is up to the data.
+inline Tensor moved_rows(Tape& t, const Tensor& x) {
+  auto op = t.record(gradient::widened, {&x});
+  return op.result(t.allocate(x.elements(), x.dtype()));
+}
+
 /// scaled_dot_product_attention as transformers calls it: K and V are expanded to all heads where
 /// the call cannot ask for grouped heads.
 inline Tensor sdpa_attention(Tape& t, Setting& s, const Tensor& query, const Tensor& key, const Tensor& value,
@@ -219,14 +227,18 @@ inline Tensor sdpa_attention(Tape& t, Setting& s, const Tensor& query, const Ten
   Tensor k = repeat_heads(t, key, times);
   Tensor v = repeat_heads(t, value, times);
   Tensor q = query;
-  if (s.behavior.makes_attention_inputs_contiguous) {
+  const bool is_contiguous = s.behavior.makes_attention_inputs_contiguous && s.run.attention != Attention::fa2;
+  if (is_contiguous) {
     q = clone(t, q);
     if (!grouped) k = clone(t, k), v = clone(t, v);
   }
   // Autocast casts the arguments from the last to the first.
   Tensor v_half = autocast(t, s, v);
   Tensor k_half = autocast(t, s, k);
-  const Tensor q_half = autocast(t, s, q);
+  Tensor q_half = autocast(t, s, q);
+  const bool is_unpadded = s.run.attention == Attention::fa2 && s.run.is_padded;
+  if (is_unpadded)
+    for (Tensor* input : {&q_half, &k_half, &v_half}) *input = moved_rows(t, *input);
   const AttentionKernel kernel = attention_kernel(s, q_half.dtype(), static_cast<bool>(mask));
   // Whoever pins the efficient kernel where it knows no grouped heads expands K and V first.
   if (kernel == AttentionKernel::efficient && s.behavior.math_for_grouped_heads && grouped && times == 1) {
@@ -242,8 +254,8 @@ inline Tensor sdpa_attention(Tape& t, Setting& s, const Tensor& query, const Ten
   }
   Tensor out = fused_attention(t, s, kernel, q_half, k_half, v_half, additive);
   // Flash answers in the order of its query: a query that was made contiguous costs a copy here.
-  if (s.behavior.makes_attention_inputs_contiguous && kernel == AttentionKernel::flash) out = clone(t, out);
-  return out;
+  if (is_contiguous && kernel == AttentionKernel::flash) out = clone(t, out);
+  return is_unpadded ? moved_rows(t, out) : out;
 }
 
 /// The model's own attention: scores, softmax in fp32, weighted sum. `weights` stays with the

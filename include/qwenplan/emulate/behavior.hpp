@@ -12,6 +12,7 @@ struct Behavior {
   // transformers
   bool asks_for_grouped_heads = true;    ///< sdpa_attention_forward passes enable_gqa where there is no mask (>= 4.54)
   bool makes_attention_inputs_contiguous = false;  ///< query/key/value.contiguous() before sdpa (4.48 to 4.53)
+  bool flash_expands_heads = false;  ///< the classes for flash-attn repeat K and V first (< 4.48)
   bool masks_are_boolean = true;         ///< masking_utils: bool mask, turned into the dtype in each layer (>= 4.53)
   bool keeps_original_frequencies = true;  ///< rotary embedding keeps a second copy of inv_freq (>= 5.0)
   bool caches_rotary_tables = false;  ///< each layer holds cos and sin of all positions and picks its own (Qwen2, < 4.45)
@@ -54,6 +55,7 @@ inline Behavior behavior_of(const Stack& stack) {
   b.asks_for_grouped_heads = stack.transformers >= Version{4, 54, 0} && stack.torch >= Version{2, 5, 0};
   b.makes_attention_inputs_contiguous =
       stack.transformers >= Version{4, 48, 0} && stack.transformers < Version{4, 54, 0};
+  b.flash_expands_heads = stack.transformers < Version{4, 48, 0};
   b.masks_are_boolean = stack.transformers >= Version{4, 53, 0};
   b.keeps_original_frequencies = stack.transformers >= Version{5, 0, 0};
   b.caches_rotary_tables = stack.transformers < Version{4, 45, 0};

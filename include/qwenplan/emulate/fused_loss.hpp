@@ -133,7 +133,7 @@ inline Tensor liger_loss(Tape& t, Setting& s, const Linear& head, const Tensor& 
 /// token and an average for each entry of the vocabulary.
 inline Tensor cut_loss(Tape& t, const Setting& s, const Linear& head, const Tensor& hidden) {
   const Run& run = s.run;
-  const std::int64_t tokens = run.micro_batch * (run.length - 1);
+  const std::int64_t tokens = run.rows() * (run.row_length() - 1);
   Tensor valid;
   {
     Tensor positions;

@@ -35,8 +35,8 @@ inline Tensor causal_lm_loss(Tape& t, const Setting& s, const Tensor& logits) {
 /// Labels moved by one token, as transformers' loss and its likes make them: padded, then copied
 /// where there are several sequences. `padded` is held as long as a name holds it.
 inline Tensor shifted_labels(Tape& t, const Run& run, Tensor& padded) {
-  padded = t.allocate(run.micro_batch * (run.length + 1), DType::int64);
-  return run.micro_batch > 1 ? t.allocate(run.tokens(), DType::int64) : padded;
+  padded = t.allocate(run.rows() * (run.row_length() + 1), DType::int64);
+  return run.rows() > 1 ? t.allocate(run.tokens(), DType::int64) : padded;
 }
 
 /// Gemma 2 caps its logits: divided by the cap, tanh, multiplied by it.
@@ -56,9 +56,9 @@ class ChunkedNll final : public Tape::Layers {
 
   Tensor operator()(Tape& t, const Linear& head, const Tensor& hidden) {
     const Run& run = s_.run;
-    const std::int64_t tokens = run.micro_batch * (run.length - 1);
+    const std::int64_t tokens = run.rows() * (run.row_length() - 1);
     const std::int64_t width = s_.model.hidden;
-    const bool is_batch = run.micro_batch > 1;
+    const bool is_batch = run.rows() > 1;
     Tensor rows = slice(t, hidden, tokens * width);
     if (is_batch) rows = clone(t, rows);
     Tensor labels = is_batch ? t.allocate(tokens, DType::int64) : Tensor();
@@ -173,12 +173,12 @@ inline Tensor linear_cross_entropy(Tape& t, Setting& s, Linear& head, const Tens
   const Tensor labels = moved_labels(t, run);
   const Tensor mask = t.allocate(run.tokens(), DType::boolean);
   const Tensor count = t.allocate(1, DType::int64);
-  const std::int64_t pieces = std::min(run.loss_chunks, run.length);
+  const std::int64_t pieces = std::min(run.loss_chunks, run.row_length());
   std::vector<Tensor> parts;
   for (std::int64_t i = 0; i < pieces; ++i) {
     // The first pieces take what the division leaves.
-    const std::int64_t length = run.length / pieces + (i < run.length % pieces);
-    parts.push_back(slice(t, hidden, run.micro_batch * length * s.model.hidden));
+    const std::int64_t length = run.row_length() / pieces + (i < run.row_length() % pieces);
+    parts.push_back(slice(t, hidden, run.rows() * length * s.model.hidden));
   }
   Tensor total;
   for (const Tensor& part : parts) {
@@ -225,9 +225,9 @@ inline std::vector<Tensor> split(Tape& t, const Tensor& x, std::int64_t rows, st
 /// torch.matmul copies it for a weight that is trained, else it multiplies them one by one.
 inline std::vector<Tensor> chunked_logits(Tape& t, Setting& s, Linear& head, const Tensor& hidden,
                                           std::int64_t most) {
-  const bool copies = s.run.micro_batch > 1 && head.weight.requires_grad();
+  const bool copies = s.run.rows() > 1 && head.weight.requires_grad();
   std::vector<Tensor> logits;
-  for (const Tensor& piece : split(t, hidden, s.run.length, most)) {
+  for (const Tensor& piece : split(t, hidden, s.run.row_length(), most)) {
     const Tensor rows = copies ? clone(t, piece) : piece;
     logits.push_back(capped(t, s, run_linear(t, s, head, rows)));
   }
@@ -235,7 +235,7 @@ inline std::vector<Tensor> chunked_logits(Tape& t, Setting& s, Linear& head, con
 }
 
 /// Pieces of the length: of so many, as torch.chunk cuts them.
-inline std::int64_t chunk_length(const Run& run) { return (run.length + run.loss_chunks - 1) / run.loss_chunks; }
+inline std::int64_t chunk_length(const Run& run) { return (run.row_length() + run.loss_chunks - 1) / run.loss_chunks; }
 
 /// torchtune's CEWithChunkedOutputLoss: all logits, each piece of them in fp32 for itself.
 inline Tensor chunked_output_loss(Tape& t, Setting& s, Linear& head, Tensor hidden) {
@@ -250,7 +250,7 @@ inline Tensor chunked_output_loss(Tape& t, Setting& s, Linear& head, Tensor hidd
   }
   std::vector<Tensor> targets;
   for (const Tensor& piece : logits)
-    targets.push_back(run.micro_batch > 1 ? t.allocate(piece.elements() / s.model.vocabulary, DType::int64)
+    targets.push_back(run.rows() > 1 ? t.allocate(piece.elements() / s.model.vocabulary, DType::int64)
                                           : labels);
   Tensor total;
   for (std::size_t i = 0; i < logits.size(); ++i) {
@@ -312,7 +312,7 @@ inline Tensor litgpt_loss_of(Tape& t, Setting& s, const std::vector<Tensor>& pie
   }
   Tensor count;
   {
-    const Tensor mask = t.allocate(s.run.micro_batch * (s.run.length - 1), DType::boolean);
+    const Tensor mask = t.allocate(s.run.rows() * (s.run.row_length() - 1), DType::boolean);
     count = t.allocate(1, DType::int64);
   }
   return mean_of_pieces(t, losses);
@@ -322,11 +322,11 @@ inline Tensor litgpt_loss_of(Tape& t, Setting& s, const std::vector<Tensor>& pie
 /// Its loop holds all of them through backward.
 inline Tensor litgpt_loss(Tape& t, Setting& s, Linear& head, Tensor hidden, std::vector<Tensor>& logits) {
   const Run& run = s.run;
-  const bool is_batch = run.micro_batch > 1;
+  const bool is_batch = run.rows() > 1;
   logits = chunked_logits(t, s, head, hidden, run.loss_chunk_tokens);
   hidden.reset();
-  const std::int64_t last = logits.back().elements() / run.micro_batch / s.model.vocabulary - 1;
-  const std::int64_t last_tokens = run.micro_batch * last;
+  const std::int64_t last = logits.back().elements() / run.rows() / s.model.vocabulary - 1;
+  const std::int64_t last_tokens = run.rows() * last;
   logits.back() = slice(t, logits.back(), last_tokens * s.model.vocabulary);
   std::vector<Tensor> rows, targets;
   for (const Tensor& piece : logits) {
@@ -341,8 +341,8 @@ inline Tensor litgpt_loss(Tape& t, Setting& s, Linear& head, Tensor hidden, std:
 /// The same where all weights are trained: all logits at once, and pieces of them.
 inline Tensor litgpt_loss(Tape& t, Setting& s, const Tensor& logits) {
   const Run& run = s.run;
-  const bool is_batch = run.micro_batch > 1;
-  const std::int64_t tokens = run.micro_batch * (run.length - 1);
+  const bool is_batch = run.rows() > 1;
+  const std::int64_t tokens = run.rows() * (run.row_length() - 1);
   const std::int64_t vocabulary = s.model.vocabulary;
   Tensor rows = slice(t, logits, tokens * vocabulary);
   if (is_batch) rows = clone(t, rows);
@@ -368,8 +368,8 @@ inline Tensor compiled_chunked_loss(Tape& t, const Setting& s, const Tensor& log
   Tensor padded;
   const Tensor labels = shifted_labels(t, run, padded);
   Tensor total;
-  for (const Tensor& piece : split(t, logits, run.length, chunk_length(run))) {
-    const Tensor rows = run.micro_batch > 1 ? clone(t, piece) : piece;
+  for (const Tensor& piece : split(t, logits, run.row_length(), chunk_length(run))) {
+    const Tensor rows = run.rows() > 1 ? clone(t, piece) : piece;
     const std::int64_t tokens = rows.elements() / s.model.vocabulary;
     auto op = t.record(gradient::compiled_cross_entropy, {&rows});
     op.save(rows).save(labels);
@@ -387,13 +387,13 @@ inline Tensor compiled_chunked_loss(Tape& t, const Setting& s, const Tensor& log
 inline void measure_logits(Tape& t, const Setting& s, const Tensor& logits) {
   constexpr std::int64_t kRows = 128;
   const Run& run = s.run;
-  const std::int64_t tokens = run.micro_batch * (run.length - 1);
+  const std::int64_t tokens = run.rows() * (run.row_length() - 1);
   const std::int64_t vocabulary = s.model.vocabulary;
   Tensor shifted;
   if (run.metrics == LogitMetrics::accuracy) {
     shifted = t.allocate(tokens * vocabulary, logits.dtype());
   } else {
-    if (run.micro_batch > 1) shifted = t.allocate(tokens * vocabulary, logits.dtype());
+    if (run.rows() > 1) shifted = t.allocate(tokens * vocabulary, logits.dtype());
     std::vector<Tensor> entropies;
     for (std::int64_t first = 0; first < tokens; first += kRows) {
       const std::int64_t rows = std::min(kRows, tokens - first);

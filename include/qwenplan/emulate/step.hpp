@@ -221,7 +221,7 @@ class Training : public Tape::Layers, public Tape::GradientHook {
   }
 
   bool needs_mask() const {
-    if (s_.run.attention == Attention::fa2) return s_.run.is_padded;
+    if (s_.run.attention == Attention::fa2) return false;  // it takes the padding as it is
     return s_.run.attention == Attention::eager || s_.run.is_padded || has_block_mask();
   }
   /// Whether the model finds the borders in its positions, as masking_utils does since 4.53.

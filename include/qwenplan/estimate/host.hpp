@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <array>
+#include <bit>
 #include <cstddef>
 #include <cstdint>
 #include <optional>
@@ -30,6 +31,7 @@ enum class HostTerm : std::uint8_t {
   pinned,          ///< batches in memory that the GPU reads by itself
   dataset,         ///< tokenized data that is held, not mapped
   offload,         ///< optimizer states or parameters that live on the host
+  checkpoints,     ///< layers' inputs that wait for backward
   paged,           ///< states of a paged optimizer that the GPU has no room for
   saving           ///< tensors on their way from the GPU into a file
 };
@@ -37,7 +39,8 @@ enum class HostTerm : std::uint8_t {
 constexpr std::string_view name(HostTerm term) {
   constexpr std::string_view names[] = {"system",  "other_programs", "python",   "cuda",
                                         "weights", "workers",        "prefetch", "pinned",
-                                        "dataset", "offload",        "paged",    "saving"};
+                                        "dataset", "offload",        "checkpoints", "paged",
+                                        "saving"};
   return names[static_cast<int>(term)];
 }
 
@@ -56,6 +59,8 @@ constexpr std::string_view source(HostTerm term) {
       return "PyTorch documentation: torch.utils.data.DataLoader";
     case HostTerm::offload:
       return "DeepSpeed documentation: memory requirements";
+    case HostTerm::checkpoints:
+      return "PyTorch: c10/core/CachingHostAllocator, which takes powers of two";
     case HostTerm::paged:
       return "bitsandbytes: optimizer states in unified memory";
     case HostTerm::saving:
@@ -227,6 +232,16 @@ inline HostUse loaded_weights(const Model& m, const Run& run, const Stack& stack
   return {HostTerm::weights, bytes, Evidence::measured};
 }
 
+/// The inputs of all layers, in memory that the GPU reads by itself: PyTorch takes the next power of
+/// two for each.
+inline HostUse waiting_checkpoints(const Model& m, const Run& run) {
+  const DType dtype = run.upcasts_for_kbit ? DType::fp32 : run.weights;
+  const auto bytes = static_cast<std::uint64_t>(
+      Saturating::multiply(run.tokens() * m.hidden, element_size(dtype)));
+  const auto block = static_cast<std::int64_t>(std::bit_ceil(bytes));
+  return {HostTerm::checkpoints, Range<Bytes>::exactly(Bytes(block) * m.layers), Evidence::literature};
+}
+
 /// safetensors holds the tensors of one file in memory while it writes them.
 inline HostUse saved_tensors(const Model& m, const Run& run, const Stack& stack) {
   const Params trained = trained_parameters(m, run);
@@ -245,7 +260,7 @@ inline Range<Bytes> times(const Range<Bytes>& range, std::int64_t count) {
 ///
 ///   load = system + programs + python + cuda + copies of the weights
 ///   train = system + programs + python + cuda + workers + prefetch + pinned + dataset + offload +
-///   paged save = train + tensors of one file
+///   checkpoints + paged save = train + tensors of one file
 inline HostEstimate host_memory(const Model& m, const Run& run, const Stack& stack,
                                 const HostOptions& o) {
   using namespace host;
@@ -289,6 +304,7 @@ inline HostEstimate host_memory(const Model& m, const Run& run, const Stack& sta
                           {states, states, states + Bytes(states.count() / 2)},
                           Evidence::literature});
   }
+  if (run.offloads_checkpoints) train.uses.push_back(waiting_checkpoints(m, run));
   train.uses.push_back({HostTerm::paged, o.paged, Evidence::emulated});
 
   save.uses = train.uses;

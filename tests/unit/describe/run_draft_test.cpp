@@ -220,7 +220,12 @@ TEST_CASE("what is not modelled is named, never ignored") {
     std::function<void(RunDraft&)> change;
   };
   const Case cases[] = {
-      {"adafactor", [](RunDraft& d) { give(d.optimizer, std::string("adafactor")); }},
+      {"lomo", [](RunDraft& d) { give(d.optimizer, std::string("lomo")); }},
+      {"hidden states in fp32",
+       [](RunDraft& d) {
+         give(d.method, Method::qlora);
+         give(d.lora_mlp_kernel, true);
+       }},
       {"gptq", [](RunDraft& d) { give(d.quantization, Quantization::gptq_int4); }},
       {"DoRA", [](RunDraft& d) { give(d.uses_dora, true); }},
       {"freezing", [](RunDraft& d) { give(d.method, Method::freeze); }},
@@ -304,6 +309,61 @@ TEST_CASE("cut cross-entropy refuses hidden states in fp32, as its backward does
           give(d.fused_loss, FusedLoss::cut_cross_entropy);
           give(d.norm_weights, DType::bf16);
         }).ok());
+}
+
+TEST_CASE("a packed batch has no padding, and its borders follow from its kernel") {
+  const auto joined = valid([](RunDraft& d) {
+    give(d.micro_batch, std::int64_t{8});
+    give(d.length, std::int64_t{512});
+    give(d.is_padding_free, true);
+    give(d.attention, std::string("fa2"));
+  });
+  REQUIRE(joined.ok());
+  CHECK(joined->run.rows() == 1);
+  CHECK(joined->run.row_length() == 4096);
+  CHECK(joined->run.tokens() == 4096);
+  CHECK(joined->run.borders == Borders::positions);
+  CHECK(joined->run.samples == 8);
+  CHECK(joined->notes.empty());
+  const auto masked = valid([](RunDraft& d) { give(d.is_padding_free, true); });
+  REQUIRE(masked.ok());
+  REQUIRE(masked->notes.size() == 1);
+  CHECK(masked->notes.front().find("2048 x 2048") != std::string::npos);
+  const auto packed = valid([](RunDraft& d) { give(d.packs, true); });
+  REQUIRE(packed.ok());
+  CHECK(packed->run.borders == Borders::none);
+  for (const std::string attention : {"flash", "sdpa"}) {
+    const auto wrong = valid([&](RunDraft& d) {
+      give(d.is_padding_free, true);
+      if (attention == "sdpa") give(d.is_padded, true);
+      give(d.attention, attention);
+    });
+    REQUIRE_FALSE(wrong.ok());
+    CHECK(wrong.error().kind == Error::Kind::wrong);
+  }
+}
+
+TEST_CASE("what excludes each other is wrong: offloaded checkpoints and none, and the like") {
+  const std::function<void(RunDraft&)> changes[] = {
+      [](RunDraft& d) {
+        give(d.offloads_checkpoints, true);
+        give(d.checkpoints, false);
+      },
+      [](RunDraft& d) {
+        give(d.optimizer_in_backward, true);
+        give(d.accumulation, std::int64_t{2});
+      },
+      [](RunDraft& d) {
+        give(d.method, Method::qlora);
+        give(d.quantization, Quantization::int8);
+        give(d.upcasts_for_kbit, false);
+        give(d.lora_o_kernel, true);
+      }};
+  for (const auto& change : changes) {
+    const auto run = valid(change);
+    REQUIRE_FALSE(run.ok());
+    CHECK(run.error().kind == Error::Kind::wrong);
+  }
 }
 
 TEST_CASE("what several GPUs would need is no matter where there is one") {

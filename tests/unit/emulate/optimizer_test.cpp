@@ -1,5 +1,6 @@
 #include "qwenplan/emulate/optimizer.hpp"
 
+#include <algorithm>
 #include <cstdint>
 
 #include "support/catch.hpp"
@@ -90,6 +91,61 @@ TEST_CASE("gradient descent has no state, with momentum one") {
   CHECK(steps(OptimizerKind::sgd).first.empty());
   CHECK(steps(OptimizerKind::sgd_momentum).first == Sizes{20000, 200, 16384});
   CHECK(steps(OptimizerKind::sgd_momentum).second.empty());
+}
+
+TEST_CASE("Lion keeps one value, AdEMAMix three, of which two lie in one tensor") {
+  CHECK(steps(OptimizerKind::lion).first == Sizes{40000, 400, 32768});
+  CHECK(steps(OptimizerKind::lion_8bit).first == Sizes{1024, 10000, 160, 400, 32768});
+  CHECK(steps(OptimizerKind::ademamix).first == Sizes{80000, 40000, 800, 400, 65536, 32768});
+  // Its scales are there before its values: two for each of 40 blocks, and one.
+  CHECK(steps(OptimizerKind::ademamix_8bit).first ==
+        Sizes{1024, 1024, 320, 160, 20000, 10000, 800, 400, 65536, 32768});
+  CHECK(steps(OptimizerKind::paged_ademamix, 100'000).first == Sizes{800, 400, 65536, 32768});
+  CHECK(steps(OptimizerKind::rmsprop_8bit).first == steps(OptimizerKind::lion_8bit).first);
+  CHECK(steps(OptimizerKind::lion).second.empty());
+}
+
+TEST_CASE("Adagrad's sums are made with it; its step copies all weights twice") {
+  World w;
+  Optimizer optimizer(OptimizerKind::adagrad, w.embedding);
+  optimizer.begin(w.t);
+  // One for each trained weight, also for the one that gets no gradient.
+  CHECK(happened(w.t) == Sizes{20000, 200, 16384, 14});
+  optimizer.step(w.t);
+  CHECK(allocated(happened(w.t)) == Sizes{20000, 200, 16384, 20000, 200, 16384});
+}
+
+TEST_CASE("AnyPrecision: moments in fp32, and a root and a denominator of one weight at a time") {
+  const Steps seen = steps(OptimizerKind::adamw_anyprecision);
+  CHECK(allocated(seen.first) ==
+        Sizes{40000, 40000, 400, 400, 32768, 32768, 40000, 40000, 400, 400, 32768, 32768});
+  CHECK(allocated(seen.second) == Sizes{40000, 40000, 400, 400, 32768, 32768});
+}
+
+TEST_CASE("Adafactor keeps a value for each row and column of a matrix") {
+  test::KeptTape t;
+  const Tensor matrix = t.parameter(t.allocate(100 * 70, DType::fp32), 70);
+  t.leaves().back().grad = t.allocate(100 * 70, DType::fp32);
+  const Tensor vector = t.parameter(t.allocate(50, DType::fp32));
+  t.leaves().back().grad = t.allocate(50, DType::fp32);
+  happened(t);
+  Optimizer optimizer(OptimizerKind::adafactor, {});
+  optimizer.step(t);
+  const Sizes first = happened(t);
+  optimizer.step(t);
+  const Sizes second = happened(t);
+  // 100 rows, 70 columns; 50 values; and the size of each parameter, a number.
+  CHECK(sum(first) == 400 + 280 + 200 + 4 + 4);
+  CHECK(sum(second) == 0);
+  // Nothing is in 16 bits, so only squares, the update and its negation are of the matrix' size.
+  CHECK(std::count(second.begin(), second.end(), 28000) == 4);
+}
+
+TEST_CASE("an optimizer of its own updates one weight and makes states for no other") {
+  World w;
+  Optimizer optimizer(OptimizerKind::adamw_foreach, w.embedding);
+  optimizer.step_alone(w.t, 1);
+  CHECK(happened(w.t) == Sizes{200, 200, 200, -200});
 }
 
 TEST_CASE("clipping takes a number for each gradient, and their norm") {

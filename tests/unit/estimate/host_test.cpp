@@ -55,6 +55,32 @@ TEST_CASE("mapped weights are not copied unless they change their format") {
         Range<Bytes>::exactly(Bytes(kParameters * 4)));
 }
 
+TEST_CASE("checkpoints on the host take a power of two for each layer") {
+  Run run = lora();
+  run.length = 1000;
+  run.micro_batch = 3;
+  CHECK(term(asked(run), train, HostTerm::checkpoints) == Range<Bytes>{});
+  run.offloads_checkpoints = true;
+  // 3,000 x 896 bf16 values are 5.4 MB: 8 MiB for each of 24 layers.
+  CHECK(term(asked(run), train, HostTerm::checkpoints) ==
+        Range<Bytes>::exactly(Bytes(24 * 8 * 1024 * 1024)));
+  run.upcasts_for_kbit = true;  // hidden states in fp32
+  CHECK(term(asked(run), train, HostTerm::checkpoints) ==
+        Range<Bytes>::exactly(Bytes(24 * 16 * 1024 * 1024)));
+}
+
+TEST_CASE("states of paged optimizers, for each value that they keep") {
+  Run run = full();
+  run.optimizer = OptimizerKind::paged_lion;
+  CHECK(paged_states(small(), run) == Bytes(kParameters * 4));
+  run.optimizer = OptimizerKind::paged_ademamix;
+  CHECK(paged_states(small(), run) == Bytes(kParameters * 12));
+  run.optimizer = OptimizerKind::paged_lion_8bit;
+  CHECK(paged_states(small(), run) == Bytes(kParameters + kParameters / 256 * 4));
+  run.optimizer = OptimizerKind::ademamix_8bit;
+  CHECK(paged_states(small(), run) == Bytes());
+}
+
 TEST_CASE("older transformers make the model first and copy into it") {
   CHECK(term(asked(lora(), {}, kEarly2025), load, HostTerm::weights) ==
         Range<Bytes>::exactly(Bytes(kParameters * 2)));
