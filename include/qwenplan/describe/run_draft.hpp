@@ -281,7 +281,6 @@ inline std::optional<Error> trainers_addition_not_modelled(const RunDraft& d) {
                  "give the longest sample of the data in tokens"};
   const std::pair<const RunDraft::Maybe<bool>&, const char*> switches[] = {
       {d.offloads_activations, "offloading activations"},
-      {d.lora_embedding_kernel, "the fused kernel of the embedding's adapter"},
       {d.compiles, "torch.compile"},
       {d.uses_fp8, "fp8"},
       {d.trains_vision, "training the vision tower"}};
@@ -314,6 +313,10 @@ inline std::optional<Error> not_modelled(const RunDraft& d) {
   if (d.trainer && static_cast<int>(d.trainer->value.trainer) >= kTrainersWithDefaults)
     return unmodelled("the trainer " + std::string(name(d.trainer->value.trainer)), "--trainer",
                       "leave it out for transformers with PEFT, and set what differs by flags");
+  const auto is_on = [](const auto& given) { return given && given->value; };
+  if (d.trainer && d.trainer->value.trainer == Trainer::unsloth &&
+      (is_on(d.lora_mlp_kernel) || is_on(d.offloads_checkpoints)))
+    return unmodelled("Unsloth's own code", "--trainer", "leave it out for transformers with PEFT");
   if (d.gpus && d.gpus->value != 1)
     return unmodelled("a run on " + std::to_string(d.gpus->value) + " GPUs", "--gpus",
                       "leave it out for one GPU");
@@ -697,7 +700,10 @@ inline Result<ValidRun> decided(const RunDraft& d, const Model& model, const Sta
       if (run.quantization == Quantization::int8)
         return wrong("the fused functions of adapters know no 8-bit base", "--lora-kernels",
                      "use --quant nf4, or leave it out");
-      if (run.upcasts_for_kbit || run.weights == DType::fp32)
+      const auto is_wide = [&](std::optional<DType> own) {
+        return own.value_or(run.upcasts_for_kbit ? DType::fp32 : run.weights) == DType::fp32;
+      };
+      if (is_wide(run.norm_weights) || is_wide(run.embedding_weights))
         return draft::unmodelled("the fused functions of adapters on hidden states in fp32",
                                  "--lora-kernels", "add --no-kbit-upcast, or leave it out");
       shown("lora-kernels", true, d.lora_mlp_kernel ? d.lora_mlp_kernel->from

@@ -143,6 +143,16 @@ inline void axolotl(RunDraft& d, const Situation& s) {
     // prepare_model_for_kbit_training casts to fp32, and the loader casts norms, embeddings and
     // head back.
     otherwise(d.upcasts_for_kbit, false);
+    // check_auto_enable_lora_kernels, unless one of them is given, the base is in 8 bits, or the
+    // training is not supervised; with dropout since it is known there.
+    const bool is_supervised = !d.objective || d.objective->value == Objective::sft ||
+                               d.objective->value == Objective::pretrain;
+    const bool is_8bit = d.quantization && d.quantization->value == Quantization::int8;
+    const bool can_fuse = s.version >= Version{0, 18, 0} ||
+                          (s.version >= Version{0, 9, 0} && d.lora_dropout->value == 0.0);
+    if (!d.lora_mlp_kernel && !d.lora_qkv_kernel && !d.lora_o_kernel && is_supervised && !is_8bit && can_fuse)
+      for (auto* const kernel : {&d.lora_mlp_kernel, &d.lora_qkv_kernel, &d.lora_o_kernel})
+        otherwise(*kernel, true);
   } else if (!has_flash && !is_cut(d) && !d.fsdp) {
     // Nothing casts back what the loader puts into fp32 (_configure_embedding_dtypes).
     otherwise(d.norm_weights, DType::fp32);
