@@ -376,4 +376,72 @@ TEST_CASE("law 13: a second step told again is the one emulated anew") {
   }
 }
 
+TEST_CASE("law 14: a loss in pieces never needs more than all logits at once, and more pieces not more") {
+  const int turn = GENERATE(range(0, kRuns));
+  SmallRun small = run_of_seed(14, turn);
+  // A vocabulary and a length at which logits are what matters.
+  small.model.vocabulary = 150'000;
+  small.draft.length = Given<std::int64_t>{1024, From::flag};
+  small.draft.checkpoints = Given<bool>{true, From::flag};
+  // Autocast casts a frozen head anew for each piece, and keeps every cast: more pieces, more of them.
+  small.draft.autocasts = Given<bool>{false, From::flag};
+  const auto needs = [&](Loss loss, auto&& change) -> std::optional<Bytes> {
+    SmallRun other = small;
+    other.draft.loss = Given<Loss>{loss, From::flag};
+    change(other.draft);
+    if (!other.settle()) return std::nullopt;
+    return other.allocated();
+  };
+  const auto none = [](RunDraft&) {};
+  const std::optional<Bytes> standard = needs(Loss::standard, none);
+  REQUIRE(standard);
+  const bool has_frozen_head = small.run.has_adapters() && (small.run.modules_to_save & lm_head) == 0 &&
+                               !(small.model.ties_embeddings && (small.run.modules_to_save & embed_tokens) != 0);
+  // Every piece has a few numbers of its own, in blocks of 512 bytes.
+  const Bytes numbers(1024 * 16 * 512);
+  for (int code = 0; code < 5; ++code) {
+    const auto pieces = [&](std::int64_t tokens, std::int64_t count) {
+      return needs(Loss::chunked, [&](RunDraft& d) {
+        d.chunked_loss = Given<ChunkedLoss>{static_cast<ChunkedLoss>(code), From::flag};
+        d.loss_chunk_tokens = Given<std::int64_t>{tokens, From::flag};
+        d.loss_chunks = Given<std::int64_t>{count, From::flag};
+      });
+    };
+    INFO("seed 14:" << turn << ": " << name(static_cast<ChunkedLoss>(code)) << " " << small.text());
+    const auto few = pieces(256, 8), many = pieces(64, 32);
+    REQUIRE(few);
+    REQUIRE(many);
+    CHECK(*few <= *standard + numbers);
+    // With a head that is trained, two of its gradients meet after the first piece: the smaller that is,
+    // the less of what was kept is gone by then.
+    if (has_frozen_head) CHECK(*many <= *few + numbers);
+  }
+  for (int kernel = 0; kernel < 5; ++kernel) {
+    const auto fused = needs(Loss::fused, [&](RunDraft& d) {
+      d.fused_loss = Given<FusedLoss>{static_cast<FusedLoss>(kernel), From::flag};
+    });
+    INFO("seed 14:" << turn << ": " << name(static_cast<FusedLoss>(kernel)) << " " << small.text());
+    if (fused) CHECK(*fused <= *standard);
+  }
+}
+
+TEST_CASE("law 15: Liger's kernels in the layers never need more than the model's own code") {
+  const int turn = GENERATE(range(0, kRuns));
+  SmallRun small = run_of_seed(15, turn);
+  small.draft.length = Given<std::int64_t>{1024, From::flag};
+  // One format for norms and embeddings: where they differ, Liger's norm answers in another than the model's.
+  small.draft.norm_weights.reset();
+  small.draft.embedding_weights.reset();
+  const auto needs = [&](bool on) -> std::optional<Bytes> {
+    for (auto* kernel : {&small.draft.liger_rope, &small.draft.liger_rms_norm, &small.draft.liger_glu})
+      *kernel = Given<bool>{on, From::flag};
+    if (!small.settle()) return std::nullopt;
+    return small.allocated();
+  };
+  const auto with = needs(true);
+  if (!with) return;  // experts have a kernel of their own, which is not modelled
+  INFO("seed 15:" << turn << ": " << small.text());
+  CHECK(*with <= *needs(false));
+}
+
 }  // namespace qwenplan::test

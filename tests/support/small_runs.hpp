@@ -154,6 +154,19 @@ inline RunDraft small_draft(Random& random) {
           random.one_of({std::vector<std::string>{"lm_head"},
                          std::vector<std::string>{"embed_tokens", "lm_head"}}));
   }
+  maybe(d.loss, 40, random.one_of({Loss::standard, Loss::chunked, Loss::fused}));
+  maybe(d.chunked_loss, 70, static_cast<ChunkedLoss>(random.between(0, 4)));
+  maybe(d.fused_loss, 60, static_cast<FusedLoss>(random.between(0, 4)));
+  maybe(d.loss_chunk_tokens, 40, random.between(1, 300));
+  maybe(d.loss_chunks, 40, random.between(1, 16));
+  maybe(d.metrics, 15, static_cast<LogitMetrics>(random.between(0, 2)));
+  maybe(d.liger_rope, 15, true);
+  maybe(d.liger_rms_norm, 15, true);
+  maybe(d.liger_glu, 15, true);
+  maybe(d.norm_weights, 15, random.one_of({DType::fp32, DType::bf16}));
+  maybe(d.embedding_weights, 15, random.one_of({DType::fp32, DType::bf16}));
+  maybe(d.quant_compute, 10, DType::fp32);
+  maybe(d.upcasts_head_output, 10, true);
   return d;
 }
 
