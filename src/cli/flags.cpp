@@ -174,7 +174,8 @@ constexpr Flag kRun[] = {
     {.name = "load-in-4bit", .kind = sometimes, .help = "--quant nf4"},
     {.name = "load-in-8bit", .kind = sometimes, .help = "--quant int8"},
     {.name = "quantization-bit", .value = "BITS", .help = "--quant nf4 or int8", .aliases = "quant-bits"},
-    {.name = "use-liger-kernel", .kind = sometimes, .help = "--loss fused", .aliases = "enable-liger-kernel use-liger"},
+    {.name = "use-liger-kernel", .kind = sometimes, .help = "--loss fused, and Liger's norm, gated MLP and rotary embedding",
+     .aliases = "enable-liger-kernel use-liger"},
 };
 
 constexpr Flag kParallel[] = {

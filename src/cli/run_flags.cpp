@@ -220,7 +220,7 @@ Result<Stack> parse_stack(std::string_view text, const Stack& others) {
                                {"peft", &stack.peft, kMid2024.peft},
                                {"accelerate", &stack.accelerate, kMid2024.accelerate},
                                {"bitsandbytes", &stack.bitsandbytes, kMid2024.bitsandbytes},
-                               {"liger", &stack.liger, {0, 5, 0}}};
+                               {"liger", &stack.liger, kMid2024.liger}};
   for (const std::string& item : listed(text)) {
     const std::string_view name = std::string_view(item).substr(0, item.find('='));
     const Library* library = nullptr;

@@ -13,11 +13,11 @@ namespace trainer_stack {
 /// What was installed with a trainer at some time, between the stacks that were measured.
 inline constexpr Stack kDays[] = {
     kMid2024,
-    {"2024-11", {2, 5, 1}, {4, 46, 3}, {0, 13, 2}, {1, 1, 1}, {0, 44, 1}},
+    {"2024-11", {2, 5, 1}, {4, 46, 3}, {0, 13, 2}, {1, 1, 1}, {0, 44, 1}, {0, 4, 2}},
     kEarly2025,
-    {"2025-06", {2, 7, 1}, {4, 52, 4}, {0, 15, 2}, {1, 7, 0}, {0, 46, 0}},
+    {"2025-06", {2, 7, 1}, {4, 52, 4}, {0, 15, 2}, {1, 7, 0}, {0, 46, 0}, {0, 5, 10}},
     kLate2025,
-    {"2026-01", {2, 10, 0}, {4, 57, 6}, {0, 18, 1}, {1, 12, 0}, {0, 49, 1}},
+    {"2026-01", {2, 10, 0}, {4, 57, 6}, {0, 18, 1}, {1, 12, 0}, {0, 49, 1}, {0, 6, 4}},
     kLatest};
 inline constexpr std::size_t kDayCount = sizeof kDays / sizeof kDays[0];
 

@@ -32,6 +32,7 @@ struct Behavior {
   /// Between them it is a product first, and a copy of that in fp32.
   bool liger_sums_half_in_place = true;
   bool liger_sums_fp32_in_place = true;
+  bool liger_upcasts_logits = false;  ///< a piece's logits go to fp32 and back, and are scaled beside themselves (< 0.5)
   bool liger_skips_frozen_norms = true;  ///< no sums for the gradient of a norm that is frozen (rms_norm.py, >= 0.8.5)
   // torch
   std::int64_t cublaslt_workspace = 0;  ///< of each product with a bias; later versions use cuBLAS' (< 2.9: 1 MiB)
@@ -71,6 +72,7 @@ inline Behavior behavior_of(const Stack& stack) {
   b.liger_reuses_logits = stack.liger >= Version{0, 8, 3};
   b.liger_sums_half_in_place = stack.liger >= Version{0, 8, 3} || is_old_liger;
   b.liger_sums_fp32_in_place = stack.liger >= Version{0, 8, 1} || is_old_liger;
+  b.liger_upcasts_logits = stack.liger < Version{0, 5, 0};
   b.liger_skips_frozen_norms = stack.liger >= Version{0, 8, 5};
   b.cublaslt_workspace = stack.torch < Version{2, 9, 0} ? 1024 * 1024 : 0;
   b.math_for_grouped_heads = stack.torch < Version{2, 15, 0};

@@ -89,7 +89,7 @@ inline Tensor liger_loss(Tape& t, Setting& s, const Linear& head, const Tensor& 
   t.use_matmul();
   {
     const Tape::NoGrad none(t);
-    Tensor logits;
+    Tensor logits, scaled;
     if (reuses) logits = t.allocate(chunk * vocabulary, dtype);
     for (std::int64_t first = 0; first < tokens; first += chunk) {
       const std::int64_t rows = std::min(chunk, tokens - first);
@@ -105,7 +105,13 @@ inline Tensor liger_loss(Tape& t, Setting& s, const Linear& head, const Tensor& 
           t.multiply(rows, width, vocabulary, dtype);
           logits = t.allocate(rows * vocabulary, dtype);
         }
-        t.touch(2 * rows * vocabulary * element_size(dtype));
+        if (s.behavior.liger_upcasts_logits) {
+          logits = t.allocate(rows * vocabulary, DType::fp32);
+          logits = t.allocate(rows * vocabulary, dtype);
+          scaled = t.allocate(rows * vocabulary, dtype);
+        } else {
+          t.touch(2 * rows * vocabulary * element_size(dtype));
+        }
         const Tensor w = autocast(t, s, weight);
         t.multiply(rows, vocabulary, width, dtype);
         const Tensor product = t.allocate(rows * width, dtype);
@@ -121,7 +127,8 @@ inline Tensor liger_loss(Tape& t, Setting& s, const Linear& head, const Tensor& 
           const Tensor wide = cast(t, product, DType::fp32);
         }
       }
-      if (!reuses) logits.reset();
+      // Older code let go of a piece when the next took its name.
+      if (!reuses && !s.behavior.liger_upcasts_logits) logits.reset();
     }
   }
   op.save(grad_hidden);
