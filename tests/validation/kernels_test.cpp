@@ -54,8 +54,9 @@ double mlp_peak(std::int64_t tokens, std::int64_t hidden, std::int64_t ffn, bool
     return linear;
   };
   Linear gate = weight(hidden, ffn), up = weight(hidden, ffn), down = weight(ffn, hidden);
-  const Tensor x = t.parameter(t.allocate(tokens * hidden, bf16));
+  const Tensor leaf = t.parameter(t.allocate(tokens * hidden, bf16));
   for (int call = 0; call < 2; ++call) {
+    const Tensor x = t.record(emulate::gradient::passed, {&leaf}).result(leaf);
     std::vector<Tensor> graph;  // what the kept graph holds on to
     const auto hold = [&](Tensor tensor) { return graph.emplace_back(std::move(tensor)); };
     const Tensor g = hold(run_linear(t, s, gate, x));
