@@ -13,6 +13,8 @@
 #include <cstddef>
 #include <cstdio>
 #include <cstdlib>
+#include <filesystem>
+#include <fstream>
 #include <iterator>
 #include <string>
 #include <utility>
@@ -105,6 +107,30 @@ void whole_processes(const std::string& program, int runs) {
   }
 }
 
+/// `check` of a thousand files, all of them different runs or sixty runs with other names and rates.
+void a_thousand_files(const std::string& program) {
+  namespace fs = std::filesystem;
+  constexpr int kFiles = 1000;
+  const fs::path folder = fs::temp_directory_path() / ("qwenplan-bench-" + std::to_string(getpid()));
+  std::printf("\ncheck of %d files, ms\n", kFiles);
+  for (const int runs : {kFiles, 60}) {
+    fs::create_directories(folder);
+    for (int i = 0; i < kFiles; ++i) {
+      const int run = i % runs;
+      std::ofstream(folder / ("run" + std::to_string(i) + ".yaml"))
+          << "model_name_or_path: Qwen/Qwen2.5-" << (run % 2 == 0 ? "7B" : "3B")
+          << "-Instruct\nstage: sft\ndo_train: true\nfinetuning_type: lora\ndataset: d" << i
+          << "\ntemplate: qwen\ncutoff_len: " << 1024 + 8 * (run / 4)
+          << "\nper_device_train_batch_size: " << 1 + run % 4
+          << "\nbf16: true\nlearning_rate: 1.0e-4\noutput_dir: out" << i
+          << (run % 3 == 0 ? "\nquantization_bit: 4\n" : "\n");
+    }
+    const double cpu = run({program, "check", folder.string(), "--gpu", "rtx4090", "--json", "--fail-on", "never"});
+    std::printf("%4d different runs %8.0f\n", runs, cpu);
+    fs::remove_all(folder);
+  }
+}
+
 /// CPU milliseconds of each part of one emulation: half a trace is a step.
 void emulation(const std::string& label, const Model& model, const Run& settings, int runs) {
   Times step, count, replay;
@@ -151,6 +177,7 @@ int main(int argc, char** argv) {
   }
   const int runs = argc > 2 ? std::max(1, std::atoi(argv[2])) : 40;
   whole_processes(argv[1], runs);
+  a_thousand_files(argv[1]);
 
   const auto tables = Tables::open();
   if (!tables) return 2;

@@ -93,6 +93,50 @@ std::string xml(std::string_view text) {
   return out;
 }
 
+/// What was read of a file for which there is no estimate, by the names of the flags.
+Value read_json(const RunDraft& d) {
+  Value run = Value::object();
+  const auto put = [&](const char* flag, const auto& given, auto as_value) {
+    if (given)
+      run.set(flag, Value::object({{"value", as_value(given->value)},
+                                   {"from", qwenplan::name(given->from)}}));
+  };
+  const auto plain = [](const auto& value) { return Value(value); };
+  const auto named = [](const auto& value) { return Value(qwenplan::name(value)); };
+  const auto joined = [](const std::vector<std::string>& words) {
+    std::string text;
+    for (const std::string& each : words) (text += text.empty() ? "" : ",") += each;
+    return Value(std::move(text));
+  };
+  put("objective", d.objective, named);
+  put("method", d.method, named);
+  put("seq-len", d.length, plain);
+  put("batch", d.micro_batch, plain);
+  put("grad-accum", d.accumulation, plain);
+  put("checkpointing", d.checkpoints, plain);
+  put("reentrant", d.checkpoints_reentrant, plain);
+  put("optimizer", d.optimizer, plain);
+  put("precision", d.precision, named);
+  put("weights", d.weights, named);
+  put("quant", d.quantization, named);
+  put("double-quant", d.double_quantizes, plain);
+  put("attention", d.attention, plain);
+  put("loss", d.loss, named);
+  put("packing", d.packs, plain);
+  put("lora-r", d.lora_rank, plain);
+  put("lora-alpha", d.lora_alpha, plain);
+  put("lora-dropout", d.lora_dropout, plain);
+  put("lora-targets", d.lora_targets, joined);
+  put("modules-to-save", d.modules_to_save, joined);
+  put("adapter-dtype", d.adapter, named);
+  put("dora", d.uses_dora, plain);
+  put("gpus", d.gpus, plain);
+  put("zero", d.zero, plain);
+  put("fsdp", d.fsdp, plain);
+  put("offload", d.offload, plain);
+  return run.as_object()->empty() ? Value() : run;
+}
+
 Tone tone_of(Severity severity) {
   return severity == Severity::error     ? Tone::bad
          : severity == Severity::warning ? Tone::warning
@@ -105,7 +149,7 @@ Value checked_json(const CheckedFile& file) {
   Value settings = Value::object();
   for (const Input& each : file.settings)
     settings.set(each.name, Value::object({{"value", each.value}, {"from", each.from}}));
-  Value run;
+  Value run = file.plan ? Value() : read_json(file.draft);
   if (file.plan) {
     run = Value::object();
     for (const RunSetting& setting : file.plan->valid.settings)

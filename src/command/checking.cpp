@@ -85,7 +85,7 @@ Result<FoundModel> model_of(const Tables& tables, const std::string& written) {
   const std::string lower = lowered(last);
   for (const std::string_view ending :
        {"-unsloth-bnb-4bit", "-bnb-4bit", "-gptq-int4", "-gptq-int8", "-gptq", "-awq-int4", "-awq",
-        "-fp8-dynamic", "-fp8"})
+        "-fp8-dynamic", "-fp8", "-fp16", "-bf16"})
     if (lower.ends_with(ending)) {
       last.resize(last.size() - ending.size());
       break;
@@ -337,6 +337,7 @@ CheckedFile Checker::check(const std::string& file) {
   out.trainer = std::string(qwenplan::name(read->trainer));
   out.findings = std::move(read->findings);
   ignores = ignores_of(*text, out.findings);
+  out.draft = read->draft;
   if (!read->other_purpose.empty())
     return refuse(out, "not-a-training-file",
                   {Error::Kind::unknown, "no training: the file " + read->other_purpose, out.file,
@@ -428,6 +429,7 @@ CheckedFile Checker::check(const std::string& file) {
   draft.trainer = Given<TrainerRelease>{release, From::file, {}};
   fill_defaults(release, setup.model(), setup.gpu(), draft);
   add_default_rules(*read, draft, setup.model(), out.findings);
+  out.draft = draft;
 
   if (is_spread(draft)) {
     const auto alone = planned(setup, on_one_gpu(draft), subject->allocator);

@@ -27,6 +27,7 @@ struct CheckedFile {
   ExitStatus exit = kYes;
   std::vector<Input> settings;  ///< card, libraries and what else stands around the file
   std::optional<Error> error;   ///< why there is no estimate
+  RunDraft draft;               ///< what was read, with the trainer's defaults where the model is known
   std::optional<Plan> plan;
   std::optional<Plan> one_gpu;  ///< of a run on several: the same micro-batch on one card
   std::vector<Advice> advice;

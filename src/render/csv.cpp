@@ -9,7 +9,10 @@ namespace {
 
 using Cells = std::vector<std::pair<std::string, std::string>>;
 
-std::string quoted(const std::string& cell) {
+std::string quoted(std::string cell) {
+  for (char& c : cell)
+    if (const auto byte = static_cast<unsigned char>(c); (byte < 0x20 && c != '\n') || byte == 0x7F)
+      c = ' ';
   if (cell.find_first_of(",\"\r\n") == std::string::npos) return cell;
   std::string out = "\"";
   for (const char c : cell) {

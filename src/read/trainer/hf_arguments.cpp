@@ -44,6 +44,40 @@ constexpr std::string_view kKeys =
     "use_legacy_prediction_loop use_liger_kernel use_mps_device warmup_ratio warmup_steps "
     "weight_decay ";
 
+/// A strategy's word; `no` is false to YAML.
+std::string strategy(Settings& s, const char* key, const char* otherwise) {
+  const auto text = s.text(key);
+  if (!text) return otherwise;
+  return text->value == "false" || text->value == "False" ? "no" : text->value;
+}
+
+/// When it evaluates and saves, and whether the two go together.
+void read_evaluation(Settings& s, TrainFile& file) {
+  const std::string evaluates = strategy(s, "eval_strategy", "no");
+  const std::string saves = strategy(s, "save_strategy", "steps");
+  if (evaluates != "no") file.evaluates = from_file(true, s.place("eval_strategy"));
+  if (s.is_on("load_best_model_at_end") && saves != "best") {
+    const auto eval_steps = s.number(s.has("eval_steps") ? "eval_steps" : "logging_steps");
+    const auto save_steps = s.number("save_steps");
+    const double eval_every = eval_steps ? eval_steps->value : 0;
+    const double save_every = save_steps ? save_steps->value : 500;
+    const bool is_apart = evaluates == "steps" && eval_every >= 1 && save_every >= 1 &&
+                          eval_every < 1e15 && save_every < 1e15 &&
+                          static_cast<std::int64_t>(save_every) %
+                                  static_cast<std::int64_t>(eval_every) !=
+                              0;
+    if (evaluates != saves || is_apart)
+      s.say("transformers/best-model", "load_best_model_at_end",
+            evaluates != saves
+                ? "it evaluates by '" + evaluates + "' and saves by '" + saves + "'"
+                : std::string("save_steps is no multiple of eval_steps"),
+            evaluates != saves ? "eval_strategy: " + saves : "save_steps: a multiple");
+  }
+  if (s.is_set("deepspeed") && s.is_set("fsdp"))
+    s.say("transformers/deepspeed-and-fsdp", "fsdp", "DeepSpeed and FSDP cannot both be on",
+          "keep one of them");
+}
+
 }  // namespace
 
 RunDraft::Maybe<bool> reentrant_of(Settings& settings) {
@@ -115,6 +149,7 @@ void read_hf_arguments(Settings& s, TrainFile& file, const Neighbours& neighbour
   if (const auto limit = s.whole("save_total_limit")) file.save_limit = limit->value;
   if (const auto batch = s.whole("per_device_eval_batch_size")) file.eval_batch = batch->value;
   if (const auto workers = s.whole("dataloader_num_workers")) file.workers = workers->value;
+  read_evaluation(s, file);
 }
 
 void hf_defaults(TrainFile& file) {

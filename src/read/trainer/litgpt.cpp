@@ -124,6 +124,8 @@ TrainFile read_litgpt(const Source& source) {
                   std::to_string(Saturating::multiply(world, draft.micro_batch->value)));
   draft.accumulation = global ? from_file(std::max<std::int64_t>(steps, 1), global->place)
                               : by_trainer(std::max<std::int64_t>(steps, 1));
+  train.conflict("litgpt/two-warmups", "lr_warmup_fraction", "lr_warmup_steps",
+                 "litgpt refuses lr_warmup_fraction with lr_warmup_steps", "keep one of them");
   if (const auto epochs = train.number("epochs")) file.epochs = epochs->value;
   if (!file.epochs) file.epochs = 5.0;
   if (const auto most = train.whole("max_steps")) file.max_steps = most->value;
@@ -139,6 +141,9 @@ TrainFile read_litgpt(const Source& source) {
     const Node* path = optimizer->is_map() ? optimizer->find("class_path") : optimizer;
     std::string kind = path ? path->text().value_or("AdamW") : "AdamW";
     kind = kind.substr(kind.find_last_of('.') + 1);
+    if (quantize && kind != "AdamW")
+      s.say("litgpt/quantized-optimizer", "optimizer",
+            "with a quantized base litgpt knows AdamW alone", "optimizer: AdamW");
     if (quantize && kind == "AdamW") kind = "paged-adamw";
     draft.optimizer =
         from_file(kind == "AdamW" ? "adamw-foreach" : optimizer_name(kind), s.place("optimizer"));

@@ -2,6 +2,7 @@
 #include <utility>
 
 #include "read/trainer/hf_arguments.hpp"
+#include "read/trainer/keys.hpp"
 #include "read/trainer/launcher.hpp"
 #include "read/trainer/readers.hpp"
 #include "read/trainer/shell_text.hpp"
@@ -142,8 +143,14 @@ void read_method(Settings& s, TrainFile& file) {
                      : s.has("train_type") ? s.text("train_type")
                                            : s.text("sft_type");
   const std::string word = tuner ? tuner->value : "lora";
-  const auto bits = s.whole("quant_bits");
+  auto bits = s.whole("quant_bits");
   const auto quantizer = s.text("quant_method");
+  // quant_bits alone does nothing; version 2 had one key for both.
+  if (bits && !quantizer && !s.has_old("quantization_bit")) {
+    s.say("ms-swift/ignored-quant-bits", "quant_bits",
+          "without quant_method the base is not quantized", "quant_method: bnb");
+    bits.reset();
+  }
   if (word == "full") {
     draft.method = from_file(Method::full, tuner->place);
     if (bits)
@@ -305,6 +312,18 @@ TrainFile read_arguments(const Node& root, const Around& around, const std::stri
   if (!file.eval_batch) file.eval_batch = 1;
   if (!file.workers) file.workers = 1;
   hf_defaults(file);
+  const auto share = s.number("split_dataset_ratio");
+  const bool has_share = share && share->value > 0;
+  if (has_share || s.has("val_dataset"))
+    file.evaluates = from_file(true, s.place(has_share ? "split_dataset_ratio" : "val_dataset"));
+  const auto quantizer = s.text("quant_method");
+  if (quantizer && !s.has("quant_bits") && quantizer->value != "fp8")
+    s.say("ms-swift/quant-bits", "quant_method", "quant_method needs quant_bits", "quant_bits: 4");
+  if (!around.processes && around.visible > 1 && s.is_set("deepspeed"))
+    s.say("ms-swift/split-and-deepspeed", "deepspeed",
+          "DeepSpeed does not work with a model that is split over the visible GPUs",
+          "NPROC_PER_NODE=" + std::to_string(around.visible));
+  s.know(kMoreSwiftKeys);
   // Megatron has several hundred arguments of its own.
   if (!is_megatron) s.report_unknown("unknown-key-refused", "ms-swift stops at it");
   return file;

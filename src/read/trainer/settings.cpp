@@ -31,13 +31,19 @@ const Node* Settings::node(std::string_view key) {
   return found && !found->value.is_null() ? &found->value : nullptr;
 }
 
+bool Settings::has_old(std::string_view old_key) const {
+  return std::any_of(aliases_.begin(), aliases_.end(),
+                     [&](const auto& alias) { return alias.second == old_key; });
+}
+
 Place Settings::place(std::string_view key) const {
   const Entry* found = entry(key);
   return found ? found->place : Place{};
 }
 
 void Settings::expected(const Entry& found, std::string_view what) {
-  const std::string shown = is_secret(found.key) ? "something else" : found.value.shown();
+  const bool is_hidden = is_secret(found.key) || is_credential(found.key, found.value.scalar);
+  const std::string shown = is_hidden ? "something else" : found.value.shown();
   findings_.push_back({"invalid-value", path_ + found.key + ": expected " + std::string(what) + ", found " + shown,
                        found.value.place,
                        {}});
@@ -93,19 +99,20 @@ Settings Settings::inside(std::string_view key) {
   return {value && value->is_map() ? value : nullptr, path_ + std::string(key) + ".", findings_};
 }
 
-void Settings::renamed(std::string_view old_key, std::string_view key, std::string_view since) {
+void Settings::renamed(std::string_view old_key, std::string_view key, std::string_view since,
+                       RuleId rule) {
   known_.emplace(key);
   old_.emplace(old_key);
   const Entry* old = entry(old_key);
   if (!old) return;
   if (entry(key)) {
-    say("renamed-key", old_key,
+    say(rule, old_key,
         "'" + path_ + std::string(old_key) + "' is the old name of '" + std::string(key) +
             "', which stands here too",
         "remove it");
     return;
   }
-  say("renamed-key", old_key,
+  say(rule, old_key,
       "'" + path_ + std::string(old_key) + "' is called '" + std::string(key) + "' since " +
           std::string(since),
       "write " + std::string(key));
@@ -170,6 +177,23 @@ bool is_secret(std::string_view key) {
         word.find("tokenizer") == std::string::npos)
       return true;
   return false;
+}
+
+bool is_credential(std::string_view key, std::string_view value) {
+  // Tokens of a text are no secrets, nor are words that stand for one.
+  const std::string word = lowered(key);
+  const bool is_door = is_secret(key) || word == "use_wandb";
+  for (const std::string_view text :
+       {"pad_token", "eos_token", "bos_token", "unk_token", "mask_token", "sep_token", "cls_token",
+        "image_token", "video_token", "audio_token", "stop_token", "eot_token", "token_id",
+        "per_token", "token_level", "by_token", "token_dispatcher", "token_drop", "token_budget"})
+    if (word.find(text) != std::string::npos) return false;
+  const bool is_known_form = value.size() >= 20 && (value.starts_with("hf_") ||
+                                                    value.starts_with("sk-") ||
+                                                    value.starts_with("ghp_"));
+  if (is_known_form) return value.find_first_of(" /") == std::string_view::npos;
+  if (!is_door || value.size() < 8) return false;
+  return value.find_first_of("$<{ ") == std::string_view::npos;
 }
 
 std::string optimizer_name(std::string_view name) {

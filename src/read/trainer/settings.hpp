@@ -27,6 +27,8 @@ class Settings {
   /// The value of a key that is there and not null.
   const Node* node(std::string_view key);
   bool has(std::string_view key) { return node(key) != nullptr; }
+  /// True if the value of a key that was renamed stands under its old name.
+  bool has_old(std::string_view old_key) const;
   /// Where the key stands; no place if it is missing.
   Place place(std::string_view key) const;
 
@@ -44,7 +46,8 @@ class Settings {
 
   /// `old_key` was renamed to `key`: where only the old one stands, it is read as the new one, and
   /// a finding says since which version the trainer does not know it.
-  void renamed(std::string_view old_key, std::string_view key, std::string_view since);
+  void renamed(std::string_view old_key, std::string_view key, std::string_view since,
+               RuleId rule = "renamed-key");
   /// `key` is gone since a version; a finding says what stands in its place.
   void removed(std::string_view key, std::string_view since, std::string_view instead);
   /// Two settings that the trainer refuses together, where both are on: the finding is at the first.
@@ -75,6 +78,8 @@ class Settings {
 
 /// True for keys whose values are nobody's business: tokens, passwords, keys of services.
 bool is_secret(std::string_view key);
+/// True for a key whose value opens a door, and which is no variable or empty word.
+bool is_credential(std::string_view key, std::string_view value);
 
 /// The name of --optimizer for an `optim` of Hugging Face's or an `optimizer` of axolotl's:
 /// "adamw_torch_fused" is adamw-fused. What is unknown keeps its name, with dashes.

@@ -4,6 +4,7 @@
 
 #include "read/trainer/hf_arguments.hpp"
 #include "read/trainer/interpolation.hpp"
+#include "read/trainer/keys.hpp"
 #include "read/trainer/readers.hpp"
 #include "read/trainer/settings.hpp"
 
@@ -145,10 +146,13 @@ TrainFile read_torchtune(const Source& source) {
     set_unmodelled(file, "a model with a vision tower is not modelled", "model._component_",
                    "modelled: causal language models");
 
-  if (builder.starts_with("lora_") || builder.starts_with("qlora_"))
+  if (builder.starts_with("lora_") || builder.starts_with("qlora_")) {
     read_adapters(model, builder, file);
-  else if (component)
-    draft.method = from_file(Method::full, component->place);
+    model.know("apply_lora_to_mlp apply_lora_to_output quantize_base use_dora");
+    if (!file.unmodelled)
+      model.report_unknown("unknown-key-refused", "the builder stops at it");
+  }
+  if (!draft.method && component) draft.method = from_file(Method::full, component->place);
 
   const auto dtype = s.text("dtype");
   const auto named = dtype ? dtype_named(dtype->value) : std::nullopt;
@@ -260,6 +264,18 @@ TrainFile read_torchtune(const Source& source) {
     draft.gpus = by_trainer(*gpus * std::min(nodes, kMostBatch));
     draft.fsdp = by_trainer(std::string("2"));
   }
+  for (const char* key : {"model", "tokenizer", "dataset", "checkpointer", "loss", "batch_size",
+                          "gradient_accumulation_steps", "dtype", "epochs"})
+    if (!s.has(key) && !file.unmodelled)
+      file.findings.push_back({"torchtune/missing-key",
+                               "torchtune's recipes read '" + std::string(key) +
+                                   "', which is missing",
+                               {}, "write " + std::string(key)});
+  // A key that others refer to is the file's own variable.
+  for (const Entry& each : root.entries)
+    if (source.text.find("${" + each.key) != std::string::npos) s.know(each.key);
+  s.know(kTorchtuneKeys);
+  if (!file.unmodelled) s.report_unknown("unknown-key", "torchtune's recipes ignore it");
   if (const auto epochs = s.number("epochs")) file.epochs = epochs->value;
   if (const auto steps = s.whole("max_steps_per_epoch")) file.max_steps = steps->value;
   if (const auto batch = s.whole("batch_size_val")) file.eval_batch = batch->value;

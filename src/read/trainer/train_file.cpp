@@ -2,8 +2,11 @@
 
 #include <utility>
 
+#include "qwenplan/describe/trainer_defaults.hpp"
+#include "read/trainer/interpolation.hpp"
 #include "read/trainer/readers.hpp"
 #include "read/trainer/settings.hpp"
+#include "read/trainer/shell_text.hpp"
 
 namespace qwenplan {
 namespace {
@@ -141,6 +144,70 @@ std::optional<Owner> owner_of_script(const std::string& text) {
   return std::nullopt;
 }
 
+void say_secret(const std::string& key, Place place, TrainFile& file) {
+  // A variable that is set once is in the environment of every command below.
+  for (const Finding& each : file.findings)
+    if (each.rule == "secret-in-file" && each.place.line == place.line) return;
+  file.findings.push_back({"secret-in-file",
+                           "the value of '" + key.substr(0, 60) + "' is a secret that everyone who "
+                           "reads the file knows; it is not shown here",
+                           place, "set it in the environment, and have it revoked"});
+}
+
+/// What the values themselves tell, whoever reads them: secrets, and references that no loader
+/// resolves. `root` has OmegaConf's references filled in where the trainer's loader does that.
+void read_values(const Node& node, bool is_omega, TrainFile& file) {
+  for (const Entry& each : node.entries) {
+    const Node& value = each.value;
+    if (value.kind != Node::Kind::scalar) {
+      read_values(value, is_omega, file);
+      continue;
+    }
+    if (is_credential(each.key, value.scalar)) say_secret(each.key, value.place, file);
+    const std::size_t at = value.scalar.find("${");
+    const bool is_known = is_omega && (value.scalar.find("oc.env:") != std::string::npos ||
+                                       value.scalar.find("oc.") != std::string::npos);
+    if (value.scalar == "???" || (at != std::string::npos && !is_known &&
+                                  value.scalar.find('}', at) != std::string::npos &&
+                                  value.scalar.find('\n') == std::string::npos))
+      file.findings.push_back({"unresolved-value",
+                               "'" + each.key.substr(0, 60) +
+                                   "' refers to something that the file does not have",
+                               value.place, "write the value out"});
+  }
+  for (const Node& each : node.items) read_values(each, is_omega, file);
+}
+
+/// Numbers without a dot are words to PyYAML, and LLaMA-Factory read its files with it once.
+void read_numbers(const Node& root, TrainFile& file) {
+  for (const Entry& each : root.entries) {
+    const std::string& text = each.value.scalar;
+    if (each.value.kind != Node::Kind::scalar || each.value.is_quoted || !each.value.number() ||
+        text.find_first_of("eE") == std::string::npos)
+      continue;
+    const std::size_t sign = text.find_first_of("eE") + 1;
+    if (text.find('.') != std::string::npos && sign < text.size() &&
+        (text[sign] == '-' || text[sign] == '+'))
+      continue;
+    file.findings.push_back({"number-as-text",
+                             "LLaMA-Factory before 0.9.4 reads " + each.value.shown() + " as a word",
+                             each.value.place, "1.0e-4"});
+  }
+}
+
+/// Secrets in a script: values of flags, and variables that are set.
+void read_script_values(const std::string& text, TrainFile& file) {
+  for (const ShellCommand& command : shell_commands(text)) {
+    for (const auto& [variable, value] : command.environment)
+      if (is_credential(variable, value.text)) say_secret(variable, value.place, file);
+    for (std::size_t i = 0; i + 1 < command.words.size(); ++i) {
+      const std::string& flag = command.words[i].text;
+      if (flag.starts_with("--") && is_credential(flag.substr(2), command.words[i + 1].text))
+        say_secret(flag.substr(2), command.words[i + 1].place, file);
+    }
+  }
+}
+
 Error nobodys(const std::string& file_name) {
   return {Error::Kind::wrong, "no trainer's file: the keys are none that qwenplan knows",
           where(file_name, {}),
@@ -160,7 +227,9 @@ Result<TrainFile> read_train_file(const std::string& text, const std::string& na
     if (!owner) return nobodys(name);
     const Node nothing;
     if (!owner->read) return recognised_only(owner->trainer, name);
-    return owner->read({nothing, text, name, neighbours, choice.version});
+    TrainFile file = owner->read({nothing, text, name, neighbours, choice.version});
+    read_script_values(text, file);
+    return file;
   }
 
   auto document = parse_document(text, name, syntax_of(text, name));
@@ -175,9 +244,24 @@ Result<TrainFile> read_train_file(const std::string& text, const std::string& na
   TrainFile file = owner->read ? owner->read({root, text, name, neighbours, choice.version})
                                : recognised_only(owner->trainer, name);
   if (file.version.empty()) file.version = choice.version;
+  // OmegaConf's loader refuses what PyYAML and json pass over.
+  const bool is_omega =
+      file.trainer == Trainer::torchtune ||
+      (file.trainer == Trainer::llama_factory &&
+       (file.version.empty() || version_of(file.version) >= Version{0, 9, 4}));
+  if (is_omega) {
+    Node resolved = root;
+    resolve_references(resolved);
+    read_values(resolved, true, file);
+  } else {
+    read_values(root, false, file);
+  }
+  if (file.trainer == Trainer::llama_factory && !is_omega) read_numbers(root, file);
   for (const Repeat& each : document->repeats)
-    file.findings.push_back({"duplicate-key", "'" + each.key + "' stands in line " +
-                                 std::to_string(each.first.line) + " already; the last one counts",
+    file.findings.push_back({is_omega ? RuleId("refused-duplicate-key") : RuleId("duplicate-key"),
+                             "'" + each.key + "' stands in line " +
+                                 std::to_string(each.first.line) + (is_omega ? " already, and OmegaConf stops"
+                                           : " already; the last one counts"),
                              each.place, "remove one of them"});
   return file;
 }

@@ -3,6 +3,7 @@
 #include <utility>
 
 #include "read/trainer/hf_arguments.hpp"
+#include "read/trainer/keys.hpp"
 #include "read/trainer/launcher.hpp"
 #include "read/trainer/readers.hpp"
 
@@ -178,6 +179,53 @@ void read_adapters(Settings& s, TrainFile& file) {
                    "leave it out");
 }
 
+/// What TRL's configuration classes and trainers stop at, and what surprises.
+void read_contradictions(Settings& s, Stage stage, TrainFile& file) {
+  const RunDraft& d = file.draft;
+  const bool is_4bit = d.quantization && d.quantization->value != Quantization::int8;
+  if (!s.has("dtype") && !is_4bit && !file.model.empty())
+    file.findings.push_back({"trl/default-dtype",
+                             "the weights are loaded in float32, because dtype is not set",
+                             file.model_place, "dtype: bfloat16"});
+  if (stage == Stage::sft) {
+    if (s.is_on("padding_free") && !s.is_on("packing") && !(d.is_unbounded && d.is_unbounded->value))
+      s.say("trl/padding-free-length", "padding_free",
+            "without packing padding_free cuts nothing, and TRL stops where max_length is set",
+            "packing: true, or max_length: null");
+    const auto targets = s.words("lora_target_modules");
+    const auto loss = s.text("loss_type");
+    const bool is_whole = loss && loss->value == "nll" && !s.is_on("use_liger_kernel");
+    if (targets && s.is_on("use_peft") && !is_whole &&
+        std::find(targets->value.begin(), targets->value.end(), "lm_head") != targets->value.end())
+      s.say("trl/head-adapter", "lora_target_modules",
+            "an adapter on lm_head does not work with a chunked or fused loss", "loss_type: nll");
+  }
+  if (stage != Stage::grpo) return;
+  const auto or_else = [](const RunDraft::Maybe<std::int64_t>& given, std::int64_t value) {
+    return std::clamp<std::int64_t>(given ? given->value : value, 1, kMostBatch);
+  };
+  const auto generations = s.whole("num_generations");
+  const std::int64_t many = or_else(generations, 8);
+  const std::int64_t steps = or_else(s.whole("steps_per_generation"), or_else(d.accumulation, 1));
+  // Where the launcher decides how many processes there are, eight may still make it work.
+  const std::int64_t batch =
+      Saturating::multiply(Saturating::multiply(or_else(d.micro_batch, 8), steps), or_else(d.gpus, 8));
+  if (!s.has("generation_batch_size") && batch % many != 0)
+    s.say("trl/generations", generations ? "num_generations" : "per_device_train_batch_size",
+          std::to_string(batch) + " completions cannot be divided by " + std::to_string(many) +
+              " of each prompt",
+          "num_generations: a divisor");
+  const auto mode = s.text("vllm_mode");
+  if (s.is_on("use_vllm") && (!mode || mode->value == "colocate")) {
+    const auto share = s.number("vllm_gpu_memory_utilization");
+    s.say("trl/colocated-vllm", "use_vllm",
+          "vLLM takes " + std::to_string(static_cast<int>(
+                              100 * std::clamp(share ? share->value : 0.3, 0.0, 1.0))) +
+              " % of the same card before the first step",
+          "vllm_mode: server");
+  }
+}
+
 }  // namespace
 
 TrainFile read_trl(const Source& source) {
@@ -199,7 +247,8 @@ TrainFile read_trl(const Source& source) {
   read_precision(s, file);
   read_adapters(s, file);
   draft.attention = attention_named(s.text("attn_implementation"));
-  s.renamed("max_seq_length", "max_length", "TRL 0.20");
+  s.renamed("max_seq_length", "max_length",
+            "TRL 0.16, and since 0.20 the old name is ignored and 1024 taken", "trl/ignored-length");
   const Node* max_length = root.find("max_length");
   draft.length = s.whole("max_length");
   if (max_length && max_length->is_null()) {
@@ -276,6 +325,8 @@ TrainFile read_trl(const Source& source) {
       break;
   }
   s.know("pass_rate_min pass_rate_max");
+  s.know(kMoreTrlKeys);
+  read_contradictions(s, stage, file);
   s.report_unknown("unknown-key", "the scripts of TRL ignore it");
   return file;
 }

@@ -60,6 +60,10 @@ TrainFile read_unsloth(const Source& source) {
     otherwise(draft.lora_targets, std::vector<std::string>{"all-linear"});
     draft.adapter = by_trainer(DType::fp32);
     if (is_4bit) draft.quantization = by_trainer(Quantization::nf4);
+    if (!four)
+      file.findings.push_back({"unsloth/quantized-by-default",
+                               "the base is loaded in 4 bits, because load_in_4bit is not set",
+                               s.place("training"), "load_in_4bit: true or false"});
     if (is_4bit) draft.double_quantizes = by_trainer(true);
   }
   draft.weights = by_trainer(DType::bf16);
