@@ -163,6 +163,7 @@ Result<RunDraft> read_run(const Invocation& in) {
   give(d.checkpoints, in.switched("checkpointing"));
   give(d.checkpoints_reentrant, in.switched("reentrant"));
   give(d.offloads_checkpoints, in.switched("offload-checkpoints"));
+  give(d.offloads_activations, in.switched("offload-activations"));
   give(d.packs, in.switched("packing"));
   give(d.is_padding_free, in.switched("padding-free"));
   give(d.optimizer_in_backward, in.switched("optimizer-in-backward"));

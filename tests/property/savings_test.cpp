@@ -44,6 +44,32 @@ TEST_CASE("checkpoints on the host leave their size out of the device's activati
   }
 }
 
+TEST_CASE("offloaded activations leave layers' inputs on the host, but for the last on their way") {
+  for (const Run& recipe : {Recipe::full_bf16(), Recipe::lora_amp()}) {
+    const Run kept = checkpointed(recipe);
+    Run offloaded = kept;
+    offloaded.offloads_activations = true;
+    const auto inputs = [](const Run& run, std::int64_t layers) {
+      std::int64_t alive = 0, most = 0;
+      const Trace traced = trace(Tiny::model(layers), run, kLatest, 80);
+      bool is_second = false;
+      for (std::size_t i = 0, mark = 0; i < traced.events.size(); ++i) {
+        for (; mark < traced.marks.size() && traced.marks[mark].first <= i; ++mark)
+          is_second = traced.marks[mark].phase == Phase::backward && traced.marks[mark].step == 2;
+        const Event& event = traced.events[i];
+        if (event.bytes != Tiny::T * Tiny::h * 2) continue;
+        if (event.kind == Event::Kind::allocate) ++alive;
+        if (event.kind == Event::Kind::free) --alive;
+        if (is_second) most = std::max(most, alive);
+      }
+      return most;
+    };
+    // One more layer is one more input that is kept, and none where they are on the host.
+    CHECK(inputs(kept, 13) == inputs(kept, 12) + 1);
+    CHECK(inputs(offloaded, 13) == inputs(offloaded, 12));
+  }
+}
+
 TEST_CASE("an optimizer that steps during backward never holds all gradients") {
   Run whole = checkpointed(Recipe::full_bf16());
   Run at_once = whole;

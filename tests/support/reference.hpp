@@ -176,6 +176,7 @@ inline Run run_of(const CsvRow& row) {
   run.borders = run.is_joined ? Borders::positions : Borders::none;
   run.adds_noise = row.integer("neftune") != 0;
   run.offloads_checkpoints = row.text("offload") == "unsloth";
+  run.offloads_activations = row.text("offload") == "streams";
   const std::string kernels = row.text("lora_kernels");
   run.fuses_mlp = run.fuses_qkv = run.fuses_o = !kernels.empty();
   run.optimizer_in_backward = row.integer("in_backward") != 0;

@@ -98,6 +98,9 @@ struct Run {
   bool checkpoints = true;       ///< gradient checkpointing, one decoder layer at a time
   bool checkpoints_reentrant = false;
   bool offloads_checkpoints = false;  ///< each layer's input waits in host memory for backward
+  /// Whatever is saved for backward waits in host memory; with layers that run again, their inputs
+  /// and what is saved outside of them.
+  bool offloads_activations = false;
   Attention attention = Attention::sdpa;
   Loss loss = Loss::standard;
   ChunkedLoss chunked_loss = ChunkedLoss::trl;

@@ -280,7 +280,6 @@ inline std::optional<Error> trainers_addition_not_modelled(const RunDraft& d) {
     return Error{Error::Kind::unknown, "the longest sample is not in the settings", "--seq-len",
                  "give the longest sample of the data in tokens"};
   const std::pair<const RunDraft::Maybe<bool>&, const char*> switches[] = {
-      {d.offloads_activations, "offloading activations"},
       {d.compiles, "torch.compile"},
       {d.uses_fp8, "fp8"},
       {d.trains_vision, "training the vision tower"}};
@@ -568,6 +567,22 @@ inline Result<ValidRun> decided(const RunDraft& d, const Model& model, const Sta
   if (run.offloads_checkpoints && !run.checkpoints)
     return wrong("there are no checkpoints to offload", "--no-checkpointing, --offload-checkpoints",
                  "leave one of them out");
+  if (d.offloads_activations)
+    run.offloads_activations = settle("offload-activations", d.offloads_activations, false);
+  if (run.offloads_activations) {
+    if (run.offloads_checkpoints)
+      return wrong("checkpoints are activations too", "--offload-activations, --offload-checkpoints",
+                   "leave one of them out");
+    // The hooks are told of other tensors where no layer runs again, or where it runs in backward.
+    if (!run.checkpoints || run.checkpoints_reentrant)
+      return draft::unmodelled(
+          run.checkpoints ? "offloading activations with reentrant checkpointing"
+                          : "offloading activations without checkpointing",
+          "--offload-activations", run.checkpoints ? "add --no-reentrant" : "add --checkpointing");
+    out.notes.push_back(
+        "what comes back from the host is allocated on a stream of its own, whose reserve is not "
+        "told apart");
+  }
   if (d.neftune_alpha) {
     run.adds_noise = d.neftune_alpha->value > 0;
     shown("neftune-alpha", d.neftune_alpha->value, d.neftune_alpha->from);

@@ -27,7 +27,7 @@ inline Tensor causal_lm_loss(Tape& t, const Setting& s, const Tensor& logits) {
     labels = t.allocate(is_batch ? shifted : 0, DType::int64);
   } else {
     padded = t.allocate(run.rows() * (run.row_length() + 1), DType::int64);
-    labels = is_batch ? t.allocate(run.tokens(), DType::int64) : padded;
+    labels = is_batch ? t.allocate(run.tokens(), DType::int64) : padded.viewed(run.tokens());
   }
   return likelihood(t, log_softmax(t, scores), labels);
 }

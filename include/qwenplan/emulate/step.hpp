@@ -43,6 +43,7 @@ class Training : public Tape::Layers, public Tape::GradientHook {
   void micro_step(int step, int micro) {
     if (t_.is_read_enough()) return;
     t_.enter(Phase::forward, step, micro);
+    if (s_.run.offloads_activations) t_.set_offload(Tape::Offload::with_streams);
     std::vector<Tensor> logits;
     Tensor loss;
     {
@@ -101,6 +102,7 @@ class Training : public Tape::Layers, public Tape::GradientHook {
 
  private:
   Tensor head(const Tensor& hidden) {
+    const Tape::WithoutOffload stays(t_);
     Tensor logits = run_linear(t_, s_, weights_.head, hidden);
     if (s_.run.upcasts_head_output) logits = cast(t_, logits, DType::fp32);
     return capped(t_, s_, std::move(logits));
@@ -394,7 +396,8 @@ inline void trace(const Model& model, const Run& run, const Stack& stack, int co
   };
   // What is computed is told once, so a reader that wants it has each step emulated.
   const bool repeats =
-      second_step == SecondStep::repeated && !reader.wants_work() && !run.optimizer_in_backward;
+      second_step == SecondStep::repeated && !reader.wants_work() && !run.optimizer_in_backward &&
+      !run.offloads_activations;
   if (repeats) tape.keep_steps();
   micro_steps(1);
   if (repeats) tape.end_kept_steps();

@@ -284,6 +284,24 @@ class Tape {
   Tensor checkpoint_reentrant(Layers& layers, std::int32_t layer, const std::vector<Tensor>& arguments,
                               Keep keep = Keep::on_device);
 
+  /// How tensors that are saved for backward wait in host memory (TRL's OffloadActivations, after
+  /// torchtune's): not at all; copied on a stream of its own, which holds the last of them and those
+  /// that come back a while longer; or copied at once.
+  enum class Offload : std::uint8_t { none, with_streams, at_once };
+  void set_offload(Offload offload) { offload_ = offload; }
+  /// What is saved while it lives stays on the device.
+  class WithoutOffload {
+   public:
+    explicit WithoutOffload(Tape& tape) : tape_(tape), before_(std::exchange(tape.offload_, Offload::none)) {}
+    WithoutOffload(const WithoutOffload&) = delete;
+    WithoutOffload& operator=(const WithoutOffload&) = delete;
+    ~WithoutOffload() { tape_.offload_ = before_; }
+
+   private:
+    Tape& tape_;
+    Offload before_;
+  };
+
   /// Who is told that a weight's gradient is complete, as register_post_accumulate_grad_hook does.
   struct GradientHook {
     virtual void gradient_arrived(Tape& tape, std::size_t leaf) = 0;
@@ -313,6 +331,13 @@ class Tape {
     std::int32_t node = Tensor::kNone;
     DType dtype = DType::fp32;
     bool held = false;
+    bool is_hooked = false;  ///< it goes through offloading's hooks, whether it stays or not
+    std::int32_t sent = 0;   ///< number of the save, if it waits in host memory
+  };
+  /// A saved tensor on its way to the host.
+  struct OnTheWay {
+    std::int32_t number;
+    Tensor tensor;
   };
   struct Frame {
     std::uint32_t first_saved = 0, end_saved = 0, left = 0;
@@ -322,6 +347,7 @@ class Tape {
     Section section = Section::layers;
     Term term = Term::activations;
     std::vector<Tensor> arguments;
+    Saved input;  ///< the first of the arguments, if it waits in host memory
   };
 
   static std::int32_t leaf_code(std::size_t index) { return -2 - static_cast<std::int32_t>(index); }
@@ -353,6 +379,10 @@ class Tape {
   void keep(const Tensor& tensor);
   void skip(const Tensor& tensor);
   void let_go(Node& node);
+  std::int32_t send(const Tensor& tensor);
+  Tensor bring_back(const Saved& entry);
+  void bring_back_saved(Node& node);
+  void let_go_of_hooked(Node& node);
   void arrive(std::int32_t to, Tensor grad);
   Tensor joined(std::int32_t node);
   void execute(std::size_t index);
@@ -393,6 +423,12 @@ class Tape {
   std::vector<Tensor> collected_;  ///< gradients of a node with several outputs, until it runs
   std::vector<Frame> frames_;
   GradientHook* gradient_hook_ = nullptr;
+  Offload offload_ = Offload::none;
+  std::int32_t saves_ = 0;            ///< of this step, while tensors are offloaded
+  std::vector<OnTheWay> on_the_way_;  ///< by rising number
+  std::vector<Tensor> returned_;      ///< and held until the next node that something came back for
+  std::vector<Tensor> remembered_;    ///< inputs and their gradients, by the last node that the hooks saw
+  bool has_returned_ = false;         ///< something came back for the node that runs
   std::size_t cursor_ = 0, cursor_end_ = 0;  ///< where a recomputation puts what it saves
   std::int32_t frame_ = -1;
   std::uint32_t dropped_ = 0;  ///< of the frame that is recorded: saved by nodes that are gone before backward
@@ -682,8 +718,65 @@ inline void Tape::keep(const Tensor& tensor) {
     stopped_ = ++cursor_ == cursor_end_;
     return;
   }
+  entry.is_hooked = offload_ != Offload::none;
+  entry.sent = send(tensor);
+  if (entry.sent != 0) entry.held = false;
   if (entry.held) share(entry.storage);
   saved_.push_back(entry);
+}
+
+/// OffloadActivations.pack_tensor: what is small, or the model's own, stays; so does what is on its way
+/// already. Returns the number of the save, or 0 where it stays.
+inline std::int32_t Tape::send(const Tensor& tensor) {
+  constexpr std::int64_t kSmallest = 1024;
+  constexpr std::int32_t kMostOnTheWay = 5;
+  if (offload_ == Offload::none || !tensor) return 0;
+  ++saves_;
+  const Term term = storages_[tensor.storage()].term;
+  if (bytes_of(tensor) < kSmallest || term == Term::weights || term == Term::quantization ||
+      term == Term::adapters || term == Term::buffers)
+    return 0;
+  // A part of a storage is copied, so that it is contiguous.
+  const bool is_part = bytes_of(tensor) < storages_[tensor.storage()].bytes;
+  const auto whole = [&] { return is_part ? allocate(tensor.elements(), tensor.dtype()) : tensor.detached(); };
+  if (offload_ == Offload::at_once) {
+    const Tensor copy = whole();
+    return saves_;
+  }
+  for (const OnTheWay& sent : on_the_way_)
+    if (sent.tensor.storage() == tensor.storage()) return 0;
+  Tensor copy = whole();
+  std::erase_if(on_the_way_, [&](const OnTheWay& sent) { return sent.number <= saves_ - kMostOnTheWay; });
+  on_the_way_.push_back({saves_, std::move(copy)});
+  return saves_;
+}
+
+/// What was still on its way is taken from there.
+inline Tensor Tape::bring_back(const Saved& entry) {
+  has_returned_ = true;
+  remembered_.clear();
+  for (const OnTheWay& sent : on_the_way_)
+    if (sent.number == entry.sent) return sent.tensor.viewed(entry.elements);
+  Tensor tensor = allocate(entry.elements, entry.dtype, Term::activations);
+  if (offload_ == Offload::with_streams) returned_.push_back(tensor);
+  return tensor;
+}
+
+inline void Tape::bring_back_saved(Node& node) {
+  for (std::uint32_t i = node.first_saved; i < node.first_saved + node.saved; ++i) {
+    Saved& entry = saved_[i];
+    if (entry.sent == 0) continue;
+    const Tensor tensor = bring_back(entry);
+    entry.storage = tensor.storage();
+    entry.held = true;
+    share(entry.storage);
+  }
+}
+
+/// A function's own handles of what the hooks gave it go when it returns.
+inline void Tape::let_go_of_hooked(Node& node) {
+  for (std::uint32_t i = node.first_saved; i < node.first_saved + node.saved; ++i)
+    if (saved_[i].is_hooked && std::exchange(saved_[i].held, false)) release(saved_[i].storage);
 }
 
 inline void Tape::skip(const Tensor& tensor) {
@@ -808,21 +901,28 @@ inline void Tape::execute(std::size_t index) {
   }
 
   Tensor out[Node::kInputs];
+  const std::size_t returned_before = returned_.size();
   const bool from_frame = node.frame >= 0;
   if (from_frame && node.saved > 0 && !frames_[static_cast<std::size_t>(node.frame)].done)
     refill(frames_[static_cast<std::size_t>(node.frame)]);
   section_ = nodes_[index].section;
+  if (offload_ != Offload::none && !from_frame) bring_back_saved(nodes_[index]);
   if (tells_work_) told_ = 0, reads_ = backward_reads_ = bytes_read_by(nodes_[index], grad);
   nodes_[index].backward(*this, nodes_[index], grad, out);
   backward_reads_ = -1;
   Node& done = nodes_[index];  // a reentrant backward may have moved the nodes
   // What a hook unpacks is the caller's and goes with the call; what a node keeps goes last.
   if (from_frame) let_go(done);
+  else if (offload_ != Offload::none) let_go_of_hooked(done);
   for (int i = 0; i < Node::kInputs; ++i) {
     if (!out[i]) continue;
     reads(bytes_of(out[i]));
     if (done.input_elements[i] < out[i].elements()) out[i] = allocate(done.input_elements[i], out[i].dtype());
     if (done.input_dtype[i] != out[i].dtype()) out[i] = allocate(out[i].elements(), done.input_dtype[i]);
+  }
+  if (std::exchange(has_returned_, false)) {
+    on_the_way_.clear();
+    returned_.erase(returned_.begin(), returned_.begin() + static_cast<std::ptrdiff_t>(returned_before));
   }
   grad.reset();
   if (!from_frame) let_go(done);
@@ -846,6 +946,9 @@ inline void Tape::backward(const Tensor& loss) {
   in_backward_ = true;
   sweep(loss.node(), 0);
   in_backward_ = false;
+  returned_.clear();
+  on_the_way_.clear();
+  saves_ = 0;
   section_ = Section::layers;
 }
 
@@ -864,7 +967,13 @@ inline void Tape::forget() {
   forget_from(0);
   saved_.clear();
   frames_.clear();
-  while (!leaves_.empty() && !leaves_.back().trainable) leaves_.pop_back();
+  while (!leaves_.empty() && !leaves_.back().trainable) {
+    // OffloadActivations remembers the node that it last worked for, and that node its inputs.
+    if (offload_ == Offload::with_streams)
+      for (Tensor* const tensor : {&leaves_.back().value, &leaves_.back().grad})
+        remembered_.push_back(std::move(*tensor));
+    leaves_.pop_back();
+  }
   for (Leaf& leaf : leaves_) leaf.expected = 0;
 }
 
@@ -874,6 +983,9 @@ inline Tensor Tape::checkpoint(Layers& layers, std::int32_t layer, std::vector<T
   const std::size_t id = frames_.size();
   frames_.emplace_back();
   const auto first = static_cast<std::uint32_t>(saved_.size());
+  Saved input{arguments.front().elements(), 0, arguments.front().node(), arguments.front().dtype(), false, false, 0};
+  if (offload_ != Offload::none) ++saves_;  // an empty tensor is saved before the layer's input
+  input.sent = send(arguments.front());
   mode_ = Mode::frame;
   dropped_ = 0;
   frame_ = static_cast<std::int32_t>(id);
@@ -881,8 +993,9 @@ inline Tensor Tape::checkpoint(Layers& layers, std::int32_t layer, std::vector<T
   frame_ = -1;
   mode_ = Mode::record;
   const auto end = static_cast<std::uint32_t>(saved_.size());
-  frames_[id] = {first, end, end - first - dropped_, layer, false, &layers, section_, term_, {}};
+  frames_[id] = {first, end, end - first - dropped_, layer, false, &layers, section_, term_, {}, input};
   if (end > first) frames_[id].arguments = std::move(arguments);
+  if (input.sent != 0 && end > first) frames_[id].arguments.front().reset();
   return output;
 }
 
@@ -895,7 +1008,8 @@ inline void Tape::refill(Frame& frame) {
   recomputes_ = true;
   section_ = frame.section;
   std::vector<Tensor> arguments = frame.arguments;
-  if (arguments.front().requires_grad()) arguments.front().node_ = kTracked;
+  if (frame.input.sent != 0) arguments.front() = bring_back(frame.input);
+  if (frame.input.node != Tensor::kNone) arguments.front().node_ = kTracked;
   frame.layers->run_again(*this, frame.layer, arguments);
   held_again_.clear();
   term_ = before;
@@ -941,7 +1055,7 @@ inline Tensor Tape::checkpoint_reentrant(Layers& layers, std::int32_t layer, con
   if (keep == Keep::on_device) recording.save(arguments.front());
   // The other arguments hang on the function that is to run again, which the graph holds to its end.
   const auto frame = static_cast<std::int64_t>(frames_.size());
-  frames_.push_back({0, 0, 0, layer, true, &layers, section_, term_, {arguments.begin() + 1, arguments.end()}});
+  frames_.push_back({0, 0, 0, layer, true, &layers, section_, term_, {arguments.begin() + 1, arguments.end()}, {}});
   return recording.sizes(layer, frame).result(std::move(output));
 }
 

@@ -233,13 +233,20 @@ inline HostUse loaded_weights(const Model& m, const Run& run, const Stack& stack
 }
 
 /// The inputs of all layers, in memory that the GPU reads by itself: PyTorch takes the next power of
-/// two for each.
+/// two for each. Where all activations wait, also the final norm's two, and the log-softmax of all
+/// logits.
 inline HostUse waiting_checkpoints(const Model& m, const Run& run) {
+  const auto block = [&](std::int64_t width, DType dtype) {
+    const std::int64_t bytes = Saturating::multiply(run.tokens() * width, element_size(dtype));
+    return Bytes(static_cast<std::int64_t>(std::bit_ceil(static_cast<std::uint64_t>(bytes))));
+  };
   const DType dtype = run.upcasts_for_kbit ? DType::fp32 : run.weights;
-  const auto bytes = static_cast<std::uint64_t>(
-      Saturating::multiply(run.tokens() * m.hidden, element_size(dtype)));
-  const auto block = static_cast<std::int64_t>(std::bit_ceil(bytes));
-  return {HostTerm::checkpoints, Range<Bytes>::exactly(Bytes(block) * m.layers), Evidence::literature};
+  Bytes bytes = block(m.hidden, dtype) * m.layers;
+  if (run.offloads_activations) {
+    bytes += block(m.hidden, DType::fp32) + block(m.hidden, dtype);
+    if (run.loss == Loss::standard) bytes += block(m.vocabulary, DType::fp32);
+  }
+  return {HostTerm::checkpoints, Range<Bytes>::exactly(bytes), Evidence::literature};
 }
 
 /// safetensors holds the tensors of one file in memory while it writes them.
@@ -304,7 +311,8 @@ inline HostEstimate host_memory(const Model& m, const Run& run, const Stack& sta
                           {states, states, states + Bytes(states.count() / 2)},
                           Evidence::literature});
   }
-  if (run.offloads_checkpoints) train.uses.push_back(waiting_checkpoints(m, run));
+  if (run.offloads_checkpoints || run.offloads_activations)
+    train.uses.push_back(waiting_checkpoints(m, run));
   train.uses.push_back({HostTerm::paged, o.paged, Evidence::emulated});
 
   save.uses = train.uses;

@@ -222,9 +222,20 @@ void read_checkpointing(Settings& in, TrainFile& file) {
     if (offloads) d.offloads_activations = from_file(true, node->place);
   }
   if (const Node* node = in.node("activation_offloading"))
-    if (node->truth() != false) d.offloads_activations = from_file(true, node->place);
+    if (node->truth() != false) {
+      d.offloads_activations = from_file(true, node->place);
+      if (!node->truth())
+        set_unmodelled(file, "activation_offloading: " + node->text().value_or("") + " is not modelled",
+                       "activation_offloading", "modelled: true");
+    }
   Settings inside = in.inside("gradient_checkpointing_kwargs");
-  if (d.checkpoints && d.checkpoints->value) {
+  if (d.offloads_activations && d.checkpoints && d.checkpoints->value) {
+    // Adapters' activations are offloaded instead of computed again; else wrappers that are not
+    // reentrant take the place of transformers' (_configure_gradient_checkpointing).
+    if (in.has("adapter")) d.checkpoints->value = false;
+    d.checkpoints_reentrant = Given<bool>{false, From::trainer};
+    if (!d.checkpoints->value) d.checkpoints_reentrant.reset();
+  } else if (d.checkpoints && d.checkpoints->value) {
     d.checkpoints_reentrant = inside.truth("use_reentrant");
     if (!d.checkpoints_reentrant)
       d.checkpoints_reentrant = Given<bool>{!in.has("rl"), From::trainer};

@@ -221,6 +221,11 @@ TEST_CASE("what is not modelled is named, never ignored") {
   };
   const Case cases[] = {
       {"lomo", [](RunDraft& d) { give(d.optimizer, std::string("lomo")); }},
+      {"without checkpointing",
+       [](RunDraft& d) {
+         give(d.offloads_activations, true);
+         give(d.checkpoints, false);
+       }},
       {"hidden states in fp32",
        [](RunDraft& d) {
          give(d.method, Method::qlora);
