@@ -24,7 +24,7 @@ OPTIONS = {'padded': '0', 'keep': '0', 'sm': '80', 'grad_accum': '1', 'half': 'b
            'offload': '', 'kernels': '', 'in-backward': '0'}
 
 
-METHOD = '(full|qlora|lora|int8)(_(bf16_amp|bf16|amp|fp32adapter|fp32|upcast|dq_noamp|dq|noamp|noprep|trl))?'
+METHOD = '(full|qlora|lora|int8)(_(bf16_amp|bf16_single|bf16|amp|fp32adapter|fp32_amp|fp32|upcast|dq_noamp|dq|noamp|noprep|trl))?'
 OPTIMIZER = ('(?:paged_)?(?:adamw|lion|ademamix|rmsprop)(?:_fused|_foreach|_loop|_8bit)?|sgd(?:_momentum)?|adafactor|'
              'adagrad')
 TARGETS = ('all', 'attn', 'qv', 'mlp', 'qo')
@@ -32,6 +32,7 @@ TARGETS = ('all', 'attn', 'qv', 'mlp', 'qo')
 
 def settings_of(name):
     """The settings that the name of a recording carries: ten values, then options with theirs."""
+    name = re.sub('^(torchtune|litgpt)_', '', name)  # whose modelling code it is, else transformers'
     head, options = re.match('(.*?_(?:%s))((?:_[a-z]+).*)$' % OPTIMIZER, name).groups()
     model, rest = head.split('_', 1)
     method = re.match(METHOD, rest).group(0)

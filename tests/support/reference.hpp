@@ -73,7 +73,7 @@ struct RecordedMethod {
   bool upcasts;
 };
 
-inline constexpr std::array<RecordedMethod, 19> kRecordedMethods{{
+inline constexpr std::array<RecordedMethod, 21> kRecordedMethods{{
     {"full_bf16", Method::full, true, true, false, Quantization::none, false, false},
     {"full_amp", Method::full, false, false, true, Quantization::none, false, false},
     {"full_fp32", Method::full, false, false, false, Quantization::none, false, false},
@@ -81,6 +81,8 @@ inline constexpr std::array<RecordedMethod, 19> kRecordedMethods{{
     {"lora_amp", Method::lora, true, false, true, Quantization::none, false, false},
     {"lora_bf16_amp", Method::lora, true, true, true, Quantization::none, false, false},
     {"lora_fp32adapter", Method::lora, true, false, false, Quantization::none, false, false},
+    {"lora_fp32_amp", Method::lora, false, false, true, Quantization::none, false, false},
+    {"qlora_bf16_single", Method::qlora, true, true, false, Quantization::nf4, false, false},
     {"lora_upcast", Method::lora, true, false, true, Quantization::none, false, true},
     {"qlora", Method::qlora, true, false, true, Quantization::nf4, false, true},
     {"qlora_noamp", Method::qlora, true, false, false, Quantization::nf4, false, true},
@@ -134,10 +136,18 @@ inline void set_loss(Run& run, std::string_view name) {
   if (name == "cce") fused(FusedLoss::cut_cross_entropy);
 }
 
+/// Whose modelling code a trace was recorded of: its name begins with it, if not transformers'.
+inline ModelCode code_of(std::string_view trace) {
+  if (trace.starts_with("torchtune_")) return ModelCode::torchtune;
+  if (trace.starts_with("litgpt_")) return ModelCode::litgpt;
+  return ModelCode::transformers;
+}
+
 /// The run of a recorded row; its table may leave out columns that all its rows share.
 inline Run run_of(const CsvRow& row) {
   const RecordedMethod& recorded = *recorded_method(row.text("method"));
   Run run;
+  if (row.has("trace")) run.code = code_of(row.text("trace"));
   run.method = recorded.method;
   run.half =
       row.text("half") == "fp16" || row.text("half_dtype") == "fp16" ? DType::fp16 : DType::bf16;

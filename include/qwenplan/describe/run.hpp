@@ -20,6 +20,8 @@ enum class ChunkedLoss : std::uint8_t { trl, torchtune, torchtune_logits, litgpt
 enum class FusedLoss : std::uint8_t { liger, cut_cross_entropy, unsloth, flash_attn, unsloth_logits };
 /// What a trainer computes from the logits after the forward, to log it.
 enum class LogitMetrics : std::uint8_t { none, accuracy, entropy };
+/// Whose modelling code runs.
+enum class ModelCode : std::uint8_t { transformers, torchtune, litgpt };
 enum class OptimizerKind : std::uint8_t {
   adamw_fused, adamw_foreach, adamw_loop, adamw_8bit, paged_adamw, paged_adamw_8bit, sgd, sgd_momentum,
   adafactor, adagrad, lion, lion_8bit, paged_lion, paged_lion_8bit, ademamix, ademamix_8bit,
@@ -72,6 +74,8 @@ enum class Borders : std::uint8_t {
 
 /// One fine-tuning run, complete and consistent: every default is already decided.
 struct Run {
+  ModelCode code = ModelCode::transformers;
+  bool stable_embedding = true;  ///< litgpt replaces a quantized model's embedding; up to early 2024 it did not
   Method method = Method::qlora;
   Quantization quantization = Quantization::none;
   bool double_quantizes = false;

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cstdint>
+#include <initializer_list>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -87,6 +88,7 @@ struct RunDraft {
   Maybe<bool> is_padding_free;  ///< the micro-batch is one row, with borders instead of padding
   Maybe<Borders> borders;       ///< how samples of one row are told apart
   Maybe<bool> is_unbounded;     ///< samples are as long as the data has them; `length` is the user's
+  Maybe<ModelCode> code;        ///< whose modelling code runs
   Maybe<ChunkedLoss> chunked_loss;        ///< whose code the chunked loss is
   Maybe<std::int64_t> loss_chunk_tokens;  ///< of the chunked loss: tokens of one piece
   Maybe<std::int64_t> loss_chunks;        ///< or: how many pieces
@@ -190,6 +192,10 @@ constexpr std::string_view name(FusedLoss loss) {
   constexpr std::string_view names[] = {"liger", "cut-cross-entropy", "unsloth", "flash-attn",
                                         "unsloth-logits"};
   return names[static_cast<int>(loss)];
+}
+constexpr std::string_view name(ModelCode code) {
+  constexpr std::string_view names[] = {"transformers", "torchtune", "litgpt"};
+  return names[static_cast<int>(code)];
 }
 constexpr std::string_view name(LogitMetrics metrics) {
   constexpr std::string_view names[] = {"none", "accuracy", "entropy"};
@@ -482,6 +488,58 @@ inline std::optional<Error> settle_loss(const RunDraft& d, const Model& model, R
   return std::nullopt;
 }
 
+/// What a trainer's own modelling code refuses, or does in a way that is not modelled.
+inline std::optional<Error> outside_of_code(const Run& run, const Model& model) {
+  if (run.code == ModelCode::transformers) return std::nullopt;
+  const std::string whose(name(run.code));
+  const auto refused = [&](const std::string& what, std::string where, std::string hint) {
+    return unmodelled(what + " in " + whose + "'s own code", std::move(where), std::move(hint));
+  };
+  const auto is_of = [&](std::initializer_list<Architecture> all) {
+    return std::find(all.begin(), all.end(), model.architecture) != all.end();
+  };
+  if (!is_of({Architecture::qwen2, Architecture::qwen3, Architecture::llama, Architecture::mistral}) ||
+      model.experts || model.has_o_bias || model.has_mlp_bias)
+    return refused(model.architecture_name, "--model", "modelled: Qwen2, Qwen2.5, Qwen3, Llama and Mistral");
+  if (run.modules_to_save != 0)
+    return refused("training whole modules beside adapters", "--modules-to-save", "leave it out");
+  if (run.attention == Attention::eager || run.attention == Attention::math || run.attention == Attention::fa2)
+    return refused("the attention '" + std::string(name(run.attention)) + "'", "--attention", "use sdpa");
+  if (run.is_padded)
+    return wrong(whose + " gives attention no padding mask", "--padded", "leave it out");
+  if (run.liger_rope || run.liger_rms_norm || run.liger_glu || run.loss == Loss::fused)
+    return refused("a kernel of Liger's", "--loss", "leave it out");
+  if (run.has_positions())
+    return refused("several samples in one row", run.packs ? "--packing" : "--padding-free", "leave it out");
+  if (run.offloads_checkpoints)
+    return refused("checkpoints in host memory", "--offload-checkpoints", "leave it out");
+  if (run.optimizer_in_backward)
+    return refused("an optimizer that steps during backward", "--optimizer", "leave it out");
+  if (run.adds_noise) return wrong(whose + " has no NEFTune", "--neftune", "leave it out");
+  if (run.fuses_mlp || run.fuses_qkv || run.fuses_o)
+    return wrong("fused adapters are axolotl's", "--lora-kernels", "leave it out");
+  if (run.code == ModelCode::torchtune) {
+    if (run.autocasts || run.weights == DType::fp16 || (run.has_adapters() && run.adapter != run.weights))
+      return wrong("torchtune keeps everything in one format, bf16 or fp32", "--precision",
+                   "use bf16-true or fp32, and the same for adapters");
+    if (run.is_quantized() && (run.quantization != Quantization::nf4 || !run.double_quantizes))
+      return wrong("torchtune quantizes to nf4, with quantized scales", "--quant", "use --quant nf4 --double-quant");
+    if (run.weights == DType::fp32 && model.has_qk_norm)
+      return refused("Qwen3 in fp32", "--precision", "use bf16-true");
+    if (run.checkpoints && run.checkpoints_reentrant)
+      return wrong("torchtune's checkpointing is not reentrant", "--reentrant", "leave it out");
+  }
+  if (run.code == ModelCode::litgpt) {
+    if (run.checkpoints)
+      return wrong("litgpt has no checkpointing on one GPU", "--checkpointing", "use --no-checkpointing");
+    if (run.is_quantized() && run.autocasts)
+      return wrong("litgpt refuses quantization with a mixed precision", "--precision", "use bf16-true");
+    if (run.quantization == Quantization::int8)
+      return refused("int8", "--quant", "modelled: nf4, fp4");
+  }
+  return std::nullopt;
+}
+
 }  // namespace draft
 
 /// Decides every setting of a run of which the trainer left nothing open but what it leaves to its
@@ -735,6 +793,11 @@ inline Result<ValidRun> decided(const RunDraft& d, const Model& model, const Sta
     out.notes.push_back(
         "PyTorch's gradient scaler refuses trained parameters in fp16; use fp32 for them");
   if (d.lora_alpha) shown("lora-alpha", d.lora_alpha->value, d.lora_alpha->from);
+  if (d.code) {
+    run.code = d.code->value;
+    shown("model-code", std::string(name(run.code)), d.code->from);
+    if (const auto error = draft::outside_of_code(run, model)) return *error;
+  }
   return out;
 }
 

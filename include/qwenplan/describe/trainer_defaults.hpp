@@ -226,6 +226,7 @@ inline void trl(RunDraft& d, const Situation& s) {
 
 /// torchtune's recipes: everything in one format, no limit of a sample's length.
 inline void torchtune(RunDraft& d, const Situation&) {
+  otherwise(d.code, ModelCode::torchtune);
   if (!d.length) otherwise(d.is_unbounded, true);
   otherwise(d.micro_batch, 2);
   otherwise(d.accumulation, 1);
@@ -310,6 +311,7 @@ inline void unsloth(RunDraft& d, const Situation& s) {
 
 /// litgpt's finetune recipes: as long as the longest sample, a global batch of sixteen.
 inline void litgpt(RunDraft& d, const Situation&) {
+  otherwise(d.code, ModelCode::litgpt);
   if (!d.length) otherwise(d.is_unbounded, true);
   otherwise(d.method, Method::lora);
   otherwise(d.micro_batch, 1);
@@ -325,6 +327,7 @@ inline void litgpt(RunDraft& d, const Situation&) {
     otherwise(d.loss_chunk_tokens, 128);
   }
   otherwise(d.keeps_outputs, true);
+  otherwise(d.optimizer, is_quantized(d) ? "paged-adamw" : "adamw-foreach");
   const bool is_true = d.precision->value == Precision::bf16_true;
   otherwise(d.weights, is_true ? DType::bf16 : DType::fp32);
   if (has_adapters(d)) {

@@ -45,7 +45,7 @@ inline AttentionKernel attention_kernel(const Setting& s, DType dtype, bool has_
 
 /// What flash-attention 2's backward takes and gives back: the row sums of the softmax, an fp32
 /// accumulator of dq, and with grouped heads dk and dv of all heads (flash_api.cpp, mha_bwd).
-inline void use_flash_backward(Tape& t, const Setting& s) {
+inline void use_flash_backward(Tape& t, const Setting& s, bool is_grouped) {
   constexpr std::int64_t kTile = 128;
   const std::int64_t head = s.model.head_dim;
   const std::int64_t width = head <= 192 ? (head + 31) / 32 * 32 : 256;
@@ -56,7 +56,7 @@ inline void use_flash_backward(Tape& t, const Setting& s) {
   const Tensor sums = t.allocate(s.model.heads * tokens, DType::fp32, Term::workspace);
   const Tensor accumulator = t.allocate(s.model.heads * tokens * width, DType::fp32, Term::workspace);
   Tensor dk, dv;
-  if (s.model.heads != s.model.kv_heads && s.run.borders != Borders::varlen) {
+  if (is_grouped && s.run.borders != Borders::varlen) {
     dk = t.allocate(s.model.heads * s.tokens() * head, DType::bf16, Term::workspace);
     dv = t.allocate(s.model.heads * s.tokens() * head, DType::bf16, Term::workspace);
   }
@@ -107,10 +107,10 @@ inline void attended(Tape& t, const Node& n, const Tensor& grad, Tensor* out) {
   const Setting& setting = *static_cast<const Setting*>(n.context);
   const auto kernel = static_cast<AttentionKernel>(n.size[0]);
   t.compute(attention_work(setting, kernel, grad.dtype(), n.size[1] != 0, 5), Node::kInputs);
-  for (int i = 0; i < Node::kInputs; ++i)
-    if (n.input[i] != Tensor::kNone) out[i] = t.allocate(n.input_elements[i], grad.dtype());
+  // The kernel makes all three, wanted or not.
+  for (int i = 0; i < Node::kInputs; ++i) out[i] = t.allocate(n.input_elements[i], grad.dtype());
   if (kernel == AttentionKernel::efficient) use_efficient_backward(t, setting, grad.dtype());
-  else use_flash_backward(t, setting);  // cuDNN's graph asks for as much
+  else use_flash_backward(t, setting, n.input_elements[1] < n.input_elements[0]);  // cuDNN's graph asks for as much
 }
 
 }  // namespace gradient

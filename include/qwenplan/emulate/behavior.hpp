@@ -25,6 +25,7 @@ struct Behavior {
   bool casts_quantized_bias_for_good = true;  ///< Linear4bit casts its input before it compares the bias' dtype (>= 0.48)
   bool quantized_linear_holds_input = false;  ///< MatMul4Bit keeps it as an attribute (< 0.43.2)
   bool copies_second_code = true;             ///< each doubly quantized layer has its own 1 KiB code table (>= 0.46)
+  bool dequantizes_to_input = true;  ///< forward; before, to the format of the weight that was quantized (< 0.50)
   bool adds_offset_in_place = false;          ///< forward dequantization of the statistics (< 0.50: in place)
   // Liger
   bool liger_reuses_logits = true;  ///< one buffer for the logits of all pieces (fused_linear_cross_entropy.py, >= 0.8.3)
@@ -67,6 +68,7 @@ inline Behavior behavior_of(const Stack& stack) {
   b.empties_cache_after_upcast = stack.peft >= Version{0, 20, 0};
   b.casts_quantized_bias_for_good = stack.bitsandbytes >= Version{0, 48, 0};
   b.copies_second_code = stack.bitsandbytes >= Version{0, 46, 0};
+  b.dequantizes_to_input = stack.bitsandbytes >= Version{0, 50, 0};
   b.adds_offset_in_place = stack.bitsandbytes < Version{0, 50, 0};
   const bool is_old_liger = stack.liger < Version{0, 6, 1};
   b.liger_reuses_logits = stack.liger >= Version{0, 8, 3};

@@ -121,10 +121,11 @@ inline Tensor linear_4bit(Tape& t, Setting& s, Linear& layer, const Tensor& x) {
       absmax = t.allocate(layer.state.absmax.elements(), DType::fp32);
       if (!s.behavior.adds_offset_in_place) absmax = t.allocate(layer.state.absmax.elements(), DType::fp32);
     }
-    t.compute(dequantization(elements, original));
-    Tensor weight = t.allocate(elements, original);
+    const DType made = s.behavior.dequantizes_to_input ? compute : original;
+    t.compute(dequantization(elements, made));
+    Tensor weight = t.allocate(elements, made);
     if (s.behavior.adds_offset_in_place) absmax.reset();
-    if (original != compute) weight = t.allocate(elements, compute);
+    if (made != compute) weight = t.allocate(elements, compute);
     t.use_matmul();
     const std::int64_t rows = x.elements() / layer.inputs;
     t.multiply(rows, layer.inputs, layer.outputs, compute);

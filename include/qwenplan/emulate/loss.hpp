@@ -237,11 +237,9 @@ inline std::vector<Tensor> chunked_logits(Tape& t, Setting& s, Linear& head, con
 /// Pieces of the length: of so many, as torch.chunk cuts them.
 inline std::int64_t chunk_length(const Run& run) { return (run.row_length() + run.loss_chunks - 1) / run.loss_chunks; }
 
-/// torchtune's CEWithChunkedOutputLoss: all logits, each piece of them in fp32 for itself.
-inline Tensor chunked_output_loss(Tape& t, Setting& s, Linear& head, Tensor hidden) {
+/// torchtune's CEWithChunkedOutputLoss: of all logits, each piece of them in fp32 for itself.
+inline Tensor chunked_output_loss(Tape& t, const Setting& s, const std::vector<Tensor>& logits) {
   const Run& run = s.run;
-  const std::vector<Tensor> logits = chunked_logits(t, s, head, hidden, chunk_length(run));
-  hidden.reset();
   const Tensor labels = moved_labels(t, run);
   Tensor count;
   {

@@ -10,8 +10,10 @@
 #include "qwenplan/describe/stack.hpp"
 #include "qwenplan/emulate/decoder.hpp"
 #include "qwenplan/emulate/fused_loss.hpp"
+#include "qwenplan/emulate/litgpt.hpp"
 #include "qwenplan/emulate/loss.hpp"
 #include "qwenplan/emulate/optimizer.hpp"
+#include "qwenplan/emulate/torchtune.hpp"
 #include "qwenplan/emulate/weights.hpp"
 
 namespace qwenplan {
@@ -136,7 +138,11 @@ class Training : public Tape::Layers, public Tape::GradientHook {
     if (s_.run.loss == Loss::chunked) {
       switch (s_.run.chunked_loss) {
         case ChunkedLoss::torchtune: return linear_cross_entropy(t_, s_, weights_.head, hidden);
-        case ChunkedLoss::torchtune_logits: return chunked_output_loss(t_, s_, weights_.head, std::move(hidden));
+        case ChunkedLoss::torchtune_logits: {
+          const std::vector<Tensor> pieces = chunked_logits(t_, s_, weights_.head, hidden, chunk_length(s_.run));
+          hidden.reset();
+          return chunked_output_loss(t_, s_, pieces);
+        }
         case ChunkedLoss::litgpt: return litgpt_loss(t_, s_, weights_.head, std::move(hidden), logits);
         case ChunkedLoss::trl:
         case ChunkedLoss::axolotl: break;
@@ -367,6 +373,39 @@ class Training : public Tape::Layers, public Tape::GradientHook {
 /// once and for all, or emulated anew, which takes longer and must say the same.
 enum class SecondStep : std::uint8_t { repeated, emulated };
 
+namespace emulate {
+
+/// Loading, preparation and two optimizer steps of a model in training. Loops whose names hold the
+/// end of one pass while the next begins have each pass emulated.
+template <class Training>
+void run_steps(Tape& tape, Setting& setting, bool repeats) {
+  Training training(tape, setting);
+  tape.enter(Phase::load, 0, 0);
+  training.load();
+  tape.enter(Phase::prepare, 0, 0);
+  training.prepare();
+  training.make_inputs();
+  const auto micro_steps = [&](int step) {
+    if (setting.run.accumulation > 1) {
+      training.micro_step(step, 1);
+      training.micro_step(step, 2);
+    } else {
+      training.micro_step(step, 0);
+    }
+  };
+  if (repeats) tape.keep_steps();
+  micro_steps(1);
+  if (repeats) tape.end_kept_steps();
+  training.optimizer_step(1);
+  if (!repeats) micro_steps(2);
+  else if (!tape.is_read_enough()) tape.repeat_steps(2);
+  training.optimizer_step(2);
+  if (!tape.is_read_enough()) tape.enter(Phase::save, 2, 0);
+  tape.finish();
+}
+
+}  // namespace emulate
+
 /// A fine-tuning run on shapes alone: loading, preparation, and two optimizer steps. The first step
 /// makes the optimizer's states, the second finds them; with accumulation each step has a first and
 /// a last micro-step, since more of them change nothing.
@@ -380,33 +419,15 @@ inline void trace(const Model& model, const Run& run, const Stack& stack, int co
   Tape tape(reader);
   Setting setting{model, run, behavior_of(stack), compute_capability, {}};
   tape.set_matmul_workspace(cublas_workspace(stack, compute_capability));
-  Training training(tape, setting);
-  tape.enter(Phase::load, 0, 0);
-  training.load();
-  tape.enter(Phase::prepare, 0, 0);
-  training.prepare();
-  training.make_inputs();
-  const auto micro_steps = [&](int step) {
-    if (run.accumulation > 1) {
-      training.micro_step(step, 1);
-      training.micro_step(step, 2);
-    } else {
-      training.micro_step(step, 0);
-    }
-  };
   // What is computed is told once, so a reader that wants it has each step emulated.
   const bool repeats =
       second_step == SecondStep::repeated && !reader.wants_work() && !run.optimizer_in_backward &&
       !run.offloads_activations;
-  if (repeats) tape.keep_steps();
-  micro_steps(1);
-  if (repeats) tape.end_kept_steps();
-  training.optimizer_step(1);
-  if (!repeats) micro_steps(2);
-  else if (!tape.is_read_enough()) tape.repeat_steps(2);
-  training.optimizer_step(2);
-  if (!tape.is_read_enough()) tape.enter(Phase::save, 2, 0);
-  tape.finish();
+  switch (run.code) {
+    case ModelCode::transformers: return run_steps<Training>(tape, setting, repeats);
+    case ModelCode::torchtune: return run_steps<torchtune::Training>(tape, setting, false);
+    case ModelCode::litgpt: return run_steps<litgpt::Training>(tape, setting, false);
+  }
 }
 
 /// The same as a whole.

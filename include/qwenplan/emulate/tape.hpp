@@ -266,6 +266,13 @@ class Tape {
   void backward(const Tensor& loss);
   /// Forgets the graph: its unexecuted rest gives back what it holds, and so do inputs' gradients.
   void forget();
+  /// What the graph's nodes hold as attributes: its caller's, if it keeps the graph's end by a name.
+  std::vector<Tensor> take_held() {
+    std::vector<Tensor> taken;
+    for (auto& held : held_) taken.push_back(std::move(held.second));
+    held_.clear();
+    return taken;
+  }
 
   /// What is checkpointed: runs a layer on its arguments, the input first.
   struct Layers {
@@ -383,7 +390,7 @@ class Tape {
   Tensor bring_back(const Saved& entry);
   void bring_back_saved(Node& node);
   void let_go_of_hooked(Node& node);
-  void arrive(std::int32_t to, Tensor grad);
+  void arrive(std::int32_t to, Tensor&& output);
   Tensor joined(std::int32_t node);
   void execute(std::size_t index);
   void sweep(std::int32_t from, std::size_t base);
@@ -812,17 +819,18 @@ inline void Tape::let_go(Node& node) {
   node.saved = 0;
 }
 
-inline void Tape::arrive(std::int32_t to, Tensor grad) {
-  if (to == Tensor::kNone || !grad) return;
+inline void Tape::arrive(std::int32_t to, Tensor&& output) {
+  if (to == Tensor::kNone || !output) return;
+  Tensor grad;  // what is only added to a sum stays with its node until that is through
   if (to >= 0) {
     Node& node = nodes_[static_cast<std::size_t>(to)];
     if (node.collects) {
-      collected_.push_back(std::move(grad));
+      collected_.push_back(std::move(output));
       node.has_grad = true;
       return;
     }
     if (node.joins) {
-      parts_.emplace_back(to, std::move(grad));
+      parts_.emplace_back(to, std::move(output));
       node.has_grad = --node.parts == 0;
       return;
     }
@@ -830,10 +838,12 @@ inline void Tape::arrive(std::int32_t to, Tensor grad) {
       Tensor before;
       before.tape_ = this, before.elements_ = node.grad_elements, before.storage_ = node.grad_storage,
       before.dtype_ = node.grad_dtype;
-      reads(bytes_of(before) + bytes_of(grad));
+      reads(bytes_of(before) + bytes_of(output));
       Tensor added = allocate(before.elements(), before.dtype());
       before.reset();
       grad = std::move(added);
+    } else {
+      grad = std::move(output);
     }
     node.has_grad = true;
     node.grad_dtype = grad.dtype_;
@@ -844,16 +854,18 @@ inline void Tape::arrive(std::int32_t to, Tensor grad) {
   }
   Leaf& leaf = leaves_[leaf_index(to)];
   if (leaf.arriving) {
-    reads(2 * bytes_of(grad));
-    Tensor added = allocate(grad.elements(), grad.dtype());
+    reads(2 * bytes_of(output));
+    grad = allocate(output.elements(), output.dtype());
     leaf.arriving.reset();
-    grad = std::move(added);
+  } else {
+    grad = std::move(output);
   }
   if (--leaf.expected > 0) {
     leaf.arriving = std::move(grad);
     return;
   }
   leaf.arriving.reset();
+  output.reset();  // by the time that it is accumulated, the node is through
   if (leaf.grad) {  // an earlier micro-step's gradient: added to in place
     touch(bytes_of(grad) + 2 * bytes_of(leaf.grad));
     return;
@@ -929,9 +941,13 @@ inline void Tape::execute(std::size_t index) {
   std::int32_t to[Node::kInputs] = {done.input[0], done.input[1], done.input[2]};
   // A leaf's gradient is accumulated as soon as it is complete, before any other node runs.
   const bool leaves_first = !done.leaves_last;
-  for (const bool leaves : {leaves_first, !leaves_first})
+  for (const bool leaves : {leaves_first, !leaves_first}) {
     for (int i = Node::kInputs; i-- > 0;)  // a bias, which no view stands before, is there first
       if ((to[i] < Tensor::kNone) == leaves) arrive(to[i], std::move(out[i]));
+    if (!leaves)  // the node is through
+      for (int i = 0; i < Node::kInputs; ++i)
+        if (to[i] >= 0) out[i].reset();
+  }
   for (auto& [leaf, gradient] : std::exchange(given_, {})) arrive(leaf, std::move(gradient));
 }
 
@@ -942,7 +958,7 @@ inline void Tape::sweep(std::int32_t from, std::size_t base) {
 inline void Tape::backward(const Tensor& loss) {
   if (loss.node() < 0) return;
   const Tensor ones = allocate(1, loss.dtype(), Term::temporary);  // the caller keeps it to the end
-  arrive(loss.node(), ones);
+  arrive(loss.node(), Tensor(ones));
   in_backward_ = true;
   sweep(loss.node(), 0);
   in_backward_ = false;
@@ -1036,7 +1052,7 @@ inline void Tape::reentrant_backward(Tape& tape, const Node& node, const Tensor&
   tape.term_ = before;
   const std::int32_t root = output.node();
   if (root >= 0) {
-    tape.arrive(root, grad);
+    tape.arrive(root, Tensor(grad));
     tape.sweep(root, base);
   }
   output.reset();

@@ -45,7 +45,7 @@ inline void quantize_4bit(Tape& t, const Setting& s, Linear& linear, const Tenso
   const std::int64_t elements = linear.inputs * linear.outputs;
   const std::int64_t blocks = (elements + kBlock - 1) / kBlock;
   QuantState& state = linear.state;
-  state.original = s.run.weights;
+  state.original = linear.weight.dtype();
   Tensor packed = t.allocate((elements + 1) / 2, DType::uint8, Term::weights);
   state.absmax = t.allocate(blocks, DType::fp32, Term::quantization);
   state.code = t.allocate(16, DType::fp32, Term::quantization);

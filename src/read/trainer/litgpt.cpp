@@ -135,8 +135,6 @@ TrainFile read_litgpt(const Source& source) {
       "log_interval lr_warmup_steps lr_warmup_fraction max_tokens max_time tie_embeddings "
       "max_norm min_lr learning_rate weight_decay beta1 beta2");
   train.report_unknown("unknown-key-refused", "litgpt stops at it");
-  // Its cross-entropy goes over chunks of 128, but from the logits of all tokens.
-  draft.loss = by_trainer(Loss::standard);
   if (const Node* optimizer = s.node("optimizer")) {
     const Node* path = optimizer->is_map() ? optimizer->find("class_path") : optimizer;
     std::string kind = path ? path->text().value_or("AdamW") : "AdamW";
