@@ -513,9 +513,11 @@ inline std::optional<Error> outside_of_code(const Run& run, const Model& model) 
     return refused("several samples in one row", run.packs ? "--packing" : "--padding-free", "leave it out");
   if (run.offloads_checkpoints)
     return refused("checkpoints in host memory", "--offload-checkpoints", "leave it out");
-  if (run.optimizer_in_backward)
-    return refused("an optimizer that steps during backward", "--optimizer", "leave it out");
-  if (run.adds_noise) return wrong(whose + " has no NEFTune", "--neftune", "leave it out");
+  if (run.offloads_activations)
+    return refused("activations in host memory", "--offload-activations", "leave it out");
+  if (run.optimizer_in_backward && run.code == ModelCode::litgpt)
+    return refused("an optimizer that steps during backward", "--optimizer-in-backward", "leave it out");
+  if (run.adds_noise) return wrong(whose + " has no NEFTune", "--neftune-alpha", "leave it out");
   if (run.fuses_mlp || run.fuses_qkv || run.fuses_o)
     return wrong("fused adapters are axolotl's", "--lora-kernels", "leave it out");
   if (run.code == ModelCode::torchtune) {

@@ -101,6 +101,7 @@ class Training {
   void prepare() {
     if (s_.run.is_quantized() && s_.run.stable_embedding) make_stable_embedding();
     optimizer_.emplace(s_.run.optimizer, Tensor());
+    optimizer_->begin(t_);
     // The table is made anew for the longest sample, in fp32.
     cos_ = t_.allocate(s_.run.length * s_.model.head_dim, DType::fp32, Term::buffers);
     sin_ = t_.allocate(s_.run.length * s_.model.head_dim, DType::fp32, Term::buffers);

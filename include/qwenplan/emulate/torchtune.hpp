@@ -128,7 +128,7 @@ inline Tensor subtract(Tape& t, const Tensor& a, const Tensor& b) {
 }
 
 /// A model in training by torchtune's single-device recipes.
-class Training : public Tape::Layers {
+class Training : public Tape::Layers, public Tape::GradientHook {
  public:
   Training(Tape& tape, Setting& setting) : t_(tape), s_(setting) {}
 
@@ -165,6 +165,8 @@ class Training : public Tape::Layers {
   void prepare() {
     register_parameters();
     optimizer_.emplace(s_.run.optimizer, Tensor());
+    optimizer_->begin(t_);
+    if (s_.run.optimizer_in_backward) t_.set_gradient_hook(this);
     ignored_ = t_.allocate(s_.run.micro_batch, DType::int64, Term::inputs);
   }
 
@@ -203,17 +205,27 @@ class Training : public Tape::Layers {
     if (t_.is_read_enough()) return;
     t_.enter(Phase::step, step, 0);
     t_.set_term(Term::temporary);
-    {
-      const Tensor inverse = t_.allocate(1, DType::fp32);
-      const Tensor factor = t_.allocate(1, DType::fp32);
+    if (!s_.run.optimizer_in_backward) {
+      {
+        const Tensor inverse = t_.allocate(1, DType::fp32);
+        const Tensor factor = t_.allocate(1, DType::fp32);
+      }
+      clip_gradients(t_);
+      optimizer_->step(t_);
+      for (Leaf& leaf : t_.leaves()) leaf.grad.reset();
+      t_.set_term(Term::temporary);
     }
-    clip_gradients(t_);
-    optimizer_->step(t_);
-    for (Leaf& leaf : t_.leaves()) leaf.grad.reset();
-    t_.set_term(Term::temporary);
     { const Tensor logged = t_.allocate(1, DType::fp32); }
     sum_of_losses_.reset();
     sum_of_counts_.reset();
+  }
+
+  /// Its hook: an optimizer for each weight steps, and the gradient goes.
+  void gradient_arrived(Tape& tape, std::size_t leaf) override {
+    const Term before = tape.term();
+    optimizer_->step_alone(tape, leaf);
+    tape.leaves()[leaf].grad.reset();
+    tape.set_term(before);
   }
 
   Tensor run(Tape&, std::int32_t layer, const std::vector<Tensor>& arguments) override {
