@@ -66,7 +66,8 @@ inline void set_optimizer(Question& q, std::int64_t kind) {
 }
 
 /// What could be changed in this run, in order of what it takes from the result.
-inline std::vector<Family> families(const Run& run, const AllocatorSettings& allocator) {
+inline std::vector<Family> families(const Run& run, const AllocatorSettings& allocator,
+                                    std::optional<Trainer> trainer = std::nullopt) {
   std::vector<Family> all;
   const auto add = [&](Sacrifice sacrifice, std::string_view cost,
                        std::vector<Family::Step> steps) {
@@ -97,6 +98,10 @@ inline std::vector<Family> families(const Run& run, const AllocatorSettings& all
           }}});
   if (run.optimizer == OptimizerKind::adamw_foreach)
     add(Sacrifice::nothing, "the same result", {optimizer(OptimizerKind::adamw_fused)});
+  if (run.borders == Borders::positions && run.attention != Attention::fa2)
+    add(Sacrifice::nothing, "the same result; flash-attn takes the borders of samples without a mask",
+        {{"--attention fa2",
+          [](Question& q, std::int64_t) { give(q.draft.attention, std::string("fa2")); }}});
   if (!allocator.expandable_segments)
     add(Sacrifice::nothing, "the same result",
         {{"PYTORCH_CUDA_ALLOC_CONF=expandable_segments:True",
@@ -104,6 +109,20 @@ inline std::vector<Family> families(const Run& run, const AllocatorSettings& all
   if (!run.checkpoints)
     add(Sacrifice::nothing, "the same result; the forward of each layer runs twice",
         {{"--checkpointing", [](Question& q, std::int64_t) { give(q.draft.checkpoints, true); }}});
+  // What waits in RAM: the switches that these trainers have.
+  if (run.checkpoints && !run.offloads_checkpoints && trainer == Trainer::llama_factory)
+    add(Sacrifice::nothing, "the same result; layers' inputs move to RAM and back",
+        {{"--offload-checkpoints",
+          [](Question& q, std::int64_t) { give(q.draft.offloads_checkpoints, true); }}});
+  if (run.checkpoints && !run.checkpoints_reentrant && !run.offloads_activations &&
+      (trainer == Trainer::trl || trainer == Trainer::torchtune))
+    add(Sacrifice::nothing, "the same result; what is saved for backward moves to RAM and back",
+        {{"--offload-activations",
+          [](Question& q, std::int64_t) { give(q.draft.offloads_activations, true); }}});
+  if (trainer == Trainer::torchtune && run.accumulation == 1 && !run.optimizer_in_backward)
+    add(Sacrifice::nothing, "each gradient is used as soon as it is there: no clipping",
+        {{"--optimizer-in-backward",
+          [](Question& q, std::int64_t) { give(q.draft.optimizer_in_backward, true); }}});
   std::vector<Family::Step> batches;
   for (std::int64_t parts = 2; parts <= run.micro_batch && parts <= 4096; ++parts) {
     // Powers of two, and all of it: enough to choose from, and each one is a run to emulate.
@@ -222,7 +241,9 @@ std::vector<Advice> advise(const MemoryEstimate& now, const Run& run, const Ques
     const Family::Step* step;
     Bytes can_save{};  // at most
   };
-  const std::vector<Family> families = advice::families(run, asked.allocator);
+  const std::vector<Family> families = advice::families(
+      run, asked.allocator,
+      asked.draft.trainer ? std::optional(asked.draft.trainer->value.trainer) : std::nullopt);
   std::vector<Useful> useful;  // not enough alone
   const auto add = [&](const Family& family, const Family::Step& step, const MemoryEstimate& then) {
     const Fit fit = judge(then).value_or(Fit::exceeds);

@@ -38,7 +38,10 @@ struct World {
     const Bytes states = is_paged                                     ? 0_GiB
                          : run.optimizer == OptimizerKind::adamw_8bit ? 1_GiB
                                                                       : 2_GiB;
-    const Bytes activations = 1_MiB * run.tokens() * (run.checkpoints ? 1 : 2);
+    const bool is_on_host = run.offloads_checkpoints || run.offloads_activations;
+    const bool has_mask = run.borders == Borders::positions && run.attention != Attention::fa2;
+    const Bytes activations =
+        1_MiB * run.tokens() * ((is_on_host ? 0 : run.checkpoints ? 1 : 2) + (has_mask ? 4 : 0));
     const Bytes fragments = allocator.expandable_segments ? 0_MiB : 8_MiB;
     return base + states + activations + fragments;
   }
@@ -100,6 +103,35 @@ TEST_CASE("the mildest batch that fits is advised, at the same effective batch")
   CHECK(advice[0].saves == 6_GiB);
   CHECK(advice[0].fit == Fit::fits);
   CHECK(advice[0].sacrifice == Sacrifice::nothing);
+}
+
+TEST_CASE("activations move to RAM where the trainer has a switch for it") {
+  // 8 + 2 + 4 GiB on 11: without activations it fits.
+  World world{11_GiB};
+  RunDraft asked = asking(Method::lora, 4096, 1);
+  const auto advised = [&](Trainer trainer) {
+    asked.trainer = Given<TrainerRelease>{{trainer, trainer == Trainer::trl ? Version{1, 16, 0} : Version{9, 0, 0}}, From::flag};
+    return world.advise(asked);
+  };
+  const auto factory = advised(Trainer::llama_factory);
+  REQUIRE(find(factory, "--offload-checkpoints"));
+  CHECK(find(factory, "--offload-checkpoints")->fit == Fit::fits);
+  CHECK(find(factory, "--offload-checkpoints")->saves == 4_GiB);
+  CHECK(find(advised(Trainer::trl), "--offload-activations"));
+  CHECK_FALSE(find(advised(Trainer::trl), "--offload-checkpoints"));
+  CHECK_FALSE(find(advised(Trainer::transformers), "--offload-checkpoints"));
+  CHECK_FALSE(find(advised(Trainer::transformers), "--offload-activations"));
+}
+
+TEST_CASE("a mask between packed samples is advised away") {
+  // 8 + 2 + 1 + 4 GiB, of which flash-attn needs no mask.
+  World world{12_GiB};
+  RunDraft asked = asking(Method::lora, 512, 2);
+  asked.is_padding_free = Given<bool>{true, From::flag};
+  const auto advice = world.advise(asked);
+  REQUIRE(!advice.empty());
+  CHECK(advice[0].change == "--attention fa2");
+  CHECK(advice[0].saves == 4_GiB);
 }
 
 TEST_CASE("what costs nothing comes before what costs quality") {
