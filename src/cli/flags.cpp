@@ -240,7 +240,7 @@ constexpr Flag kCheck[] = {
     {.name = "launcher", .value = "FILE", .group = "The run", .help = "accelerate's or DeepSpeed's file that it is launched with"},
     {.name = "gpus", .value = "N", .group = "The run", .help = "GPUs of the run, which most files leave to the launcher",
      .aliases = "num-gpus nproc-per-node num-processes"},
-    {.name = "seq-len", .value = "TOKENS", .group = "The run", .help = "longest sequence, where the file leaves it to the data",
+    {.name = "seq-len", .value = "TOKENS", .group = "The run", .help = "longest sequence, instead of the file's",
      .aliases = "length max-seq-length cutoff-len max-length"},
     {.name = "batch", .value = "N", .group = "The run", .help = "micro-batch instead of the file's",
      .aliases = "micro-batch batch-size per-device-train-batch-size"},

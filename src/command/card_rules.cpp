@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "command/subject.hpp"
+#include "qwenplan/estimate/parameters.hpp"
 #include "render/quantity.hpp"
 
 namespace qwenplan {
@@ -61,33 +62,21 @@ std::vector<CardRule> card_rules(const Setup& setup, const Plan& plan,
   const std::int64_t usable = setup.device.usable->value.count();
   const std::int64_t need = plan.estimate.device.high.count();
 
-  // A second sequence costs at most what the first does, so that more room than that is waste.
-  if (need < usable / 2) {
-    std::int64_t batch = 0;
-    Bytes device{};
+  // A second micro-batch costs at most what the first does, so that more room than that is waste.
+  if (need < usable / 2 && (run.accumulation == 1 || run.accumulation % 2 == 0)) {
     RunDraft draft = plan.draft;
-    for (std::int64_t times = 2; times <= 8; times *= 2) {
-      if (run.accumulation > 1 && run.accumulation % times != 0) break;
-      draft.micro_batch = Given<std::int64_t>{run.micro_batch * times, From::flag};
-      if (run.accumulation > 1)
-        draft.accumulation = Given<std::int64_t>{run.accumulation / times, From::flag};
-      const auto larger = fitting(setup, draft, allocator);
-      if (!larger) break;
-      batch = run.micro_batch * times;
-      device = larger->estimate.device.likely;
-      if (device.count() * 2 > usable) break;
-    }
-    if (batch > 0) {
-      const std::int64_t accumulation =
-          std::max<std::int64_t>(run.accumulation / (batch / run.micro_batch), 1);
-      rules.push_back(
-          {"wasted-card", "batch",
-           "more than half of the card stays empty: a micro-batch of " + std::to_string(batch) +
-               (run.accumulation > 1
-                    ? " with " + std::to_string(accumulation) + " steps of accumulation"
-                    : "") +
-               " fits too, in " + text(device),
-           "micro-batch " + std::to_string(batch)});
+    draft.micro_batch = Given<std::int64_t>{run.micro_batch * 2, From::flag};
+    if (run.accumulation > 1)
+      draft.accumulation = Given<std::int64_t>{run.accumulation / 2, From::flag};
+    if (const auto larger = fitting(setup, std::move(draft), allocator)) {
+      const std::string batch = std::to_string(run.micro_batch * 2);
+      rules.push_back({"wasted-card", "batch",
+                       "more than half of the card stays empty: a micro-batch of " + batch +
+                           (run.accumulation > 1
+                                ? " with half of the accumulation steps"
+                                : "") +
+                           " fits too, in " + text_of_need(*larger),
+                       "micro-batch " + batch});
     }
   }
   if (run.checkpoints) {
@@ -100,7 +89,9 @@ std::vector<CardRule> card_rules(const Setup& setup, const Plan& plan,
                            ", and each layer runs forward once instead of twice",
                        "turn checkpointing off"});
   }
-  if (run.method == Method::qlora) {
+  const std::int64_t in_16_bits =
+      Saturating::multiply(2, model_parameters(setup.model()).total().count());
+  if (run.method == Method::qlora && in_16_bits < usable) {
     RunDraft draft = plan.draft;
     draft.method = Given<Method>{Method::lora, From::flag};
     draft.quantization.reset(), draft.double_quantizes.reset(), draft.upcasts_for_kbit.reset();

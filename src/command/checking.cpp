@@ -391,12 +391,12 @@ CheckedFile Checker::check(const std::string& file) {
   const Setup setup = setup_of(*subject);
 
   RunDraft draft = read->draft;
-  // Flags stand in for what the file cannot say.
+  // A flag goes before the file; what a qwenplan.yaml says is for files that leave it open.
   const auto take_flag = [&](const char* flag, RunDraft::Maybe<std::int64_t>& setting,
                              std::int64_t most) -> std::optional<Error> {
     const auto number = asked.whole(flag, 1, most);
     if (!number) return place_in_project(number.error());
-    if (*number)
+    if (*number && (in_.has(flag) || !setting))
       setting = Given<std::int64_t>{**number, in_.has(flag) ? From::flag : From::file, {}};
     return std::nullopt;
   };
@@ -404,7 +404,7 @@ CheckedFile Checker::check(const std::string& file) {
                       take_flag("batch", draft.micro_batch, kMostBatch),
                       take_flag("gpus", draft.gpus, 1 << 20)})
     if (error) return refuse(out, "impossible-run", *error), concluded();
-  if (draft.length && draft.length->from == From::flag) draft.is_unbounded.reset();
+  if (draft.length) draft.is_unbounded.reset();
   if (subject->gpu && subject->gpu->count > 1 && !draft.gpus)
     draft.gpus = Given<std::int64_t>{subject->gpu->count, From::flag};
   if (stored) {

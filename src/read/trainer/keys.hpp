@@ -148,8 +148,12 @@ inline constexpr std::string_view kMoreSwiftKeys =
     "virtual_pipeline_model_parallel_size vit_attn_impl vit_gradient_checkpointing_kwargs "
     "wandb_exp_name wandb_project weight_decay_incr_style";
 
-/// torchtune 0.6.1: what its recipes read of a configuration.
+/// torchtune 0.4 to 0.7: what its recipes read of a configuration.
 inline constexpr std::string_view kTorchtuneKeys =
+    "activation_offloading_use_streams batch_size_val context_parallel_dim "
+    "data_parallel_replicate_dim data_parallel_shard_dim dataset_val enable_fp8_training "
+    "fp8_recipe_name fsdp loss_parallel max_validation_steps memory_efficient_fsdp_wrap "
+    "run_val_every_n_steps save_every_n_steps "
     "ac_mode ac_option batch_size checkpointer clip_grad_norm collate_fn compile "
     "cudnn_deterministic_mode custom_sharded_layers dataset device dtype "
     "enable_activation_checkpointing enable_activation_offloading enable_async_checkpointing "

@@ -249,7 +249,9 @@ Result<TrainFile> read_train_file(const std::string& text, const std::string& na
       file.trainer == Trainer::torchtune ||
       (file.trainer == Trainer::llama_factory &&
        (file.version.empty() || version_of(file.version) >= Version{0, 9, 4}));
-  if (is_omega) {
+  if (!owner->read) {
+    // Files that are only recognised are parts of what their trainer puts together.
+  } else if (is_omega) {
     Node resolved = root;
     resolve_references(resolved);
     read_values(resolved, true, file);

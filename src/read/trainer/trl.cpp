@@ -207,10 +207,13 @@ void read_contradictions(Settings& s, Stage stage, TrainFile& file) {
   const auto generations = s.whole("num_generations");
   const std::int64_t many = or_else(generations, 8);
   const std::int64_t steps = or_else(s.whole("steps_per_generation"), or_else(d.accumulation, 1));
-  // Where the launcher decides how many processes there are, eight may still make it work.
   const std::int64_t batch =
-      Saturating::multiply(Saturating::multiply(or_else(d.micro_batch, 8), steps), or_else(d.gpus, 8));
-  if (!s.has("generation_batch_size") && batch % many != 0)
+      Saturating::multiply(Saturating::multiply(or_else(d.micro_batch, 8), steps), or_else(d.gpus, 1));
+  // Where the launcher decides how many processes there are, another number may make it work.
+  bool is_possible = batch % many == 0;
+  for (std::int64_t world = 2; world <= 64 && !d.gpus; ++world)
+    is_possible = is_possible || Saturating::multiply(batch, world) % many == 0;
+  if (!s.has("generation_batch_size") && !is_possible)
     s.say("trl/generations", generations ? "num_generations" : "per_device_train_batch_size",
           std::to_string(batch) + " completions cannot be divided by " + std::to_string(many) +
               " of each prompt",

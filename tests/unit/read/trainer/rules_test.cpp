@@ -205,7 +205,7 @@ std::vector<Case> cases() {
        kTrl + "padding_free: true\npacking: true\nattn_implementation: flash_attention_2\n"},
       {"trl/head-adapter", kTrlLora + "lora_target_modules: [q_proj, lm_head]\n",
        kTrlLora + "lora_target_modules: [q_proj, lm_head]\nloss_type: nll\n"},
-      {"trl/generations", kGrpo + "num_generations: 6\n", kGrpo + "num_generations: 1\n"},
+      {"trl/generations", kGrpo + "num_generations: 6\n", kTrl + "max_completion_length: 64\nnum_generations: 6\n"},
       {"trl/colocated-vllm", kGrpo + "num_generations: 1\nuse_vllm: true\n",
        kGrpo + "num_generations: 1\nuse_vllm: true\nvllm_mode: server\n"},
       {"trl/ignored-length",
