@@ -17,7 +17,8 @@ Model seven_b() {
 /// A file with its trainer's defaults.
 RunDraft filled(const std::string& text) {
   TrainFile file = reading(text);
-  fill_defaults(file.trainer, file.version, seven_b(), nullptr, file.draft);
+  const TrainerRelease release{file.trainer, latest_version(file.trainer)};
+  fill_defaults(release, seven_b(), nullptr, file.draft);
   return file.draft;
 }
 
