@@ -115,7 +115,7 @@ inline std::vector<Family> families(const Run& run, const AllocatorSettings& all
         {{"--offload-checkpoints",
           [](Question& q, std::int64_t) { give(q.draft.offloads_checkpoints, true); }}});
   if (run.checkpoints && !run.checkpoints_reentrant && !run.offloads_activations &&
-      (trainer == Trainer::trl || trainer == Trainer::torchtune))
+      trainer == Trainer::trl)
     add(Sacrifice::nothing, "the same result; what is saved for backward moves to RAM and back",
         {{"--offload-activations",
           [](Question& q, std::int64_t) { give(q.draft.offloads_activations, true); }}});
