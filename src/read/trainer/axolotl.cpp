@@ -426,7 +426,8 @@ void read_contradictions(Settings& in, TrainFile& file) {
              std::string(kernel) + ": false");
     break;
   }
-  if (in.is_set("activation_offloading") && !(d.checkpoints && d.checkpoints->value))
+  // With adapters the offloading takes the place of the recomputation, but asks for its switch.
+  if (in.is_set("activation_offloading") && !in.is_set("gradient_checkpointing"))
     in.say("axolotl/offload-without-checkpointing", "activation_offloading",
            "activation_offloading needs gradient_checkpointing", "gradient_checkpointing: true");
   const bool is_packed = in.is_on("sample_packing");

@@ -176,6 +176,8 @@ std::vector<Case> cases() {
       {"axolotl/no-data", kAxolotl, kAxolotlData},
       {"axolotl/offload-without-checkpointing", kAxolotlData + "activation_offloading: true\n",
        kAxolotlData + "activation_offloading: true\ngradient_checkpointing: true\n"},
+      {"axolotl/offload-without-checkpointing", kAxolotlLora + "activation_offloading: true\n",
+       kAxolotlLora + "activation_offloading: true\ngradient_checkpointing: true\n"},
       {"axolotl/lora-kernels", kAxolotlLora + "load_in_8bit: true\nlora_mlp_kernel: true\n",
        kAxolotlLora + "lora_mlp_kernel: true\n"},
       {"axolotl/fsdp-8bit-optimizer",
