@@ -21,10 +21,10 @@ SETTINGS = ['model', 'method', 'lora_r', 'lora_targets', 'lora_dropout', 'grad_c
             'micro_batch', 'optimizer']
 OPTIONS = {'padded': '0', 'keep': '0', 'sm': '80', 'grad_accum': '1', 'half': 'bf16', 'reentrant': '0',
            'modules_to_save': '', 'layers': '', 'loss': '', 'liger': '', 'packed': '0', 'neftune': '0',
-           'offload': '', 'kernels': '', 'in-backward': '0'}
+           'offload': '', 'kernels': '', 'in-backward': '0', 'objective': '', 'dora': '0', 'freeze': '0'}
 
 
-METHOD = '(full|qlora|lora|int8)(_(bf16_amp|bf16_single|bf16|amp|fp32adapter|fp32_amp|fp32|upcast|dq_noamp|dq|noamp|noprep|trl))?'
+METHOD = '(full|freeze|qlora|lora|int8)(_(bf16_amp|bf16_single|bf16|amp|fp32adapter|fp32_amp|fp32|upcast|dq_noamp|dq|noamp|noprep|trl))?'
 OPTIMIZER = ('(?:paged_)?(?:adamw|lion|ademamix|rmsprop)(?:_fused|_foreach|_loop|_8bit)?|sgd(?:_momentum)?|adafactor|'
              'adagrad')
 TARGETS = ('all', 'attn', 'qv', 'mlp', 'qo')
@@ -43,7 +43,7 @@ def settings_of(name):
     for option in OPTIONS:
         found = re.search('_%s([^_]*(?:_tokens-lm_head|_head|_tokens)?)' % option, options)
         if found:
-            row[option] = found.group(1).replace('-', '+') or '1'
+            row[option] = (found.group(1) if option == 'freeze' else found.group(1).replace('-', '+')) or '1'
     return row
 
 
@@ -58,7 +58,7 @@ def write_list(out, sources):
         w = csv.writer(f, lineterminator='\n')
         w.writerow(['trace'] + SETTINGS + ['padded', 'keep_outputs', 'sm', 'grad_accum', 'half', 'reentrant',
                                            'modules_to_save', 'layers_measured', 'loss', 'liger', 'packed', 'neftune',
-                                           'offload', 'lora_kernels', 'in_backward'])
+                                           'offload', 'lora_kernels', 'in_backward', 'objective', 'dora', 'freeze'])
         for source in sources:
             name = os.path.basename(source).removesuffix('.csv.gz')
             row = dict(settings_of(name), padded=int(has_mask(source)))

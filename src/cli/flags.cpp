@@ -38,6 +38,19 @@ constexpr Choice kMethods[] = {
     {"lora", "train low-rank adapters", "lora-sft"},
     {"qlora", "train adapters on a quantized base", "qlora-sft"},
     {"freeze", "train some layers, freeze the others"}};
+constexpr Choice kObjectives[] = {
+    {"sft", "the answers of the data"},
+    {"pretrain", "plain text", "pt"},
+    {"dpo", "chosen against rejected, and a reference"},
+    {"ipo", "the same, with another loss"},
+    {"orpo", "chosen against rejected, by odds"},
+    {"simpo", "chosen against rejected, by margin"},
+    {"kto", "single answers, good or bad, and a reference"},
+    {"cpo", "not modelled"},
+    {"reward", "not modelled", "rm"},
+    {"ppo", "not modelled"},
+    {"grpo", "not modelled"},
+    {"rloo", "not modelled"}};
 constexpr Choice kQuantizations[] = {
     {"none", "16 or 32 bits", "no"}, {"int8", "bitsandbytes, 8 bits", "bnb-int8 8bit 8"},
     {"nf4", "bitsandbytes, 4-bit normal float", "bnb-nf4 4bit 4"}, {"fp4", "bitsandbytes, 4-bit float", "bnb-fp4"},
@@ -108,6 +121,11 @@ constexpr Choice kTrainers[] = {
 constexpr Flag kRun[] = {
     {.name = "method", .value = "METHOD", .group = "Run", .help = "what is trained; without it, each in turn",
      .aliases = "finetuning-type train-type tuner-type", .choices = kMethods},
+    {.name = "freeze-layers", .value = "N", .group = "Run", .help = "how many last layers --method freeze trains: 2",
+     .aliases = "freeze-trainable-layers num-layer-trainable"},
+    {.name = "objective", .value = "NAME", .group = "Run",
+     .help = "what is taught; a batch of dpo, ipo, orpo and simpo counts pairs",
+     .aliases = "stage rl rlhf-type pref-loss", .choices = kObjectives},
     {.name = "seq-len", .value = "TOKENS", .group = "Run", .help = "tokens of one sequence",
      .aliases = "length max-seq-length max-seq-len cutoff-len max-length model-max-length sequence-len", .letter = 's'},
     {.name = "batch", .value = "N", .group = "Run", .help = "sequences of one micro-step on one GPU",

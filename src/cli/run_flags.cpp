@@ -64,6 +64,7 @@ std::optional<Error> read_numbers(const Invocation& in, RunDraft& d) {
                           {"batch", d.micro_batch, kMostBatch},
                           {"grad-accum", d.accumulation, kMostAccumulation},
                           {"lora-r", d.lora_rank, kMostRank},
+                          {"freeze-layers", d.trained_layers, kMostLayers},
                           {"gpus", d.gpus, 1 << 20}};
   for (const auto& [flag, setting, most] : wholes) {
     const auto number = in.whole(flag, 1, most);
@@ -151,6 +152,8 @@ std::optional<Version> parse_version(std::string_view text) {
 Result<RunDraft> read_run(const Invocation& in) {
   RunDraft d;
   if (const auto text = in.value("method")) give(d.method, draft::by_name<Method>(*text, 4));
+  if (const auto text = in.value("objective"))
+    give(d.objective, draft::by_name<Objective>(*text, 13));
   for (const auto& error :
        {read_numbers(in, d), read_precision(in, d), read_quantization(in, d), read_loss(in, d)})
     if (error) return *error;

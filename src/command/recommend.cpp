@@ -74,6 +74,8 @@ void overlay(RunDraft& draft, const RunDraft& flags) {
   take(draft.lora_alpha, flags.lora_alpha);
   take(draft.lora_dropout, flags.lora_dropout);
   take(draft.uses_dora, flags.uses_dora);
+  take(draft.objective, flags.objective);
+  take(draft.trained_layers, flags.trained_layers);
   take(draft.lora_targets, flags.lora_targets);
   take(draft.modules_to_save, flags.modules_to_save);
   take(draft.trainer, flags.trainer);

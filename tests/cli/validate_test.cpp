@@ -106,7 +106,7 @@ TEST_CASE("a run of which there is no estimate says why") {
   };
   refused(measurement(kRun, "", R"(, "status": "oom")"), 3, "did not end well");
   refused(measurement("", allocated(1e9)), 3, "which run");
-  refused(measurement(kRun + R"(, "dora": true)", allocated(1e9)), 3, "DoRA");
+  refused(measurement(kRun + R"(, "objective": "grpo")", allocated(1e9)), 3, "grpo");
   refused(measurement(R"("model": "qwen2.5-0.5b", "gpu": "2x rtx3060", "method": "lora")",
                       allocated(1e9)),
           3, "2 GPUs");

@@ -73,7 +73,7 @@ struct RecordedMethod {
   bool upcasts;
 };
 
-inline constexpr std::array<RecordedMethod, 21> kRecordedMethods{{
+inline constexpr std::array<RecordedMethod, 23> kRecordedMethods{{
     {"full_bf16", Method::full, true, true, false, Quantization::none, false, false},
     {"full_amp", Method::full, false, false, true, Quantization::none, false, false},
     {"full_fp32", Method::full, false, false, false, Quantization::none, false, false},
@@ -94,6 +94,8 @@ inline constexpr std::array<RecordedMethod, 21> kRecordedMethods{{
     {"int8_noamp", Method::qlora, true, false, false, Quantization::int8, false, true},
     {"int8_noprep", Method::qlora, true, false, true, Quantization::int8, false, false},
     {"int8_bf16", Method::qlora, true, true, false, Quantization::int8, false, false},
+    {"freeze_amp", Method::freeze, true, false, true, Quantization::none, false, false},
+    {"freeze_bf16", Method::freeze, true, true, false, Quantization::none, false, false},
     {"qlora_bf16", Method::qlora, true, true, false, Quantization::nf4, true, false},
 }};
 
@@ -171,6 +173,23 @@ inline Run run_of(const CsvRow& row) {
       row.integer("reentrant") != 0 || row.integer("checkpoint_reentrant") != 0;
   run.attention = row.text("attn") == "eager" ? Attention::eager : Attention::sdpa;
   run.optimizer = optimizer_of(row.text("optimizer"));
+  if (row.has("objective") && !row.text("objective").empty()) {
+    for (int i = 0; i < 13; ++i)
+      if (name(static_cast<Objective>(i)) == row.text("objective"))
+        run.objective = static_cast<Objective>(i);
+    const bool is_compared = run.objective != Objective::orpo && run.objective != Objective::simpo;
+    if (is_compared)
+      run.reference = run.has_adapters() ? Reference::without_adapters : Reference::second_model;
+    run.reference_weights = run.half;
+  }
+  if (row.has("freeze") && row.integer("freeze") != 0) {
+    const std::int64_t asked = row.integer("freeze");
+    run.trained_layers = asked > 0 ? asked : -asked;
+    run.first_trained_layer = asked > 0 ? row.integer("layers_measured") - asked : 0;
+    run.trained_weights = run.autocasts ? DType::fp32 : run.weights;
+  }
+  run.uses_dora = row.has("dora") && row.integer("dora") != 0;
+  run.magnitude = run.adapter;
   run.lora_rank = row.integer("lora_r");
   run.lora_dropout = row.real("lora_dropout");
   run.lora_targets = targets_of(row.text("lora_targets"));

@@ -55,6 +55,14 @@ constexpr BitsandbytesStates bitsandbytes_states(OptimizerKind kind) {
   }
 }
 
+/// What a run teaches. All but the first two see more than one sequence or one model in a step.
+enum class Objective : std::uint8_t {
+  sft, pretrain, dpo, ipo, orpo, kto, simpo, cpo, reward, ppo, grpo, rloo, distillation
+};
+/// Who answers each batch for comparison: nobody, the model itself without its adapters, or a
+/// second, frozen model.
+enum class Reference : std::uint8_t { none, without_adapters, second_model };
+
 /// The linear layers that an adapter can wrap, as bits of a set.
 enum Module : std::uint16_t {
   q_proj = 1, k_proj = 2, v_proj = 4, o_proj = 8, gate_proj = 16, up_proj = 32, down_proj = 64,
@@ -96,7 +104,7 @@ struct Run {
   std::int64_t samples = 0;      ///< of one micro-step, as attention sees them; 0: one for each sequence
 
   std::int64_t length = 2048;      ///< tokens of one sequence
-  std::int64_t micro_batch = 1;    ///< sequences of one micro-step
+  std::int64_t micro_batch = 1;    ///< sequences of one micro-step, or pairs of them
   std::int64_t accumulation = 1;   ///< micro-steps of one optimizer step
 
   bool checkpoints = true;       ///< gradient checkpointing, one decoder layer at a time
@@ -116,13 +124,22 @@ struct Run {
   bool liger_rope = false;           ///< Liger's kernels in place of the model's own code
   bool liger_rms_norm = false;
   bool liger_glu = false;
+  Objective objective = Objective::sft;
+  Reference reference = Reference::none;
+  DType reference_weights = DType::bf16;  ///< stored format of the second model
   OptimizerKind optimizer = OptimizerKind::adamw_fused;
   bool optimizer_in_backward = false;  ///< each weight is updated as soon as its gradient is there
   bool adds_noise = false;             ///< NEFTune: noise on the embeddings' output
 
+  std::int64_t first_trained_layer = 0;  ///< of a run that freezes the others
+  std::int64_t trained_layers = 0;
+  DType trained_weights = DType::fp32;
+
   std::int64_t lora_rank = 16;
   double lora_dropout = 0.0;
   ModuleSet lora_targets = kAllLinear;
+  bool uses_dora = false;  ///< the adapters' direction and size are learned apart
+  DType magnitude = DType::fp32;  ///< stored format of DoRA's sizes
   ModuleSet modules_to_save = 0; ///< trained in full beside the adapters: embed_tokens, lm_head
 
   // Adapters and their layers as one function, which saves less for backward.
@@ -131,10 +148,21 @@ struct Run {
   bool fuses_o = false;
 
   bool has_adapters() const { return method == Method::lora || method == Method::qlora; }
+  /// Whether a layer's own weights are trained while others are not.
+  bool unfreezes(std::int64_t layer) const {
+    return method == Method::freeze && layer >= first_trained_layer &&
+           layer < first_trained_layer + trained_layers;
+  }
   bool is_quantized() const { return quantization != Quantization::none; }
-  std::int64_t tokens() const { return length * micro_batch; }
+  /// Whether sequences are compared with each other or with what a reference makes of them.
+  bool compares() const { return objective != Objective::sft && objective != Objective::pretrain; }
+  /// Sequences of one forward: a pair has two.
+  std::int64_t sequences() const {
+    return compares() && objective != Objective::kto ? 2 * micro_batch : micro_batch;
+  }
+  std::int64_t tokens() const { return length * sequences(); }
   /// What the model is given: so many rows of so many tokens.
-  std::int64_t rows() const { return is_joined ? 1 : micro_batch; }
+  std::int64_t rows() const { return is_joined ? 1 : sequences(); }
   std::int64_t row_length() const { return is_joined ? tokens() : length; }
   bool has_positions() const { return packs || is_joined; }
   friend bool operator==(const Run&, const Run&) = default;

@@ -42,12 +42,9 @@ inline constexpr std::int64_t kMostTokens = std::int64_t{1} << 28;  ///< of one 
 inline constexpr std::int64_t kMostLength = std::int64_t{1} << 24;
 inline constexpr std::int64_t kMostBatch = std::int64_t{1} << 16;
 inline constexpr std::int64_t kMostAccumulation = std::int64_t{1} << 20;
+inline constexpr std::int64_t kMostLayers = 1 << 12;
 inline constexpr std::int64_t kMostRank = std::int64_t{1} << 16;
 
-/// What a run teaches. All but the first two see more than one sequence or one model in a step.
-enum class Objective : std::uint8_t {
-  sft, pretrain, dpo, ipo, orpo, kto, simpo, cpo, reward, ppo, grpo, rloo, distillation
-};
 
 /// What is known of a run before the defaults: from flags, or from a trainer's file. It may be
 /// nonsense; `validated` is the only place that says so.
@@ -73,6 +70,7 @@ struct RunDraft {
   Maybe<std::string> attention;  ///< as in --attention
   Maybe<Loss> loss;
   Maybe<std::string> optimizer;  ///< as in --optimizer; "adamw" is what the stack's trainer picks
+  Maybe<std::int64_t> trained_layers;  ///< of --method freeze: the last, or, below zero, the first
   Maybe<std::int64_t> lora_rank;
   Maybe<double> lora_alpha;
   Maybe<double> lora_dropout;
@@ -278,10 +276,36 @@ inline std::optional<Error> trainers_addition_not_modelled(const RunDraft& d) {
   const std::string where = "the trainer's settings";
   const std::string leave_out = "leave it out";
   const auto refused = [&](std::string what) { return unmodelled(std::move(what), where, leave_out); };
-  if (d.objective && d.objective->value != Objective::sft &&
-      d.objective->value != Objective::pretrain)
-    return refused("the objective " + std::string(name(d.objective->value)));
-  if (d.has_reference && d.has_reference->value) return refused("a reference model");
+  if (d.objective) {
+    const Objective objective = d.objective->value;
+    if (objective == Objective::ppo || objective == Objective::grpo || objective == Objective::rloo)
+      return unmodelled("the rollouts of " + std::string(name(objective)), "--objective",
+                        "modelled: sft, pretrain, dpo, ipo, orpo, simpo, kto");
+    if (objective == Objective::distillation)
+      return unmodelled("a teacher", "--objective",
+                        "modelled: sft, pretrain, dpo, ipo, orpo, simpo, kto");
+    const bool is_llama_factory =
+        d.trainer && d.trainer->value.trainer == Trainer::llama_factory;
+    const bool compares = objective != Objective::sft && objective != Objective::pretrain;
+    if (compares && (!is_llama_factory || objective == Objective::cpo ||
+                     objective == Objective::reward))
+      return unmodelled(
+          std::string(name(objective)) + " as " +
+              (d.trainer ? std::string(name(d.trainer->value.trainer)) : std::string("TRL")) +
+              " runs it",
+          "--objective", "modelled: dpo, ipo, orpo, simpo and kto with --trainer llama-factory");
+    if (compares && d.loss && d.loss->value != Loss::standard)
+      return unmodelled("a " + std::string(name(d.loss->value)) + " loss of preferences", "--loss",
+                        "use --loss standard");
+    const auto is_on = [](const RunDraft::Maybe<bool>& given) { return given && given->value; };
+    if (compares && (is_on(d.lora_mlp_kernel) || is_on(d.lora_qkv_kernel) || is_on(d.lora_o_kernel) ||
+                     is_on(d.offloads_checkpoints) || is_on(d.offloads_activations)))
+      return unmodelled("a kernel of adapters or an offload with preferences", where, leave_out);
+    if (compares && d.precomputes_reference && d.precomputes_reference->value)
+      return unmodelled("a reference that answers before the training", where, leave_out);
+    if (compares && ((d.packs && d.packs->value) || (d.is_padding_free && d.is_padding_free->value)))
+      return unmodelled("packing of preferences", where, leave_out);
+  }
   if (d.is_unbounded && d.is_unbounded->value && !d.length)
     return Error{Error::Kind::unknown, "the longest sample is not in the settings", "--seq-len",
                  "give the longest sample of the data in tokens"};
@@ -332,15 +356,23 @@ inline std::optional<Error> not_modelled(const RunDraft& d) {
   if (d.offload && !is_off(d.offload->value))
     return unmodelled("offloading " + d.offload->value, "--offload",
                       "--optimizer paged-adamw-8bit moves the optimizer's states off the GPU");
-  if (d.method && d.method->value == Method::freeze)
-    return unmodelled("freezing some layers", "--method", "modelled: full, lora, qlora");
+  if (d.method && d.method->value == Method::freeze && d.trainer &&
+      d.trainer->value.trainer != Trainer::llama_factory)
+    return unmodelled("freezing some layers as " + std::string(name(d.trainer->value.trainer)) + " does",
+                      "--method", "modelled: full, lora, qlora; LLaMA-Factory's freeze");
   if (d.quantization && (d.quantization->value == Quantization::gptq_int4 ||
                          d.quantization->value == Quantization::awq_int4))
     return unmodelled("the quantization " + std::string(name(d.quantization->value)), "--quant",
                       "modelled: nf4, fp4, int8");
   if (auto error = trainers_addition_not_modelled(d)) return error;
-  if (d.uses_dora && d.uses_dora->value)
-    return unmodelled("DoRA", "--dora", "leave it out for plain LoRA");
+  if (d.uses_dora && d.uses_dora->value && d.quantization &&
+      d.quantization->value == Quantization::int8)
+    return unmodelled("DoRA on a base of 8 bits", "--dora", "use --quant nf4, or leave it out");
+  if (d.uses_dora && d.uses_dora->value && d.trainer &&
+      (d.trainer->value.trainer == Trainer::torchtune ||
+       d.trainer->value.trainer == Trainer::unsloth || d.trainer->value.trainer == Trainer::litgpt))
+    return unmodelled("DoRA of " + std::string(name(d.trainer->value.trainer)), "--dora",
+                      "modelled: PEFT's");
   if (d.attention && !by_name<Attention>(d.attention->value, 6))
     return unmodelled("the attention '" + d.attention->value + "'", "--attention",
                       "modelled: sdpa, eager, flash, efficient, math, fa2");
@@ -423,6 +455,30 @@ inline void settle_formats(const RunDraft& d, Run& run, ValidRun& out) {
   take("norm-weights", d.norm_weights, run.norm_weights);
   take("embedding-weights", d.embedding_weights, run.embedding_weights);
   if (run.is_quantized()) take("quant-compute", d.quant_compute, run.quant_compute);
+}
+
+/// What is taught, and who answers for comparison. The odds and margins of ORPO and SimPO are the
+/// policy's own.
+inline void settle_objective(const RunDraft& d, const Model& model, Run& run, ValidRun& out) {
+  if (!d.objective) return;
+  run.objective = d.objective->value;
+  show_given(out, "objective", d.objective, std::string(name(run.objective)));
+  if (!run.compares()) return;
+  run.metrics = LogitMetrics::none;
+  if (run.lora_dropout > 0) {
+    out.notes.push_back("trainers of preferences turn dropout off");
+    run.lora_dropout = 0;
+  }
+  if (run.objective != Objective::dpo && run.objective != Objective::ipo &&
+      run.objective != Objective::kto)
+    return;
+  const bool has_second = d.has_reference ? d.has_reference->value : !run.has_adapters();
+  run.reference = has_second ? Reference::second_model : Reference::without_adapters;
+  run.reference_weights =
+      run.precision == Precision::bf16_true || run.precision == Precision::fp16_true ? run.half
+                                                                                      : model.stored;
+  out.settings.push_back({"reference", std::string(has_second ? "second-model" : "without-adapters"),
+                          d.has_reference ? d.has_reference->from : From::trainer});
 }
 
 /// Which code computes the loss, and which kernels of Liger's run in the layers.
@@ -582,7 +638,7 @@ inline Result<ValidRun> decided(const RunDraft& d, const Model& model, const Sta
   // What is trained, and on which base.
   const bool is_quantized = d.quantization && d.quantization->value != Quantization::none;
   Method method = d.method ? d.method->value : is_quantized ? Method::qlora : Method::full;
-  if (method == Method::full && is_quantized)
+  if ((method == Method::full || method == Method::freeze) && is_quantized)
     return wrong("full fine-tuning cannot train a quantized base", "--quant",
                  "use --method qlora, or leave --quant out");
   if (method == Method::qlora && d.quantization && !is_quantized)
@@ -683,6 +739,21 @@ inline Result<ValidRun> decided(const RunDraft& d, const Model& model, const Sta
   else if (weights == DType::bf16 && !has_bf16)
     weights = DType::fp16;
   run.weights = settle_name("weights", d.weights, weights);
+  if (method == Method::freeze) {
+    // LLaMA-Factory casts what it trains to fp32 unless all is in 16 bits (model/adapter.py).
+    const std::int64_t asked = d.trained_layers ? d.trained_layers->value : 2;
+    if (asked == 0 || asked > kMostLayers || asked < -kMostLayers)
+      return wrong("no layer would be trained", "--freeze-layers", "such as 2, the default");
+    run.trained_layers = std::min(model.layers, asked > 0 ? asked : -asked);
+    run.first_trained_layer = asked > 0 ? model.layers - run.trained_layers : 0;
+    run.trained_weights = is_true ? run.weights : DType::fp32;
+    shown("freeze-layers", asked, from_of(d.trained_layers));
+    if (run.trained_weights != run.weights && !is_mixed)
+      return wrong("layers in fp32 do not go with others in 16 bits without autocast", "--precision",
+                   "use bf16-mixed, or bf16-true");
+  } else if (d.trained_layers) {
+    return wrong("only --method freeze chooses layers", "--freeze-layers", "add --method freeze");
+  }
   run.autocasts = settle("autocast", d.autocasts, is_mixed);
   if (run.autocasts && run.precision == Precision::fp32)
     return wrong("autocast needs a 16-bit format to cast to", "--autocast",
@@ -785,8 +856,19 @@ inline Result<ValidRun> decided(const RunDraft& d, const Model& model, const Sta
                                   : d.lora_qkv_kernel ? d.lora_qkv_kernel->from
                                                       : d.lora_o_kernel->from);
     }
+    if (d.uses_dora && d.uses_dora->value && (run.fuses_mlp || run.fuses_qkv || run.fuses_o))
+      return draft::unmodelled("DoRA in the fused functions of adapters", "--dora",
+                               "leave one of them out");
+    if (d.uses_dora) {
+      run.uses_dora = d.uses_dora->value;
+      shown("dora", run.uses_dora, d.uses_dora->from);
+      // TRL's cast of a quantized model's adapters to bf16 leaves the sizes out.
+      const bool is_trl = d.trainer && d.trainer->value.trainer == Trainer::trl;
+      run.magnitude = is_trl && run.is_quantized() ? DType::fp32 : run.adapter;
+    }
   }
 
+  draft::settle_objective(d, model, run, out);
   if (model.max_positions > 0 && run.length > model.max_positions)
     out.notes.push_back("the model was made for " + std::to_string(model.max_positions) +
                         " positions; --seq-len asks for " + std::to_string(run.length));

@@ -112,7 +112,7 @@ inline void llama_factory(RunDraft& d, const Situation& s) {
     if (!is_pure(d)) otherwise(d.weights, s.model.stored);  // torch_dtype="auto"
     // Its own preparation casts norms only if asked, and no embeddings.
     otherwise(d.upcasts_for_kbit, false);
-  } else if (!is_pure(d)) {
+  } else if (!is_pure(d) && d.method->value == Method::full) {
     otherwise(d.weights, DType::fp32);
   }
   if (is_quantized(d)) otherwise(d.double_quantizes, is_4bit(d));

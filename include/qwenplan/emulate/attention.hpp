@@ -142,7 +142,9 @@ inline Tensor fused_attention(Tape& t, const Setting& s, AttentionKernel kernel,
   if (mask) op.save(mask);
   t.compute(attention_work(s, kernel, q.dtype(), static_cast<bool>(mask), 2), 4);
   Tensor out = t.allocate(q.elements(), q.dtype());
-  const Tensor sums = t.allocate(rows * length, DType::fp32);
+  // All but the flash kernel leave it out where there will be no backward.
+  const bool keeps_sums = kernel == AttentionKernel::flash || op.active();
+  const Tensor sums = keeps_sums ? t.allocate(rows * length, DType::fp32) : Tensor();
   const Tensor seed = t.allocate(kernel == AttentionKernel::flash ? 2 : 1, DType::int64);
   const Tensor offset = t.allocate(1, DType::int64);
   op.save(out).save(sums).save(seed).save(offset);

@@ -27,6 +27,7 @@ struct Linear {
   bool is_quantized = false;
   QuantState state;
   Tensor lora_a, lora_b;
+  Tensor magnitude;  ///< DoRA's size of each output
 };
 
 /// Reading half a byte for each weight and its statistics, and writing the weights.
@@ -134,19 +135,115 @@ inline Tensor linear_4bit(Tape& t, Setting& s, Linear& layer, const Tensor& x) {
   return cast(t, op.result(std::move(product)), x.dtype());
 }
 
+namespace gradient {
+
+/// a / b where b is a constant.
+inline void divided(Tape& t, const Node& n, const Tensor& grad, Tensor* out) {
+  out[0] = t.allocate(n.input_elements[0], grad.dtype());
+  t.touch(3 * grad.elements() * element_size(grad.dtype()));
+}
+
+}  // namespace gradient
+
+/// The weight that DoRA looks at: a dense one as it is, a 4-bit one dequantized.
+inline Tensor plain_weight(Tape& t, const Linear& layer) {
+  if (!layer.is_quantized) return layer.weight.detached();
+  const std::int64_t elements = layer.inputs * layer.outputs;
+  const Tensor absmax =
+      layer.state.nested ? t.allocate(layer.state.absmax.elements(), DType::fp32) : Tensor();
+  t.compute(dequantization(elements, layer.state.original));
+  return t.allocate(elements, layer.state.original);
+}
+
+/// PEFT's DoraLinearLayer (tuners/lora/dora.py): the product of both adapters as a whole weight, the
+/// sizes of the rows of base and product, and the adapter's output scaled by the learned sizes over
+/// these. `base` is the base layer's output; with dropout it is computed again from what is left.
+inline Tensor run_dora(Tape& t, Setting& s, Linear& layer, const Tensor& x, Tensor base) {
+  const std::int64_t inputs = layer.inputs, outputs = layer.outputs;
+  // The product's gradient is never asked for: what its operations keep goes with this call, and a
+  // checkpointed forward keeps nothing of it.
+  const bool keeps = t.mode() == Tape::Mode::record || t.mode() == Tape::Mode::recompute;
+  Tensor kept_in, kept_low;
+  Tensor product;
+  {
+    const Tensor eye = t.allocate(inputs * inputs, layer.lora_a.dtype());
+    autocast(t, s, layer.lora_a);
+    Tensor in;
+    {
+      const Tape::WithoutGraph silent(t);
+      in = autocast(t, s, eye);
+    }
+    t.use_matmul();
+    t.multiply(inputs, inputs, s.run.lora_rank, in.dtype());
+    Tensor low = t.allocate(inputs * s.run.lora_rank, in.dtype());
+    if (keeps) kept_in = in;
+    in.reset();
+    autocast(t, s, layer.lora_b);
+    t.multiply(inputs, s.run.lora_rank, outputs, low.dtype());
+    product = t.allocate(inputs * outputs, low.dtype());
+    if (keeps) kept_low = low;
+  }
+  Tensor weight, sizes;
+  {
+    const Tape::WithoutGraph silent(t);
+    product = cast(t, product, x.dtype());
+    weight = cast(t, plain_weight(t, layer), x.dtype());
+    Tensor sum;
+    {
+      const Tensor scaled = t.allocate(product.elements(), x.dtype());
+      sum = t.allocate(product.elements(), x.dtype());
+    }
+    // Autocast has norms in fp32, and PEFT casts them back.
+    sizes = t.allocate(outputs, s.run.autocasts ? DType::fp32 : x.dtype());
+    sizes = cast(t, sizes, x.dtype());
+    t.touch(7 * product.elements() * element_size(x.dtype()), 3);
+  }
+  Tensor ratio;
+  {
+    auto op = t.record(gradient::divided, {&layer.magnitude});
+    op.save(sizes);
+    ratio = op.result(t.allocate(outputs, promoted(layer.magnitude.dtype(), sizes.dtype())));
+  }
+  Tensor low = linear(t, s, x, layer.lora_a, {}, s.run.lora_rank);
+  const Tensor up = linear(t, s, low, layer.lora_b, {}, outputs);
+  low.reset();
+  if (base) {
+    if (layer.bias) base = add(t, base, layer.bias);
+  } else {
+    base = linear(t, s, x, weight, {}, outputs);
+  }
+  Tensor turned;
+  {
+    const Tensor rest = add_scalar(t, ratio);
+    turned = mul(t, rest, base);
+  }
+  Tensor delta = mul(t, ratio, up);
+  delta = scale(t, delta);
+  return add(t, turned, delta);
+}
+
 /// The layer and its adapter (PEFT's lora.Linear and lora.Linear4bit).
 inline Tensor run_linear(Tape& t, Setting& s, Linear& layer, const Tensor& x) {
   const bool is_8bit = layer.is_quantized && s.run.quantization == Quantization::int8;
   Tensor result = is_8bit               ? linear_8bit(t, layer, x)
                   : layer.is_quantized ? linear_4bit(t, s, layer, x)
                                        : linear(t, s, x, layer.weight, layer.bias, layer.outputs);
-  if (!layer.lora_a) return result;
+  if (!layer.lora_a || s.leaves_adapters_out) return result;
   const Tape::InSection section(t, Section::adapters);
   const DType result_dtype = result.dtype();
   if (layer.is_quantized && !is_8bit) result = clone(t, result);
   // A quantized layer leaves the cast of its input to autocast; a dense one always casts.
   const bool casts = !layer.is_quantized || !s.run.autocasts;
   const Tensor in = casts ? cast(t, x, layer.lora_a.dtype()) : x;
+  if (layer.magnitude) {
+    const bool drops = s.run.lora_dropout > 0;
+    {
+      const Tensor dropped = drops ? dropout(t, in) : in;
+      const Tensor delta = run_dora(t, s, layer, dropped, drops ? Tensor() : result);
+      result = add(t, result, delta);
+    }
+    return layer.is_quantized && s.run.autocasts ? result : cast(t, result, result_dtype);
+  }
   Tensor low;
   if (s.run.lora_dropout > 0) {
     const Tensor dropped = dropout(t, in);

@@ -22,6 +22,8 @@ struct Setting {
 
   /// Copies in half precision that autocast made of trainable fp32 weights in this forward.
   std::vector<Tensor> autocast_copies;
+  /// Whether layers leave their adapters out, as under PEFT's disable_adapter.
+  bool leaves_adapters_out = false;
 
   std::int64_t tokens() const { return run.tokens(); }
   /// Elements of a layer's attention scores, cut at a size that no card has: the largest run of the

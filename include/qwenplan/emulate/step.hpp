@@ -13,6 +13,7 @@
 #include "qwenplan/emulate/litgpt.hpp"
 #include "qwenplan/emulate/loss.hpp"
 #include "qwenplan/emulate/optimizer.hpp"
+#include "qwenplan/emulate/preference.hpp"
 #include "qwenplan/emulate/torchtune.hpp"
 #include "qwenplan/emulate/weights.hpp"
 
@@ -27,6 +28,14 @@ class Training : public Tape::Layers, public Tape::GradientHook {
   void load() { weights_ = load_weights(t_, s_); }
   void prepare() {
     prepare_weights(t_, s_, weights_);
+    if (s_.run.reference == Reference::second_model) {
+      Run frozen = s_.run;
+      frozen.method = Method::lora;  // whose base is not trained
+      frozen.quantization = Quantization::none;
+      frozen.weights = s_.run.reference_weights;
+      Setting setting{s_.model, frozen, s_.behavior, s_.compute_capability, {}};
+      reference_ = load_weights(t_, setting);
+    }
     optimizer_.emplace(s_.run.optimizer, weights_.embedding);
     optimizer_->begin(t_);
     if (s_.run.optimizer_in_backward) t_.set_gradient_hook(this);
@@ -45,6 +54,7 @@ class Training : public Tape::Layers, public Tape::GradientHook {
   void micro_step(int step, int micro) {
     if (t_.is_read_enough()) return;
     t_.enter(Phase::forward, step, micro);
+    if (s_.run.compares()) return comparing_step(step, micro);
     if (s_.run.offloads_activations) t_.set_offload(Tape::Offload::with_streams);
     std::vector<Tensor> logits;
     Tensor loss;
@@ -103,6 +113,97 @@ class Training : public Tape::Layers, public Tape::GradientHook {
   void finish_again() override { leave_autocast(); }
 
  private:
+  /// What a model makes of a batch: all logits in fp32, and a number for each sequence.
+  struct Comparison {
+    Tensor logits, sums;
+  };
+
+  /// LLaMA-Factory's forward of sequences that are compared. `enters_loss` is done after the head.
+  template <class Enter>
+  Comparison compared(Enter enters_loss) {
+    t_.set_term(Term::inputs);
+    Tensor ids, labels, padding;
+    if (s_.run.reference != Reference::none) {  // nested_detach clones the batch
+      const std::int64_t tokens = s_.tokens() * (s_.run.objective == Objective::kto ? 2 : 1);
+      ids = t_.allocate(tokens, DType::int64);
+      labels = t_.allocate(tokens, DType::int64);
+      if (s_.run.is_padded) padding = t_.allocate(tokens, DType::int64);
+    }
+    t_.set_term(Term::activations);
+    Comparison out;
+    {
+      if (ids) std::swap(ids_, ids);  // what the embedding saves is the clone
+      const Tensor hidden = body();
+      if (ids) std::swap(ids_, ids);
+      t_.set_term(Term::logits);
+      const Tape::InSection section(t_, Section::head);
+      out.logits = head(hidden);
+    }
+    leave_autocast();
+    enters_loss();
+    out.logits = cast(t_, out.logits, DType::fp32);
+    out.sums = sequence_log_probabilities(t_, s_, out.logits, s_.run.sequences());
+    return out;
+  }
+  Comparison compared() {
+    return compared([] {});
+  }
+
+  /// The reference's view, without a graph: of the second model, or of this one as it was.
+  template <class Ask>
+  void ask_reference(Ask ask) {
+    if (s_.run.reference == Reference::none) return;
+    const Tape::WithoutGraph silent(t_);
+    const bool is_second = s_.run.reference == Reference::second_model;
+    const auto exchange = [&] {
+      if (is_second) return std::swap(weights_, reference_);
+      std::size_t original = 0;
+      if (s_.run.modules_to_save & embed_tokens)
+        std::swap(weights_.embedding, weights_.originals[original++]);
+      if (s_.run.modules_to_save & lm_head)
+        std::swap(weights_.head.weight, weights_.originals[original]);
+    };
+    exchange();
+    s_.leaves_adapters_out = true;
+    ask();
+    s_.leaves_adapters_out = false;
+    exchange();
+  }
+
+  /// A micro-step on sequences that are compared: the policy's forward, the reference's, and a loss
+  /// of their probabilities.
+  void comparing_step(int step, int micro) {
+    const auto enters_loss = [&] { t_.enter(Phase::loss, step, micro); };
+    Tensor loss;
+    if (s_.run.objective == Objective::kto) {
+      // Each example is also judged by its divergence on another's answer, without a graph.
+      const auto both = [&](auto enter) {
+        Comparison target = compared(enter);
+        {
+          const Tape::WithoutGraph silent(t_);
+          const Comparison divergence = compared();
+        }
+        // target_logits[kto_tags] and the others: half of them each, where nobody knows.
+        const std::int64_t chosen = (s_.run.sequences() + 1) / 2 * (target.logits.elements() / s_.run.sequences());
+        std::pair<Tensor, Tensor> parts{t_.allocate(chosen, DType::fp32),
+                                        t_.allocate(target.logits.elements() - chosen, DType::fp32)};
+        return std::pair{std::move(target.sums), std::move(parts)};
+      };
+      auto policy = both(enters_loss);
+      Tensor reference;
+      ask_reference([&] { reference = both([] {}).first; });
+      loss = loss_of_sequences(t_, policy.first, reference);
+    } else {
+      const Comparison policy = compared(enters_loss);
+      Tensor reference;
+      ask_reference([&] { reference = compared().sums; });
+      loss = loss_of_sequences(t_, policy.sums, reference);
+    }
+    if (t_.is_read_enough()) return;
+    t_.enter(Phase::backward, step, micro);
+    backward(loss);
+  }
+
   Tensor head(const Tensor& hidden) {
     const Tape::WithoutOffload stays(t_);
     Tensor logits = run_linear(t_, s_, weights_.head, hidden);
@@ -173,9 +274,14 @@ class Training : public Tape::Layers, public Tape::GradientHook {
     Tensor hidden = embedded;
     for (std::int32_t i = 0; i < m.layers; ++i) {
       const bool slides = m.architecture == Architecture::gemma2 && i % 2 == 0;
+      // LLaMA-Factory checkpoints the layers that it trains, and asks their input for a gradient.
+      const bool is_frozen = s_.run.method == Method::freeze && !s_.run.unfreezes(i);
+      if (s_.run.checkpoints && s_.run.unfreezes(i) && !hidden.requires_grad() &&
+          t_.mode() != Tape::Mode::silent)
+        hidden = t_.require_grad(std::move(hidden));
       std::vector<Tensor> arguments = {hidden, around_.positions, around_.cos, around_.sin,
                                        slides ? sliding_mask_ : around_.mask};
-      if (!s_.run.checkpoints) {
+      if (!s_.run.checkpoints || is_frozen || t_.mode() == Tape::Mode::silent) {
         hidden = run(t_, i, arguments);
       } else if (s_.run.checkpoints_reentrant || s_.run.offloads_checkpoints) {
         hidden = t_.checkpoint_reentrant(*this, i, arguments,
@@ -191,7 +297,8 @@ class Training : public Tape::Layers, public Tape::GradientHook {
   }
 
   bool asks_inputs_for_gradients() const {
-    return s_.run.checkpoints && s_.run.has_adapters() && !weights_.embedding.requires_grad();
+    return s_.run.checkpoints && s_.run.has_adapters() && !weights_.embedding.requires_grad() &&
+           t_.mode() != Tape::Mode::silent;
   }
 
   /// Position ids, rotary tables and masks: once a forward.
@@ -360,7 +467,7 @@ class Training : public Tape::Layers, public Tape::GradientHook {
   Tape& t_;
   Setting& s_;
   ChunkedNll chunked_nll_;
-  Weights weights_;
+  Weights weights_, reference_;
   std::optional<Optimizer> optimizer_;
   Surroundings around_;
   Tensor sliding_mask_;

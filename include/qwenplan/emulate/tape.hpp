@@ -228,6 +228,18 @@ class Tape {
   std::vector<Leaf>& leaves() { return leaves_; }
 
   Mode mode() const { return mode_; }
+  /// torch.no_grad, between its beginning and its end.
+  class WithoutGraph {
+   public:
+    explicit WithoutGraph(Tape& tape) : tape_(tape), before_(tape.mode_) { tape.mode_ = Mode::silent; }
+    WithoutGraph(const WithoutGraph&) = delete;
+    WithoutGraph& operator=(const WithoutGraph&) = delete;
+    ~WithoutGraph() { tape_.mode_ = before_; }
+
+   private:
+    Tape& tape_;
+    Mode before_;
+  };
   /// True once a recomputation has refilled its frame: PyTorch leaves it by an exception.
   bool stopped() const { return stopped_; }
 

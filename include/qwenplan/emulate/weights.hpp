@@ -194,11 +194,37 @@ inline void prepare_weights(Tape& t, Setting& s, Weights& w) {
     for (Tensor& norm : layer.norm) recast(norm, run.norm_weights);
   }
   recast(w.final_norm, run.norm_weights);
+  if (run.method == Method::freeze) {
+    const auto train = [&](Tensor& tensor, std::int64_t columns, std::int64_t matrices = 1) {
+      if (!tensor) return;
+      if (tensor.dtype() != run.trained_weights)
+        tensor = t.allocate(tensor.elements(), run.trained_weights, Term::weights);
+      tensor = t.parameter(std::move(tensor), columns, matrices);
+    };
+    for (std::int64_t i = 0; i < m.layers; ++i) {
+      if (!run.unfreezes(i)) continue;
+      DecoderLayer& layer = w.layers[static_cast<std::size_t>(i)];
+      const auto train_linear = [&](Linear& linear) {
+        train(linear.weight, linear.inputs);
+        train(linear.bias, 0);
+      };
+      for (Linear* linear : {&layer.q, &layer.k, &layer.v, &layer.o}) train_linear(*linear);
+      train(layer.q_norm, 0);
+      train(layer.k_norm, 0);
+      train(layer.experts.gate_up, m.hidden, m.experts ? m.experts->count : 1);
+      train(layer.experts.down, m.experts ? m.experts->ffn : 0, m.experts ? m.experts->count : 1);
+      train(layer.experts.router, m.hidden);
+      for (Linear* linear : {&layer.gate, &layer.up, &layer.down}) train_linear(*linear);
+      for (Tensor& norm : layer.norm) train(norm, 0);
+    }
+  }
   if (!run.has_adapters()) return;
   const auto adapt = [&](Linear& linear, Module module) {
     if ((run.lora_targets & module) == 0 || !linear.weight) return;
     linear.lora_a = t.parameter(t.allocate(run.lora_rank * linear.inputs, run.adapter, Term::adapters), linear.inputs);
     linear.lora_b = t.parameter(t.allocate(linear.outputs * run.lora_rank, run.adapter, Term::adapters), run.lora_rank);
+    if (run.uses_dora)
+      linear.magnitude = t.parameter(t.allocate(linear.outputs, run.magnitude, Term::adapters));
   };
   // PEFT's ModulesToSaveWrapper keeps the original beside a trainable copy of the same format:
   // autocast_adapter_dtype looks at adapters only.

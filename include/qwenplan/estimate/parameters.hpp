@@ -95,6 +95,12 @@ inline Params active_parameters(const Model& model) {
 ///
 ///   rank * (inputs + outputs) of each adapted linear layer; experts and routers have no adapter
 inline Params trained_parameters(const Model& model, const Run& run) {
+  if (run.method == Method::freeze) {
+    Params trained;
+    for (std::int64_t layer = 0; layer < model.layers; ++layer)
+      if (run.unfreezes(layer)) trained += layer_parameters(model, layer).total();
+    return trained;
+  }
   if (!run.has_adapters()) return model_parameters(model).total();
   const auto width = [&](Module module) -> std::int64_t {
     switch (module) {
@@ -108,13 +114,19 @@ inline Params trained_parameters(const Model& model, const Run& run) {
         return model.hidden + model.ffn;
     }
   };
+  const auto outputs = [&](Module module) {
+    if (module == q_proj) return model.query_size();
+    if (module == k_proj || module == v_proj) return model.kv_size();
+    return module == gate_proj || module == up_proj ? model.ffn : model.hidden;
+  };
   Params trained;
   for (const Module module : {q_proj, k_proj, v_proj, o_proj, gate_proj, up_proj, down_proj}) {
     if ((run.lora_targets & module) == 0) continue;
     const bool is_attention = (kAttentionModules & module) != 0;
     for (std::int64_t layer = 0; layer < model.layers; ++layer)
       if (is_attention || !model.layer_is_sparse(layer))
-        trained += Params(run.lora_rank) * width(module);
+        trained += Params(run.lora_rank) * width(module) +
+                   (run.uses_dora ? Params(outputs(module)) : Params());
   }
   for (const Module module : {lm_head, embed_tokens})
     if ((run.modules_to_save & module) != 0) trained += Params(model.vocabulary) * model.hidden;

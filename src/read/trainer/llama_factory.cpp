@@ -34,7 +34,7 @@ constexpr std::string_view kHarmless =
     "adapter_name_or_path adapter_folder create_new_adapter use_rslora pissa_init pissa_iter "
     "pissa_convert loraplus_lr_ratio loraplus_lr_embedding pref_beta pref_ftx pref_bco_weight "
     "simpo_gamma dpo_label_smoothing ld_alpha kto_chosen_weight kto_rejected_weight "
-    "freeze_trainable_layers freeze_trainable_modules freeze_extra_modules quantization_device_map "
+    "quantization_device_map "
     "image_max_pixels image_min_pixels video_max_pixels video_min_pixels video_fps video_maxlen "
     "use_swanlab swanlab_project swanlab_workspace swanlab_run_name swanlab_mode swanlab_api_key "
     "use_dft_loss moe_aux_loss_coef torch_empty_cache_steps disable_tqdm log_level "
@@ -103,9 +103,17 @@ void read_method(Settings& in, const Source& source, TrainFile& file) {
   const Place place = type ? type->place : Place{};
   if (word == "full")
     d.method = from_file(Method::full, place);
-  else if (word == "freeze")
+  else if (word == "freeze") {
     d.method = from_file(Method::freeze, place);
-  else if (type && word == "lora")
+    d.trained_layers = in.whole("freeze_trainable_layers");
+    const auto modules = in.words("freeze_trainable_modules");
+    if (modules && modules->value != std::vector<std::string>{"all"})
+      set_unmodelled(file, "training some modules of a layer is not modelled",
+                     where(source.name, modules->place), "leave freeze_trainable_modules out");
+    if (in.has("freeze_extra_modules"))
+      set_unmodelled(file, "training modules outside the layers is not modelled",
+                     where(source.name, in.place("freeze_extra_modules")), "leave it out");
+  } else if (type && word == "lora")
     d.method = from_file(Method::lora, place);
   else if (word == "oft")
     d.adapter_kind = from_file(std::string("oft"), place);
@@ -113,6 +121,7 @@ void read_method(Settings& in, const Source& source, TrainFile& file) {
     in.say("invalid-value", "finetuning_type",
            "finetuning_type: '" + word + "' is no method", "lora, oft, freeze or full");
 
+  in.know("freeze_trainable_layers freeze_trainable_modules freeze_extra_modules");
   if (!bits) {
     d.double_quantizes.reset();
     return;

@@ -232,8 +232,18 @@ TEST_CASE("what is not modelled is named, never ignored") {
          give(d.lora_mlp_kernel, true);
        }},
       {"gptq", [](RunDraft& d) { give(d.quantization, Quantization::gptq_int4); }},
-      {"DoRA", [](RunDraft& d) { give(d.uses_dora, true); }},
-      {"freezing", [](RunDraft& d) { give(d.method, Method::freeze); }},
+      {"DoRA",
+       [](RunDraft& d) {
+         give(d.uses_dora, true);
+         give(d.quantization, Quantization::int8);
+       }},
+      {"freezing",
+       [](RunDraft& d) {
+         give(d.method, Method::freeze);
+         give(d.trainer, TrainerRelease{Trainer::trl, latest_version(Trainer::trl)});
+       }},
+      {"rollouts of grpo", [](RunDraft& d) { give(d.objective, Objective::grpo); }},
+      {"dpo as TRL", [](RunDraft& d) { give(d.objective, Objective::dpo); }},
       {"verl", [](RunDraft& d) { give(d.trainer, TrainerRelease{Trainer::verl, {}}); }},
       {"4 GPUs", [](RunDraft& d) { give(d.gpus, std::int64_t{4}); }},
       {"ZeRO 3", [](RunDraft& d) { give(d.zero, std::string("3")); }},

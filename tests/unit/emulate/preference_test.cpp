@@ -1,0 +1,84 @@
+#include <algorithm>
+#include <cstdint>
+
+#include "qwenplan/emulate/step.hpp"
+#include "support/catch.hpp"
+#include "support/tiny_model.hpp"
+
+// Laws of steps that compare sequences; their tensors are compared with recordings of LLaMA-Factory's
+// own functions in tests/trace.
+
+using namespace qwenplan;
+
+namespace {
+
+std::int64_t peak(const Run& run, Phase phase) {
+  const Trace trace = qwenplan::trace(test::Tiny::model(2), run, kLatest, 80);
+  std::int64_t alive = 0, most = 0;
+  std::size_t mark = 0;
+  bool counts = false;
+  for (std::size_t i = 0; i < trace.events.size(); ++i) {
+    for (; mark < trace.marks.size() && trace.marks[mark].first <= i; ++mark)
+      counts = trace.marks[mark].phase == phase;
+    const Event& event = trace.events[i];
+    if (event.kind == Event::Kind::allocate) alive += event.bytes;
+    if (event.kind == Event::Kind::free) alive -= event.bytes;
+    if (counts) most = std::max(most, alive);
+  }
+  return most;
+}
+
+Run run_of(Objective objective, Reference reference) {
+  Run run;
+  run.method = Method::lora;
+  run.length = 64;
+  run.objective = objective;
+  run.reference = reference;
+  return run;
+}
+
+TEST_CASE("a pair has two sequences, an example of KTO one") {
+  Run run = run_of(Objective::dpo, Reference::without_adapters);
+  run.micro_batch = 3;
+  CHECK(run.sequences() == 6);
+  run.objective = Objective::kto;
+  CHECK(run.sequences() == 3);
+  run.objective = Objective::sft;
+  CHECK(run.sequences() == 3);
+}
+
+TEST_CASE("a reference adds its own logits to the policy's") {
+  const Model model = test::Tiny::model(2);
+  const std::int64_t alone = peak(run_of(Objective::orpo, Reference::none), Phase::loss);
+  const std::int64_t compared =
+      peak(run_of(Objective::dpo, Reference::without_adapters), Phase::loss);
+  // fp32 logits, their log-softmax and the copy inside its kernel, of the reference beside the
+  // policy's logits and log-softmax: 20 bytes against 12 for each token and word, but that the last
+  // position of each sequence has no label.
+  const std::int64_t logits = 2 * 64 * model.vocabulary * 4;
+  const std::int64_t shifted = 2 * 63 * model.vocabulary * 4;
+  CHECK(compared - alone >= logits + shifted - (1 << 16));
+  CHECK(compared - alone <= logits + shifted + (1 << 20));
+}
+
+TEST_CASE("a second model is there in full, in its own format") {
+  Run run = run_of(Objective::dpo, Reference::without_adapters);
+  const std::int64_t without = peak(run, Phase::prepare);
+  run.reference = Reference::second_model;
+  run.reference_weights = DType::bf16;
+  const std::int64_t half = peak(run, Phase::prepare) - without;
+  run.reference_weights = DType::fp32;
+  const std::int64_t whole = peak(run, Phase::prepare) - without;
+  CHECK(half > 0);
+  CHECK(whole > half * 19 / 10);
+  CHECK(whole <= half * 2);
+}
+
+TEST_CASE("KTO forwards twice, and only one of them keeps a graph") {
+  const std::int64_t kto = peak(run_of(Objective::kto, Reference::without_adapters), Phase::backward);
+  Run sft = run_of(Objective::orpo, Reference::none);
+  sft.micro_batch = 1;
+  CHECK(kto < peak(sft, Phase::backward));  // which has two sequences in its graph
+}
+
+}  // namespace
