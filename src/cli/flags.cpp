@@ -239,7 +239,14 @@ constexpr Flag kMatrix[] = {
     {.name = "gpus", .value = "LIST", .group = "Model and GPU", .help = "GPUs, with commas"},
     {.name = "against", .value = "WHAT", .group = "Output", .help = "guide: mark each cell where the guide differs"},
 };
+constexpr Choice kGoals[] = {{"best-quality", "full before lora before qlora, then the rank"},
+                             {"fastest", "fewest operations"},
+                             {"largest-batch", "the largest micro-batch"},
+                             {"longest", "the longest sequence"},
+                             {"cheapest", "the cheapest card that runs it"}};
 constexpr Flag kRecommend[] = {
+    {.name = "goal", .value = "GOAL", .group = "Run", .help = "what to look for", .choices = kGoals},
+    {.name = "effective-batch", .value = "N", .group = "Run", .help = "sequences of an optimizer step, 16 unless given"},
     {.name = "for", .value = "TRAINER", .group = "Output", .help = "print only a configuration that it accepts", .choices = kTrainers},
     {.name = "preset", .value = "NAME", .group = "Guide", .help = "a configuration of the guide"},
 };

@@ -1,185 +1,375 @@
+#include "command/recommend.hpp"
+
+#include <algorithm>
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
 
 #include "cli/run_flags.hpp"
 #include "command/command.hpp"
-#include "command/guide_answer.hpp"
-#include "command/planning.hpp"
+#include "command/recipe_search.hpp"
+#include "command/shop.hpp"
 #include "command/verdict.hpp"
-#include "qwenplan/estimate/guide.hpp"
+#include "qwenplan/base/version.hpp"
 #include "render/quantity.hpp"
+#include "render/trainer/configuration.hpp"
 
 namespace qwenplan::command {
 namespace {
 
-/// A preset as a question: what the guide sets, under the flags' names.
-struct Preset {
-  RunDraft draft;
-  std::string model;
-  std::string gpu = "rtx3060-12g";
-};
+constexpr std::pair<std::string_view, Goal> kGoals[] = {{"best-quality", Goal::best_quality},
+                                                        {"fastest", Goal::fastest},
+                                                        {"largest-batch", Goal::largest_batch},
+                                                        {"longest", Goal::longest}};
+
+/// What may stand beside a recommendation; everything else it decides, or cannot say.
+constexpr std::string_view kTaken[] = {
+    "model",     "gpu",           "vram",      "vram-in-use", "stack",  "alloc-conf",
+    "goal",      "for",           "method",    "quant",       "double-quant", "precision",
+    "seq-len",   "batch",         "grad-accum", "checkpointing", "optimizer", "loss",
+    "lora-r",    "lora-alpha",    "effective-batch", "format", "json", "quiet", "color", "strict", "data"};
+
+Error wrong(std::string what, std::string where, std::string hint) {
+  return {Error::Kind::wrong, std::move(what), std::move(where), std::move(hint)};
+}
 
 template <class T>
-void give(RunDraft::Maybe<T>& setting, T value) {
-  setting = Given<T>{std::move(value), From::file};
+void take(std::optional<T>& wish, const RunDraft::Maybe<T>& given) {
+  if (given) wish = given->value;
 }
 
-Preset preset_of(const guide::TrainingConfig& config) {
-  Preset preset;
-  RunDraft& draft = preset.draft;
-  const bool is_full = config.method == "full_finetuning";
-  preset.model = is_full ? "qwen2.5-3b" : "qwen2.5-7b";
-  give(draft.method, is_full ? Method::full : Method::qlora);
-  // "fp16" beside fp16=True of the guide's TrainingArguments: autocast, over fp32 weights.
-  if (config.precision == "fp16") give(draft.precision, Precision::fp16_mixed);
-  if (config.precision == "4bit") give(draft.quantization, Quantization::nf4);
-  give(draft.micro_batch, config.batch_size);
-  give(draft.accumulation, config.gradient_accumulation_steps);
-  give(draft.length, config.max_seq_length);
-  give(draft.checkpoints, config.memory_optimization.gradient_checkpointing);
-  if (const auto& lora = config.lora_config) {
-    give(draft.lora_rank, lora->r);
-    give(draft.lora_alpha, static_cast<double>(lora->lora_alpha));
-    give(draft.lora_dropout, lora->lora_dropout);
-    give(draft.lora_targets, lora->target_modules);
+Result<RecipeWish> wish_of(const Invocation& in) {
+  for (const auto& [flag, values] : in.given)
+    if (std::find(std::begin(kTaken), std::end(kTaken), flag) == std::end(kTaken))
+      return wrong("a recommendation does not take --" + flag, "--" + flag,
+                   "leave it out; qwenplan vram judges a run with it");
+  RecipeWish wish;
+  const std::string goal = in.value("goal").value_or("best-quality");
+  for (const auto& [name, each] : kGoals)
+    if (name == goal) wish.goal = each;
+  if (const auto wanted = in.value("for")) {
+    const auto release = trainer_release(*wanted);
+    if (!release) {
+      Error error = release.error();
+      error.where = "--for";
+      return error;
+    }
+    wish.trainer = release->trainer;
+    if (std::find(std::begin(kWrittenTrainers), std::end(kWrittenTrainers), release->trainer) ==
+        std::end(kWrittenTrainers))
+      return Error{Error::Kind::unknown,
+                   "no configuration is written for " + std::string(name(release->trainer)), "--for",
+                   "written: llama-factory, axolotl, trl, torchtune, ms-swift, transformers"};
   }
-  return preset;
-}
-
-/// What was asked for by flags goes before the preset.
-void overlay(RunDraft& draft, const RunDraft& flags) {
-  const auto take = [](auto& setting, const auto& given) {
-    if (given) setting = given;
-  };
-  take(draft.method, flags.method);
-  take(draft.quantization, flags.quantization);
-  take(draft.double_quantizes, flags.double_quantizes);
-  take(draft.precision, flags.precision);
-  take(draft.weights, flags.weights);
-  take(draft.autocasts, flags.autocasts);
-  take(draft.adapter, flags.adapter);
-  take(draft.upcasts_for_kbit, flags.upcasts_for_kbit);
-  take(draft.is_padded, flags.is_padded);
-  take(draft.keeps_outputs, flags.keeps_outputs);
-  take(draft.length, flags.length);
-  take(draft.micro_batch, flags.micro_batch);
-  take(draft.accumulation, flags.accumulation);
-  take(draft.checkpoints, flags.checkpoints);
-  take(draft.checkpoints_reentrant, flags.checkpoints_reentrant);
-  take(draft.attention, flags.attention);
-  take(draft.loss, flags.loss);
-  take(draft.optimizer, flags.optimizer);
-  take(draft.lora_rank, flags.lora_rank);
-  take(draft.lora_alpha, flags.lora_alpha);
-  take(draft.lora_dropout, flags.lora_dropout);
-  take(draft.uses_dora, flags.uses_dora);
-  take(draft.objective, flags.objective);
-  take(draft.trained_layers, flags.trained_layers);
-  take(draft.lora_targets, flags.lora_targets);
-  take(draft.modules_to_save, flags.modules_to_save);
-  take(draft.trainer, flags.trainer);
-  take(draft.gpus, flags.gpus);
-  take(draft.zero, flags.zero);
-  take(draft.fsdp, flags.fsdp);
-  take(draft.offload, flags.offload);
-}
-
-std::string reason(From from) {
-  switch (from) {
-    case From::flag: return "asked for";
-    case From::file: return "the guide's configuration";
-    default: return "default";
+  const auto draft = read_run(in);
+  if (!draft) return draft.error();
+  take(wish.method, draft->method);
+  take(wish.precision, draft->precision);
+  take(wish.double_quantizes, draft->double_quantizes);
+  take(wish.length, draft->length);
+  take(wish.micro_batch, draft->micro_batch);
+  take(wish.accumulation, draft->accumulation);
+  take(wish.checkpoints, draft->checkpoints);
+  take(wish.optimizer, draft->optimizer);
+  take(wish.lora_rank, draft->lora_rank);
+  if (draft->lora_alpha) wish.lora_alpha = static_cast<std::int64_t>(draft->lora_alpha->value);
+  if (draft->loss) wish.fuses_loss = draft->loss->value != Loss::standard;
+  if (draft->quantization) {
+    const Quantization quantization = draft->quantization->value;
+    if (quantization != Quantization::none && quantization != Quantization::nf4)
+      return Error{Error::Kind::unknown,
+                   "a recommendation with " + std::string(name(quantization)) + " is not built",
+                   "--quant", "nf4 and none are"};
+    if (!wish.method && quantization == Quantization::nf4) wish.method = Method::qlora;
   }
+  if (wish.method == Method::freeze)
+    return Error{Error::Kind::unknown, "a recommendation that freezes layers is not built",
+                 "--method", "full, lora and qlora are"};
+  if (wish.optimizer == "adamw") wish.optimizer = "adamw-fused";
+  if (wish.optimizer && wish.optimizer != "adamw-fused" && wish.optimizer != "adamw-8bit" &&
+      wish.optimizer != "paged-adamw-8bit")
+    return Error{Error::Kind::unknown,
+                 "a recommendation with the optimizer '" + *wish.optimizer + "' is not built",
+                 "--optimizer", "adamw-fused, adamw-8bit and paged-adamw-8bit are"};
+  const auto batch = in.whole("effective-batch", 1, kMostBatch);
+  if (!batch) return batch.error();
+  if (*batch) wish.batch = **batch;
+  return wish;
 }
 
-/// What the guide sets beside, and why it changes nothing here.
-Value carried_json(const guide::TrainingConfig& config, Table& table) {
-  Value carried = Value::list();
-  const auto carry = [&](const char* setting, Value value, std::string shown, const char* why) {
-    carried.push(Value::object({{"setting", setting}, {"value", std::move(value)}, {"why", why}}));
-    table.rows.push_back({setting, std::move(shown), why});
-  };
-  const auto& memory = config.memory_optimization;
-  carry("learning_rate", config.learning_rate, plain(config.learning_rate), "takes no memory");
-  carry("dataloader_pin_memory", memory.dataloader_pin_memory, memory.dataloader_pin_memory ? "true" : "false",
-        "pins a few MiB of the host's memory, none of the GPU's");
-  carry("empty_cache_steps", memory.empty_cache_steps, std::to_string(memory.empty_cache_steps),
-        "torch_empty_cache_steps of TrainingArguments: gives cached memory back, and does not lower a peak");
-  if (memory.cpu_offload)
-    carry("cpu_offload", *memory.cpu_offload, *memory.cpu_offload ? "true" : "false",
-          "no setting of a trainer by that name, and offloading is not modelled: the run is judged without it");
-  return carried;
+/// "lora of rank 64, micro-batch 4, no checkpointing"
+std::string in_words(const Recipe& recipe) {
+  std::string words = std::string(name(recipe.method));
+  if (recipe.has_adapters()) words += " of rank " + std::to_string(recipe.lora_rank);
+  words += ", " + std::string(name(recipe.precision)) + ", " + recipe.optimizer + ", " +
+           std::to_string(recipe.length) + " tokens, micro-batch " +
+           std::to_string(recipe.micro_batch);
+  if (!recipe.checkpoints) words += ", no checkpointing";
+  return words;
 }
 
-Result<Answer> from_preset(const Invocation& in, const std::string& name) {
-  const auto config = guide::training_config(name);
-  if (!config) return config.error();
-  if (in.uses_guide) {
-    Value rows = Value::list();
-    rows.push(guide_value(*config));
-    return guide_answer("qwenplan.recommend/1", {{"rows", std::move(rows)}}, {guide::GuideSystem::training_configs});
-  }
-  const auto tables = Tables::open(in.data_directory);
-  if (!tables) return tables.error();
-  Preset preset = preset_of(*config);
-  const auto flags = read_run(in);
-  if (!flags) return flags.error();
-  overlay(preset.draft, *flags);
+/// Why each setting is as it is, by the name of its flag.
+std::string reason(std::string_view flag, const Recipe& recipe, const RecipeWish& wish) {
+  const std::string goal =
+      wish.goal == Goal::best_quality    ? "best quality: full before lora before qlora"
+      : wish.goal == Goal::fastest       ? "fewest operations that fit; a heuristic, not a time"
+      : wish.goal == Goal::largest_batch ? "what takes the largest micro-batch"
+                                         : "what takes the longest sequence";
+  if (flag == "method") return wish.method ? "asked for" : goal;
+  if (flag == "seq-len")
+    return wish.length ? "asked for"
+           : wish.goal == Goal::longest ? "the longest that fits"
+                                        : "a usual length (--seq-len)";
+  if (flag == "batch")
+    return wish.micro_batch ? "asked for"
+                            : "the largest that fits, up to the sequences of a step";
+  if (flag == "grad-accum")
+    return wish.accumulation ? "asked for"
+                             : std::to_string(recipe.batch()) +
+                                   " sequences an optimizer step (--effective-batch)";
+  if (flag == "checkpointing")
+    return wish.checkpoints     ? "asked for"
+           : recipe.checkpoints ? "without it the run does not fit"
+                                : "it fits without, which saves a second forward";
+  if (flag == "precision") return wish.precision ? "asked for" : "the first of the formats that fits";
+  if (flag == "optimizer")
+    return wish.optimizer ? "asked for"
+           : recipe.optimizer == "adamw-fused" ? "the usual one fits"
+                                               : "states of 32 bits do not fit";
+  if (flag == "loss") return wish.fuses_loss ? "asked for" : "keeps no logits in memory";
+  if (flag == "double-quant") return wish.double_quantizes ? "asked for" : "0.4 bits a weight less";
+  if (flag == "quant") return "the base of qlora";
+  if (flag == "lora-r")
+    return wish.lora_rank ? "asked for" : "the highest of 16, 32, 64 and 128 that fits";
+  if (flag == "lora-alpha") return wish.lora_alpha ? "asked for" : "twice the rank, a rule of thumb";
+  if (flag == "lora-targets") return "adapters on every linear layer learn most";
+  if (flag == "lora-dropout") return "saves a copy of each adapter's input";
+  return {};
+}
 
-  // The subject is that of the flags, where they name one.
-  Invocation asked = in;
-  asked.given.try_emplace("model", std::vector{preset.model});
-  if (!in.has("vram")) asked.given.try_emplace("gpu", std::vector{preset.gpu});
-  auto subject = read_subject(asked, *tables);
-  if (!subject) return subject.error();
-  if (const auto error = not_emulated(*subject)) return *error;
-  const Setup setup = setup_of(*subject);
-  auto plan = planned(setup, preset.draft, subject->allocator);
-  if (!plan) return plan.error();
-
-  Answer answer;
-  answer.schema = "qwenplan.recommend/1";
-  answer.data_as_of = tables->as_of();
-  answer.inputs.push_back({"preset", Value(name), "flag"});
-  for (Input& input : subject->inputs)
-    answer.inputs.push_back({input.name, input.value, in.has(input.name) ? input.from : "default"});
-  answer.notes = subject->notes;
-  answer.notes.insert(answer.notes.end(), plan->valid.notes.begin(), plan->valid.notes.end());
-  if (plan->fit == Fit::exceeds || (plan->fit == Fit::tight && in.is_strict)) answer.status = kNo;
-
-  Value& run = answer.json.set("run", Value::object());
-  std::string set, assumed;
-  for (const RunSetting& setting : plan->valid.settings) {
+Value run_json(const Trial& trial, const RecipeWish& wish) {
+  Value run = Value::object();
+  for (const RunSetting& setting : trial.plan.valid.settings) {
+    std::string why = reason(setting.flag, trial.recipe, wish);
+    if (why.empty())
+      why = setting.from == From::trainer
+                ? "what " + std::string(name(*wish.trainer)) + " does unless told otherwise"
+            : setting.from == From::by_default ? "as transformers and PEFT have it"
+                                               : "goes with the rest";
     run.set(std::string(setting.flag),
-            Value::object({{"value", as_input(setting).value}, {"reason", reason(setting.from)}}));
-    ((setting.from == From::by_default ? assumed : set) += " ") += as_words(setting);
+            Value::object({{"value", as_input(setting).value}, {"reason", std::move(why)}}));
   }
-  answer.json.set("verdict", verdict_json(*plan));
-  const std::vector<Advice> changes = advised(setup, *plan);
-  answer.json.set("alternatives", advice_json(changes));
-  Table carried{{{"carried along"}, {""}, {"why it changes nothing here"}}, {}};
-  answer.json.set("carried", carried_json(*config, carried));
+  run.set("learning-rate", Value::object({{"value", trial.recipe.learning_rate()},
+                                          {"reason", "a rule of thumb: 1e-4 for adapters, 1e-5 for "
+                                                     "all weights; no memory depends on it"}}));
+  return run;
+}
 
-  answer.add(headline(setup, *plan));
-  answer.add(Paragraph{"the guide's " + name + ":" + set});
-  if (!changes.empty()) answer.add(advice_table(changes));
-  answer.add(std::move(carried));
-  answer.add(Paragraph{"assumed:" + assumed, Tone::faint});
-  return answer;
+/// What a larger card would allow, the smallest step up of each kind.
+struct NextCard {
+  Gpu gpu;
+  Trial trial;
+};
+std::vector<NextCard> next_cards(const Tables& tables, const Subject& subject,
+                                 const Setup& here, const RecipeWish& wish,
+                                 const std::optional<Trial>& best) {
+  std::vector<NextCard> list;
+  if (!here.card) return list;
+  auto cards = sold_cards(tables);
+  if (!cards) return list;
+  std::erase_if(*cards, [&](const Gpu& gpu) {
+    return gpu.memory.value <= here.card->memory.value || !gpu.price();
+  });
+  std::stable_sort(cards->begin(), cards->end(), [](const Gpu& a, const Gpu& b) {
+    if (a.memory.value != b.memory.value) return a.memory.value < b.memory.value;
+    return a.price()->value < b.price()->value;
+  });
+  const auto is_better = [&](const Trial& other) {
+    if (!best) return true;
+    if (wish.goal == Goal::longest) return other.recipe.length > best->recipe.length;
+    if (wish.goal == Goal::largest_batch)
+      return other.recipe.micro_batch > best->recipe.micro_batch;
+    if (other.recipe.method != best->recipe.method)
+      return other.recipe.method < best->recipe.method;
+    return wish.goal == Goal::best_quality ? other.recipe.lora_rank > best->recipe.lora_rank
+                                           : other.recipe.micro_batch > best->recipe.micro_batch;
+  };
+  Bytes tried{};
+  for (const Gpu& gpu : *cards) {
+    if (gpu.memory.value == tried || list.size() == 2) continue;
+    tried = gpu.memory.value;
+    Subject other = subject;
+    other.gpu = FoundGpu{gpu, 1, {}, {}};
+    other.vram.reset();
+    const Setup setup = setup_of(other);
+    auto found = RecipeSearch(setup, wish).best();
+    if (found && is_better(*found)) {
+      list.push_back({gpu, std::move(*found)});
+      if (best) break;
+    }
+  }
+  return list;
+}
+
+std::vector<std::string> remarks_of(const Trial& trial, const Setup& setup) {
+  return {"Written by qwenplan " + std::string(kVersion) + " for " +
+              (setup.card ? setup.card->name : "a GPU") + ".",
+          headline(setup, trial.plan).text + ".",
+          "Learning rate, schedule and data are placeholders; no memory depends on them but on",
+          "the length of the data."};
 }
 
 }  // namespace
 
 Result<Answer> recommend(const Invocation& in) {
-  if (const auto name = in.value("preset")) {
+  if (const auto preset = in.value("preset")) {
     if (in.has("for"))
-      return Error{Error::Kind::unknown, "a trainer's own configuration is not written yet", "--for",
-                   "leave it out to have the preset judged"};
-    return from_preset(in, *name);
+      return wrong("a preset is judged, not written for a trainer", "--for",
+                   "leave one of --preset and --for out");
+    return recommend_preset(in, *preset);
   }
-  return Error{Error::Kind::unknown, "the search for the best configuration is not built yet", "recommend",
-               "qwenplan vram tries every method and advises; recommend --preset rtx3060-7b judges one of the guide's"};
+  const auto wish = wish_of(in);
+  if (!wish) return wish.error();
+  const bool wants_cheapest = in.value("goal") == "cheapest";
+  if (!in.has("gpu") && !in.has("vram") && !wants_cheapest)
+    return wrong("no card is given to recommend for", "--gpu",
+                 "such as --gpu rtx3060; --goal cheapest finds one");
+  if (wants_cheapest && (in.has("gpu") || in.has("vram")))
+    return wrong("the cheapest card is what is asked for", "--goal cheapest", "leave --gpu out");
+  const auto tables = Tables::open(in.data_directory);
+  if (!tables) return tables.error();
+  Invocation asked = in;
+  if (wish->trainer) asked.given["trainer"] = {std::string(name(*wish->trainer))};
+  auto subject = read_subject(asked, *tables);
+  if (!subject) return subject.error();
+  if (auto error = not_emulated(*subject)) return *std::move(error);
+  if (wish->trainer && subject->model.model.hub_id.empty()) {
+    subject->model.model.hub_id = subject->model.model.id;
+    subject->notes.push_back("the model's name on the Hub is not known; the configuration has '" +
+                             subject->model.model.id + "'");
+  }
+
+  Answer answer;
+  answer.schema = "qwenplan.recommend/1";
+  answer.data_as_of = tables->as_of();
+  answer.inputs.push_back({"goal", Value(in.value("goal").value_or("best-quality")),
+                           in.has("goal") ? "flag" : "default"});
+  if (wish->trainer)
+    answer.inputs.push_back({"for", Value(name(*wish->trainer)), "flag"});
+
+  // The cheapest card is the first in order of price on which anything fits.
+  std::optional<double> price;
+  if (wants_cheapest) {
+    auto cards = sold_cards(*tables);
+    if (!cards) return cards.error();
+    std::erase_if(*cards, [](const Gpu& gpu) { return !gpu.price(); });
+    std::stable_sort(cards->begin(), cards->end(), [](const Gpu& a, const Gpu& b) {
+      return a.price()->value < b.price()->value;
+    });
+    for (const Gpu& gpu : *cards) {
+      subject->gpu = FoundGpu{gpu, 1, {}, {}};
+      const Setup setup = setup_of(*subject);
+      RecipeSearch search(setup, *wish);
+      const bool fits = search.first_of(wish->method.value_or(Method::qlora)).has_value();
+      if (search.refused() && !search.nearest() && !fits) return *search.refused();
+      if (!fits) continue;
+      price = gpu.price()->value;
+      break;
+    }
+    if (!price) subject->gpu.reset();
+  }
+  answer.inputs.insert(answer.inputs.end(), subject->inputs.begin(), subject->inputs.end());
+  answer.notes = subject->notes;
+  const Setup setup = setup_of(*subject);
+  if (wants_cheapest && !price) {
+    answer.status = kNo;
+    answer.json.set("run", Value());
+    answer.json.set("verdict", Value());
+    answer.json.set("alternatives", Value::list());
+    answer.add(Headline{"no card of the table runs " + subject->model.model.id, Tone::bad});
+    if (wish->trainer) answer.raw = std::string();
+    return answer;
+  }
+
+  RecipeSearch search(setup, *wish);
+  std::optional<Trial> best = search.best();
+  if (!best && !search.nearest() && search.refused()) return *search.refused();
+  if (!best && !search.nearest())
+    return Error{Error::Kind::unknown,
+                 std::string(name(*wish->trainer)) + " has no way to run " + subject->model.model.id +
+                     " as asked",
+                 "--for", "leave --for out to see what transformers and PEFT could do"};
+
+  const Trial& shown = best ? *best : *search.nearest();
+  Value alternatives = Value::list();
+  Table others{{{"instead"}, {"verdict"}, {"needs", Column::Align::right}, {"with"}}, {}};
+  const auto add_other = [&](const std::string& what, const Trial& trial, Value json) {
+    json.set("fit", fit_words(trial.plan.fit));
+    json.set("device_bytes", trial.plan.estimate.device);
+    json.set("run", in_words(trial.recipe));
+    alternatives.push(std::move(json));
+    others.rows.push_back({what, fit_words(trial.plan.fit),
+                           text(trial.plan.estimate.device), in_words(trial.recipe)});
+  };
+  for (const Method method : {Method::full, Method::lora, Method::qlora}) {
+    if (method == shown.recipe.method || wish->method) continue;
+    RecipeSearch again(setup, *wish);
+    auto other = again.first_of(method);
+    if (!other) other = again.nearest();
+    if (!other) continue;
+    // What does not fit was given up early; its need is worth a whole run.
+    if (other->plan.estimate.is_least) other = again.tried(other->recipe);
+    if (other)
+      add_other("--method " + std::string(name(method)), *other,
+                Value::object({{"change", "--method " + std::string(name(method))}}));
+  }
+  for (NextCard& next : next_cards(*tables, *subject, setup, *wish, best))
+    add_other(next.gpu.id + ", $" + std::to_string(static_cast<int>(next.gpu.price()->value)),
+              next.trial,
+              Value::object({{"change", "--gpu " + next.gpu.id},
+                             {"gpu", next.gpu.id},
+                             {"price_usd", next.gpu.price()->value}}));
+
+  std::optional<Plan> whole;
+  if (shown.plan.estimate.is_least)
+    if (auto again = search.tried(shown.recipe)) whole = std::move(again->plan);
+  const Plan& plan = whole ? *whole : shown.plan;
+  if (!best) answer.status = kNo;
+  answer.notes.insert(answer.notes.end(), plan.valid.notes.begin(), plan.valid.notes.end());
+  answer.json.set("run", run_json(shown, *wish));
+  answer.json.set("verdict", verdict_json(plan));
+  if (wants_cheapest)
+    answer.json.set("card", Value::object({{"gpu", subject->gpu->gpu.id}, {"price_usd", *price}}));
+  answer.json.set("alternatives", std::move(alternatives));
+
+  if (wish->trainer) {
+    const auto text = configuration(*wish->trainer, shown.recipe, setup.model(),
+                                    remarks_of(shown, setup));
+    answer.json.set("configuration", best && text ? Value(*text) : Value());
+    answer.raw = best && text ? *text : std::string();
+    answer.notes.push_back(headline(setup, plan).text);
+    if (best) answer.notes.push_back("chosen: " + in_words(shown.recipe));
+    for (const auto& row : others.rows)
+      answer.notes.push_back("instead " + row[0] + ": " + row[1] + ", needs " + row[2] + ", " + row[3]);
+    return answer;
+  }
+  if (wants_cheapest)
+    answer.add(Paragraph{"the cheapest card that runs it: " + subject->gpu->gpu.name + ", $" +
+                         std::to_string(static_cast<int>(*price))});
+  answer.add(headline(setup, plan));
+  Table choices{{{"setting"}, {"because"}}, {}};
+  for (const RunSetting& setting : plan.valid.settings) {
+    const std::string why = reason(setting.flag, shown.recipe, *wish);
+    if (!why.empty()) choices.rows.push_back({as_words(setting), why});
+  }
+  answer.add(std::move(choices));
+  if (!others.rows.empty()) answer.add(std::move(others));
+  answer.add(Paragraph{"--for llama-factory, axolotl, trl, torchtune, ms-swift or transformers "
+                       "writes it down; --goal fastest, largest-batch, longest or cheapest asks for "
+                       "something else",
+                       Tone::faint});
+  return answer;
 }
 
 }  // namespace qwenplan::command

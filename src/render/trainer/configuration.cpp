@@ -1,0 +1,77 @@
+#include "render/trainer/configuration.hpp"
+
+#include <fmt/format.h>
+
+namespace qwenplan {
+
+YamlLines::YamlLines(const std::vector<std::string>& remarks) {
+  for (const std::string& remark : remarks) text_ += "# " + remark + "\n";
+}
+
+void YamlLines::group(std::string_view title) { text_ += fmt::format("\n# {}\n", title); }
+
+void YamlLines::set(std::string_view key, std::string_view value, std::string_view remark) {
+  text_ += fmt::format("{}: {}", key, value);
+  if (!remark.empty()) text_ += fmt::format("  # {}", remark);
+  text_ += '\n';
+}
+void YamlLines::set(std::string_view key, const char* value, std::string_view remark) {
+  set(key, std::string_view(value), remark);
+}
+void YamlLines::set(std::string_view key, bool value, std::string_view remark) {
+  set(key, std::string_view(value ? "true" : "false"), remark);
+}
+void YamlLines::set(std::string_view key, std::int64_t value, std::string_view remark) {
+  set(key, std::string_view(std::to_string(value)), remark);
+}
+void YamlLines::set(std::string_view key, double value, std::string_view remark) {
+  set(key, std::string_view(fmt::format("{:.1e}", value)), remark);
+}
+void YamlLines::add(std::string_view lines) { text_ += lines; }
+
+std::string chat_template(const Model& model) {
+  switch (model.architecture) {
+    case Architecture::qwen2:
+      return "qwen";
+    case Architecture::qwen3:
+    case Architecture::qwen3_moe:
+      return "qwen3";
+    case Architecture::llama:
+      return model.vocabulary > 100'000 ? "llama3" : "llama2";
+    case Architecture::mistral:
+      return "mistral";
+    case Architecture::gemma2:
+      return "gemma";
+    case Architecture::other:
+      break;
+  }
+  return {};
+}
+
+std::string hf_optimizer(const Recipe& recipe) {
+  if (recipe.optimizer == "adamw-8bit") return "adamw_8bit";
+  if (recipe.optimizer == "paged-adamw-8bit") return "paged_adamw_8bit";
+  return "adamw_torch_fused";
+}
+
+std::optional<std::string> configuration(Trainer trainer, const Recipe& recipe, const Model& model,
+                                         const std::vector<std::string>& remarks) {
+  switch (trainer) {
+    case Trainer::llama_factory:
+      return llama_factory_yaml(recipe, model, remarks);
+    case Trainer::axolotl:
+      return axolotl_yaml(recipe, model, remarks);
+    case Trainer::trl:
+      return trl_yaml(recipe, model, remarks);
+    case Trainer::torchtune:
+      return torchtune_yaml(recipe, model, remarks);
+    case Trainer::ms_swift:
+      return ms_swift_yaml(recipe, model, remarks);
+    case Trainer::transformers:
+      return transformers_script(recipe, model, remarks);
+    default:
+      return std::nullopt;
+  }
+}
+
+}  // namespace qwenplan
