@@ -92,9 +92,6 @@ std::optional<Trial> RecipeSearch::fitting(const Recipe& recipe) {
   auto trial = tried(recipe, most_that_fits(setup_.device));
   if (!trial) return std::nullopt;
   if (!trial->plan.estimate.is_least && trial->plan.fit == Fit::fits) return trial;
-  if (!nearest_ ||
-      trial->plan.estimate.device.likely < nearest_->plan.estimate.device.likely)
-    nearest_ = std::move(trial);
   return std::nullopt;
 }
 
@@ -108,7 +105,7 @@ std::vector<Recipe> RecipeSearch::ladder(Method method, bool checkpoints) const 
   const bool has_bf16 = !setup_.card || setup_.card->has_bf16;
   Recipe recipe;
   recipe.method = method;
-  recipe.length = wish_.length.value_or(2048);
+  recipe.length = length_;
   recipe.micro_batch = wish_.micro_batch.value_or(1);
   recipe.accumulation = wish_.accumulation.value_or(
       std::max<std::int64_t>(1, wish_.batch / std::max<std::int64_t>(1, recipe.micro_batch)));
@@ -133,8 +130,17 @@ std::vector<Recipe> RecipeSearch::ladder(Method method, bool checkpoints) const 
 }
 
 std::optional<Trial> RecipeSearch::first_of(Method method) {
-  for (const Recipe& recipe : ladder(method, true))
+  const std::vector<Recipe> recipes = ladder(method, true);
+  for (const Recipe& recipe : recipes)
     if (auto trial = fitting(recipe)) return trial;
+  // The last that can be asked at all needs least.
+  for (auto recipe = recipes.rbegin(); recipe != recipes.rend(); ++recipe)
+    if (auto trial = tried(*recipe)) {
+      if (!nearest_ ||
+          trial->plan.estimate.device.likely < nearest_->plan.estimate.device.likely)
+        nearest_ = std::move(trial);
+      break;
+    }
   return std::nullopt;
 }
 
@@ -249,7 +255,7 @@ std::optional<Trial> RecipeSearch::longest() {
                   [](Recipe& recipe, std::int64_t length) { recipe.length = length; });
 }
 
-std::optional<Trial> RecipeSearch::best() {
+std::optional<Trial> RecipeSearch::best_of_goal() {
   switch (wish_.goal) {
     case Goal::best_quality:
       return best_quality();
@@ -260,6 +266,19 @@ std::optional<Trial> RecipeSearch::best() {
     case Goal::longest:
       return longest();
   }
+  return std::nullopt;
+}
+
+std::optional<Trial> RecipeSearch::best() {
+  // Shorter sequences only where nobody asked for a length and nothing else helps.
+  for (const std::int64_t length : {kUsualLength, kUsualLength / 2, kUsualLength / 4}) {
+    length_ = wish_.length.value_or(length);
+    if (auto trial = best_of_goal()) return trial;
+    if (wish_.length || wish_.goal == Goal::longest) break;
+  }
+  if (!nearest_)
+    for (const Method method : methods())
+      if (auto trial = first_of(method)) return trial;
   return std::nullopt;
 }
 

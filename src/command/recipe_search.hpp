@@ -13,6 +13,9 @@ namespace qwenplan {
 
 enum class Goal : unsigned char { best_quality, fastest, largest_batch, longest };
 
+/// Tokens of a sequence where nobody asks for a length, and more than half of it fits.
+inline constexpr std::int64_t kUsualLength = 2048;
+
 /// What the user decided; the rest is searched.
 struct RecipeWish {
   Goal goal = Goal::best_quality;
@@ -42,13 +45,14 @@ struct Trial {
 /// read back, so that the answer is what `check` says of that file.
 class RecipeSearch {
  public:
-  RecipeSearch(const Setup& setup, const RecipeWish& wish) : setup_(setup), wish_(wish) {}
+  RecipeSearch(const Setup& setup, const RecipeWish& wish)
+      : setup_(setup), wish_(wish), length_(wish.length.value_or(kUsualLength)) {}
 
   /// The best recipe for the goal; nothing if none fits.
   std::optional<Trial> best();
   /// The first recipe of a method that fits, as mild as possible; nothing if none does.
   std::optional<Trial> first_of(Method method);
-  /// Of everything that was tried and does not fit, what needs least.
+  /// Where a method does not fit: what needs least of it.
   const std::optional<Trial>& nearest() const { return nearest_; }
   /// Why recipes could not be judged at all, such as a mechanism that is not modelled.
   const std::optional<Error>& refused() const { return refused_; }
@@ -67,6 +71,7 @@ class RecipeSearch {
                                 Change&& change);
   void raise_rank(Trial& trial);
   void raise_batch(Trial& trial);
+  std::optional<Trial> best_of_goal();
   std::optional<Trial> best_quality();
   std::optional<Trial> fastest();
   std::optional<Trial> largest_batch();
@@ -74,6 +79,7 @@ class RecipeSearch {
 
   const Setup& setup_;
   const RecipeWish& wish_;
+  std::int64_t length_;
   std::optional<Trial> nearest_;
   std::optional<Error> refused_;
 };

@@ -119,8 +119,9 @@ std::string reason(std::string_view flag, const Recipe& recipe, const RecipeWish
   if (flag == "method") return wish.method ? "asked for" : goal;
   if (flag == "seq-len")
     return wish.length ? "asked for"
-           : wish.goal == Goal::longest ? "the longest that fits"
-                                        : "a usual length (--seq-len)";
+           : wish.goal == Goal::longest        ? "the longest that fits"
+           : recipe.length < kUsualLength ? "2048 tokens do not fit (--seq-len)"
+                                          : "a usual length (--seq-len)";
   if (flag == "batch")
     return wish.micro_batch ? "asked for"
                             : "the largest that fits, up to the sequences of a step";
@@ -317,9 +318,6 @@ Result<Answer> recommend(const Invocation& in) {
     RecipeSearch again(setup, *wish);
     auto other = again.first_of(method);
     if (!other) other = again.nearest();
-    if (!other) continue;
-    // What does not fit was given up early; its need is worth a whole run.
-    if (other->plan.estimate.is_least) other = again.tried(other->recipe);
     if (other)
       add_other("--method " + std::string(name(method)), *other,
                 Value::object({{"change", "--method " + std::string(name(method))}}));
@@ -331,10 +329,7 @@ Result<Answer> recommend(const Invocation& in) {
                              {"gpu", next.gpu.id},
                              {"price_usd", next.gpu.price()->value}}));
 
-  std::optional<Plan> whole;
-  if (shown.plan.estimate.is_least)
-    if (auto again = search.tried(shown.recipe)) whole = std::move(again->plan);
-  const Plan& plan = whole ? *whole : shown.plan;
+  const Plan& plan = shown.plan;
   if (!best) answer.status = kNo;
   answer.notes.insert(answer.notes.end(), plan.valid.notes.begin(), plan.valid.notes.end());
   answer.json.set("run", run_json(shown, *wish));
