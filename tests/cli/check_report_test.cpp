@@ -153,7 +153,7 @@ TEST_CASE("a report as SARIF has what the standard and code scanning require") {
     ids.push_back(rule["id"].get<std::string>());
     CHECK_FALSE(rule["shortDescription"]["text"].get<std::string>().empty());
     CHECK_FALSE(rule["help"]["text"].get<std::string>().empty());
-    const std::string level = rule["defaultConfiguration"]["level"];
+    const auto level = rule["defaultConfiguration"]["level"].get<std::string>();
     CHECK((level == "note" || level == "warning" || level == "error"));
   }
   CHECK(std::set<std::string>(ids.begin(), ids.end()).size() == ids.size());
@@ -165,7 +165,7 @@ TEST_CASE("a report as SARIF has what the standard and code scanning require") {
     CHECK_FALSE(result["message"]["text"].get<std::string>().empty());
     REQUIRE(result["locations"].size() == 1);
     const json& place = result["locations"][0]["physicalLocation"];
-    const std::string uri = place["artifactLocation"]["uri"];
+    const auto uri = place["artifactLocation"]["uri"].get<std::string>();
     CHECK((uri == "a%20b%22%3C%26%3E.yaml" || uri == "small.yaml"));
     CHECK(place["region"]["startLine"].get<int>() >= 1);
     has_suppressed = has_suppressed || result.contains("suppressions");

@@ -103,7 +103,7 @@ TEST_CASE("each goal goes further in its own direction, and a larger card never 
   CHECK(value(answer("--model qwen2.5-3b --gpu rtx4090 --goal longest"), "seq-len") >= value(longest, "seq-len"));
   CHECK(value(answer("--model qwen2.5-3b --gpu rtx4090 --goal largest-batch"), "batch") >= value(batch, "batch"));
   const auto rank = [](const json& answered) {
-    const std::string method = answered["run"]["method"]["value"];
+    const auto method = answered["run"]["method"]["value"].get<std::string>();
     return method == "full" ? 2 : method == "lora" ? 1 : 0;
   };
   int before = 0;
