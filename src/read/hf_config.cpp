@@ -49,7 +49,7 @@ bool slides(const Json& config, Fields& fields, Architecture architecture, std::
   const auto types = config.find("layer_types");
   if (types != config.end() && types->is_array())
     return std::find(types->begin(), types->end(), Json("sliding_attention")) != types->end();
-  return fields.whole("max_window_layers", 0, kMostLayers).value_or(28) < layers;
+  return fields.whole("max_window_layers", 0, kDeepest).value_or(28) < layers;
 }
 
 void read_experts(const Json& config, Fields& fields, Model& model) {
@@ -58,7 +58,7 @@ void read_experts(const Json& config, Fields& fields, Model& model) {
   experts.count = fields.whole(count_key, 0, kMostExperts).value_or(128);
   experts.per_token = fields.whole("num_experts_per_tok", 1, kMostExperts).value_or(8);
   experts.ffn = fields.whole("moe_intermediate_size", 1, kWidestFfn).value_or(768);
-  experts.sparse_step = fields.whole("decoder_sparse_step", 1, kMostLayers).value_or(1);
+  experts.sparse_step = fields.whole("decoder_sparse_step", 1, kDeepest).value_or(1);
   if (experts.count == 0) return;
   if (experts.per_token > experts.count)
     fields.fail(Error::Kind::wrong, "/num_experts_per_tok: a token visits " +
@@ -89,7 +89,7 @@ Result<Model> read_emulated(const Json& config, const Defaults& defaults, Model 
   Fields fields(config, where);
   const Architecture architecture = defaults.architecture;
   model.architecture = architecture;
-  model.layers = fields.whole("num_hidden_layers", 1, kMostLayers).value_or(defaults.layers);
+  model.layers = fields.whole("num_hidden_layers", 1, kDeepest).value_or(defaults.layers);
   model.hidden = fields.whole("hidden_size", 1, kWidest).value_or(defaults.hidden);
   model.ffn = fields.whole("intermediate_size", 1, kWidestFfn).value_or(defaults.ffn);
   model.heads = fields.whole("num_attention_heads", 1, kMostHeads).value_or(defaults.heads);
@@ -158,7 +158,7 @@ std::int64_t fact(const Json& config, std::initializer_list<const char*> keys, s
 /// The facts of a class that is not emulated. Its keys may mean anything, so that only those that
 /// look right are taken, and none is an error.
 Model read_other(const Json& config, Model model) {
-  model.layers = fact(config, {"num_hidden_layers", "n_layer", "num_layers"}, kMostLayers);
+  model.layers = fact(config, {"num_hidden_layers", "n_layer", "num_layers"}, kDeepest);
   model.hidden = fact(config, {"hidden_size", "n_embd", "d_model"}, kWidest);
   model.ffn = fact(config, {"intermediate_size", "n_inner", "ffn_dim"}, kWidestFfn);
   model.heads = fact(config, {"num_attention_heads", "n_head"}, kMostHeads);

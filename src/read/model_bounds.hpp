@@ -6,7 +6,7 @@ namespace qwenplan {
 
 /// The largest shapes that are taken from a file: several times what exists, and small enough that
 /// a step of them is emulated in bounded time.
-inline constexpr std::int64_t kMostLayers = 1024;
+inline constexpr std::int64_t kDeepest = 1024;
 inline constexpr std::int64_t kWidest = 1 << 20;     ///< hidden size
 inline constexpr std::int64_t kWidestFfn = 1 << 22;  ///< intermediate size
 inline constexpr std::int64_t kMostHeads = 4096;

@@ -288,7 +288,7 @@ Result<FoundModel> read_model(const Json& row, const Json& header, const std::st
     std::int64_t Model::*member;
     std::int64_t most;
   };
-  constexpr Count kShape[] = {{"layers", &Model::layers, kMostLayers},
+  constexpr Count kShape[] = {{"layers", &Model::layers, kDeepest},
                               {"hidden", &Model::hidden, kWidest},
                               {"ffn", &Model::ffn, kWidestFfn},
                               {"heads", &Model::heads, kMostHeads},
@@ -317,7 +317,7 @@ Result<FoundModel> read_model(const Json& row, const Json& header, const std::st
       model.experts = Experts{inner.whole("count", 1, kMostExperts).value_or(0),
                               inner.whole("per_token", 1, kMostExperts).value_or(0),
                               inner.whole("ffn", 1, kWidestFfn).value_or(0),
-                              inner.whole("sparse_step", 1, kMostLayers).value_or(1)};
+                              inner.whole("sparse_step", 1, kDeepest).value_or(1)};
       if (model.experts->per_token > model.experts->count)
         inner.expected("per_token", "at most the count of experts");
       if (inner.error()) return *inner.error();

@@ -42,7 +42,7 @@ inline constexpr std::int64_t kMostTokens = std::int64_t{1} << 28;  ///< of one 
 inline constexpr std::int64_t kMostLength = std::int64_t{1} << 24;
 inline constexpr std::int64_t kMostBatch = std::int64_t{1} << 16;
 inline constexpr std::int64_t kMostAccumulation = std::int64_t{1} << 20;
-inline constexpr std::int64_t kMostFrozenLayers = 1 << 12;
+inline constexpr std::int64_t kMostLayers = 1 << 12;
 inline constexpr std::int64_t kMostRank = std::int64_t{1} << 16;
 
 
@@ -742,7 +742,7 @@ inline Result<ValidRun> decided(const RunDraft& d, const Model& model, const Sta
   if (method == Method::freeze) {
     // LLaMA-Factory casts what it trains to fp32 unless all is in 16 bits (model/adapter.py).
     const std::int64_t asked = d.trained_layers ? d.trained_layers->value : 2;
-    if (asked == 0 || asked > kMostFrozenLayers || asked < -kMostLayers)
+    if (asked == 0 || asked > kMostLayers || asked < -kMostLayers)
       return wrong("no layer would be trained", "--freeze-layers", "such as 2, the default");
     run.trained_layers = std::min(model.layers, asked > 0 ? asked : -asked);
     run.first_trained_layer = asked > 0 ? model.layers - run.trained_layers : 0;
