@@ -92,7 +92,7 @@ TEST_CASE("of several files the worst status counts, and each is in the report")
   TempFolder folder;
   const std::string good = quoted(folder.write("good.yaml", kFactory));
   const std::string no = quoted(folder.write("no.yaml", kFactory + "cutoff_len: 16384\n"));
-  const std::string unknown = quoted(folder.write("unknown.yaml", kFactory + "use_dora: true\n"));
+  const std::string unknown = quoted(folder.write("unknown.yaml", kFactory + "torch_compile: true\n"));
   const std::string broken = quoted(folder.write("broken \xd9\x85.yaml", "a: [1, 2\n"));
   const auto status = [&](const std::string& files, std::size_t count) {
     const Left left = run("qwenplan check --gpu rtx3060 --json " + files);

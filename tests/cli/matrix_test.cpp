@@ -118,5 +118,4 @@ TEST_CASE("The guide's two configurations are judged") {
   CHECK(guide["guide"]["rows"][0]["lora_config"]["lora_dropout"] == 0.1);
   CHECK(guide["guide"]["rows"][0]["memory_optimization"]["cpu_offload"] == true);
   CHECK(run("qwenplan recommend --preset rtx3060-14b").status == 2);
-  CHECK(run("qwenplan recommend --model 7b --gpu 4090").status == 3);
 }
