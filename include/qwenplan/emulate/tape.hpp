@@ -904,8 +904,9 @@ inline Tensor Tape::joined(std::int32_t node) {
   std::int64_t elements = 0;
   DType dtype = DType::fp32;
   for (const auto& [owner, part] : parts_)
-    if (owner == node) elements += part.elements(), dtype = part.dtype();
-  reads(elements * element_size(dtype));
+    if (owner == node)
+      elements = Saturating::add(elements, part.elements()), dtype = part.dtype();
+  reads(Saturating::multiply(elements, element_size(dtype)));
   Tensor whole = allocate(elements, dtype);
   std::erase_if(parts_, [node](const auto& part) { return part.first == node; });
   return whole;
