@@ -102,8 +102,6 @@ struct RunDraft {
   Maybe<bool> lora_o_kernel;    ///< and for the output projection
   Maybe<bool> lora_embedding_kernel;
   Maybe<bool> optimizer_in_backward;  ///< each gradient is used and freed as soon as it is there
-  Maybe<DType> gradients;       ///< their format, where it is not that of the parameters
-  Maybe<DType> master_weights;  ///< a copy of the trained weights that the optimizer works on
   Maybe<DType> norm_weights;    ///< format of the norms, where it is not that of the base
   Maybe<DType> embedding_weights;  ///< of the embeddings and the head, likewise
   Maybe<DType> quant_compute;      ///< format that a quantized layer computes in
@@ -315,11 +313,6 @@ inline std::optional<Error> trainers_addition_not_modelled(const RunDraft& d) {
       {d.trains_vision, "training the vision tower"}};
   for (const auto& [given, what] : switches)
     if (given && given->value) return refused(what);
-  const std::pair<const RunDraft::Maybe<DType>&, const char*> formats[] = {
-      {d.gradients, "gradients in "},
-      {d.master_weights, "master weights in "}};
-  for (const auto& [given, what] : formats)
-    if (given) return refused(what + std::string(name(given->value)));
   const std::pair<const RunDraft::Maybe<std::int64_t>&, const char*> degrees[] = {
       {d.tensor_parallel, "tensor parallelism"},
       {d.pipeline_parallel, "pipeline parallelism"},

@@ -380,13 +380,15 @@ inline Tensor compiled_chunked_loss(Tape& t, const Setting& s, const Tensor& log
   return scale(t, total);
 }
 
-/// What TRL computes from the logits to log it: which token is likeliest, and since 0.23 the entropy,
-/// of 128 tokens at a time. accelerate has cast the outputs to fp32 where it casts at all.
-inline void measure_logits(Tape& t, const Setting& s, const Tensor& logits) {
+/// What TRL computes from the logits to log it: which token is likeliest, up to 1.5 from a copy of the
+/// shifted logits, and the entropy, of 128 tokens at a time. Where accelerate lets autocast cast, it has
+/// put the model's outputs into fp32.
+inline void measure_logits(Tape& t, const Setting& s, Tensor& logits) {
   constexpr std::int64_t kRows = 128;
   const Run& run = s.run;
   const std::int64_t tokens = run.rows() * (run.row_length() - 1);
   const std::int64_t vocabulary = s.model.vocabulary;
+  if (run.autocasts && is_half(logits.dtype())) logits = t.allocate(logits.elements(), DType::fp32);
   Tensor shifted;
   if (run.metrics == LogitMetrics::accuracy) {
     shifted = t.allocate(tokens * vocabulary, logits.dtype());

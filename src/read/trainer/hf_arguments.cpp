@@ -130,9 +130,22 @@ void read_hf_arguments(Settings& s, TrainFile& file, const Neighbours& neighbour
   // Liger's fused loss comes with its other kernels.
   if (s.is_on("use_liger_kernel")) {
     const Place place = s.place("use_liger_kernel");
-    draft.loss = from_file(Loss::fused, place);
-    draft.fused_loss = from_file(FusedLoss::liger, place);
-    draft.liger_rope = draft.liger_rms_norm = draft.liger_glu = from_file(true, place);
+    Settings kernels = s.inside("liger_kernel_config");
+    const auto is_on = [&](const char* kernel) {
+      const auto given = kernels.truth(kernel);
+      return given ? *given : from_file(true, place);
+    };
+    const auto fused = is_on("fused_linear_cross_entropy");
+    if (fused.value) {
+      draft.loss = from_file(Loss::fused, fused.place);
+      draft.fused_loss = from_file(FusedLoss::liger, fused.place);
+    }
+    draft.liger_rope = is_on("rope");
+    draft.liger_rms_norm = is_on("rms_norm");
+    draft.liger_glu = is_on(kernels.has("geglu") ? "geglu" : "swiglu");
+    if (const auto own = kernels.truth("cross_entropy"); own && own->value)
+      set_unmodelled(file, "Liger's cross-entropy of whole logits is not modelled",
+                     "liger_kernel_config", "use fused_linear_cross_entropy, Liger's default");
   }
   if (s.is_on("torch_compile")) draft.compiles = from_file(true, s.place("torch_compile"));
   if (const Node* deepspeed = s.node("deepspeed"))

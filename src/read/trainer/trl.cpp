@@ -241,6 +241,7 @@ TrainFile read_trl(const Source& source) {
   Settings s(&root, "", file.findings);
   RunDraft& draft = file.draft;
   s.know(kKeys);
+  s.renamed("use_liger", "use_liger_kernel", "TRL 0.16");
   read_hf_arguments(s, file, neighbours);
   const Stage stage = stage_of(s, name);
   if (const auto model = s.text("model_name_or_path")) {
@@ -258,7 +259,16 @@ TrainFile read_trl(const Source& source) {
     draft.is_unbounded = from_file(true, max_length->place);
     draft.length.reset();
   }
-  s.renamed("use_liger", "use_liger_kernel", "TRL 0.16");
+  const auto loss = s.text("loss_type");
+  if (loss && stage == Stage::sft) {
+    if (loss->value == "chunked_nll")
+      draft.loss = from_file(Loss::chunked, loss->place);
+    else if (loss->value != "nll")
+      set_unmodelled(file, "the loss '" + loss->value + "' is not modelled", "loss_type",
+                     "modelled: nll, chunked_nll");
+    else if (!draft.loss)  // Liger computes it where its kernels are on
+      draft.loss = from_file(Loss::standard, loss->place);
+  }
   const auto packing = s.truth("packing");
   const bool is_packed = packing && packing->value;
   // Samples that are cut at the end of a row need no borders: its batches are plain ones.
