@@ -19,7 +19,8 @@ Model some_model() {
 /// A file with the defaults of its trainer's version, or of another one.
 RunDraft filled(const std::string& text, const std::string& version = "") {
   TrainFile file = reading(text);
-  fill_defaults(file.trainer, version, some_model(), nullptr, file.draft);
+  const Version release = version_of(version).value_or(latest_version(file.trainer));
+  fill_defaults({file.trainer, release}, some_model(), nullptr, file.draft);
   return file.draft;
 }
 
