@@ -7,7 +7,24 @@ find_package(yaml-cpp 0.7 CONFIG QUIET)
 if(TARGET yaml-cpp AND NOT TARGET yaml-cpp::yaml-cpp)  # its name before 0.8
   add_library(yaml-cpp::yaml-cpp ALIAS yaml-cpp)
 endif()
-set(wanted CLI11::CLI11 nlohmann_json::nlohmann_json fmt::fmt-header-only yaml-cpp::yaml-cpp)
+# For tokenizers' patterns and for gzip. The archives where there are any: a program that loads two
+# libraries more starts later.
+find_path(PCRE2_INCLUDE_DIR NAMES pcre2.h)
+find_library(PCRE2_LIBRARY NAMES libpcre2-8.a pcre2-8)
+if(PCRE2_INCLUDE_DIR AND PCRE2_LIBRARY)
+  add_library(PCRE2::found UNKNOWN IMPORTED)
+  set_target_properties(PCRE2::found PROPERTIES IMPORTED_LOCATION "${PCRE2_LIBRARY}"
+    INTERFACE_INCLUDE_DIRECTORIES "${PCRE2_INCLUDE_DIR}")
+endif()
+find_path(ZLIB_INCLUDE_DIR NAMES zlib.h)
+find_library(ZLIB_LIBRARY NAMES libz.a z)
+if(ZLIB_INCLUDE_DIR AND ZLIB_LIBRARY)
+  add_library(ZLIB::found UNKNOWN IMPORTED)
+  set_target_properties(ZLIB::found PROPERTIES IMPORTED_LOCATION "${ZLIB_LIBRARY}"
+    INTERFACE_INCLUDE_DIRECTORIES "${ZLIB_INCLUDE_DIR}")
+endif()
+set(wanted CLI11::CLI11 nlohmann_json::nlohmann_json fmt::fmt-header-only yaml-cpp::yaml-cpp
+  PCRE2::found ZLIB::found)
 if(QWENPLAN_TESTS)
   find_package(Catch2 CONFIG QUIET)  # No version: its file accepts one major only, and 2 and 3 both do.
   list(APPEND wanted Catch2::Catch2WithMain)
@@ -23,9 +40,9 @@ endforeach()
 if(missing)
   list(JOIN missing ", " missing)
   message(FATAL_ERROR "qwenplan needs packages that are not here: ${missing}. Install them with one of\n"
-    "  apt install cmake g++ ninja-build libcli11-dev nlohmann-json3-dev libfmt-dev libyaml-cpp-dev catch2\n"
-    "  brew install cmake cli11 nlohmann-json fmt yaml-cpp catch2\n"
-    "  vcpkg install cli11 nlohmann-json fmt yaml-cpp catch2\n"
+    "  apt install cmake g++ ninja-build libcli11-dev nlohmann-json3-dev libfmt-dev libyaml-cpp-dev libpcre2-dev zlib1g-dev catch2\n"
+    "  brew install cmake cli11 nlohmann-json fmt yaml-cpp pcre2 zlib catch2\n"
+    "  vcpkg install cli11 nlohmann-json fmt yaml-cpp pcre2 zlib catch2\n"
     "and configure again.")
 endif()
 
@@ -40,7 +57,8 @@ endif()
 # One target, so that every file sees the same definitions.
 add_library(qwenplan_packages INTERFACE)
 target_link_libraries(qwenplan_packages
-  INTERFACE CLI11::CLI11 nlohmann_json::nlohmann_json fmt::fmt-header-only ${yaml_cpp})
+  INTERFACE CLI11::CLI11 nlohmann_json::nlohmann_json fmt::fmt-header-only ${yaml_cpp}
+    PCRE2::found ZLIB::found)
 target_include_directories(qwenplan_packages SYSTEM
   INTERFACE $<TARGET_PROPERTY:yaml-cpp::yaml-cpp,INTERFACE_INCLUDE_DIRECTORIES>)
 target_compile_definitions(qwenplan_packages INTERFACE JSON_USE_IMPLICIT_CONVERSIONS=0)

@@ -286,6 +286,34 @@ constexpr Flag kTime[] = {
     {.name = "epochs", .value = "N", .group = "Data", .help = "passes over the data", .aliases = "num-train-epochs"},
     {.name = "table", .value = "NAME", .group = "Guide", .help = "the guide's table beside published measurements", .choices = kSpeedTables},
 };
+constexpr Choice kTemplates[] = {{"none", "the texts alone"},
+                                 {"chatml", "Qwen's marks", "qwen"},
+                                 {"qwen2.5", "with its system prompt where there is none"},
+                                 {"qwen3", "with an empty thought before the last answer"},
+                                 {"llama3", ""},
+                                 {"alpaca", "### Instruction: and ### Response:"}};
+constexpr Choice kFileFormats[] = {{"jsonl", "an object on each line", "ndjson"}, {"json", "a list"},
+                                   {"csv", "or with tabs", "tsv"}, {"text", "", "txt"}};
+constexpr Choice kTextUnits[] = {{"line", ""}, {"paragraph", "up to a blank line"}};
+constexpr const Flag& flag_of_run(std::string_view name) {
+  for (const Flag& flag : kRun)
+    if (flag.name == name) return flag;
+  return kRun[0];
+}
+constexpr Flag kDataset[] = {
+    kSubject[0],
+    flag_of_run("seq-len"),
+    flag_of_run("batch"),
+    flag_of_run("grad-accum"),
+    kParallel[0],
+    {.name = "column", .value = "NAME", .group = "Data", .help = "the field of text, or several with commas",
+     .aliases = "dataset-text-field text-column"},
+    {.name = "tokenizer", .value = "FILE", .group = "Data", .help = "a tokenizer.json, to count instead of to estimate"},
+    {.name = "template", .value = "NAME", .group = "Data", .help = "how a conversation is written",
+     .aliases = "chat-template", .choices = kTemplates},
+    {.name = "file-format", .value = "NAME", .group = "Data", .help = "instead of what the content says", .choices = kFileFormats},
+    {.name = "example", .value = "UNIT", .group = "Data", .help = "what an example of plain text is", .choices = kTextUnits},
+};
 constexpr Flag kBench[] = {
     {.name = "script", .kind = marker, .group = "Measure", .help = "print a benchmark in Python"},
     {.name = "import", .value = "FILE", .group = "Measure", .help = "read its result"},
@@ -388,6 +416,7 @@ std::span<const Flag> recommend_flags() { return kRecommend; }
 std::span<const Flag> check_flags() { return kCheck; }
 std::span<const Flag> batch_flags() { return kBatch; }
 std::span<const Flag> time_flags() { return kTime; }
+std::span<const Flag> dataset_flags() { return kDataset; }
 std::span<const Flag> bench_flags() { return kBench; }
 std::span<const Flag> data_flags() { return kData; }
 std::span<const Flag> storage_plan_flags() { return kStoragePlan; }

@@ -20,6 +20,7 @@ std::span<const Flag> recommend_flags();
 std::span<const Flag> check_flags();
 std::span<const Flag> batch_flags();
 std::span<const Flag> time_flags();
+std::span<const Flag> dataset_flags();
 std::span<const Flag> bench_flags();
 std::span<const Flag> data_flags();  ///< how much text a run reads
 std::span<const Flag> storage_plan_flags();

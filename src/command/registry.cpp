@@ -22,6 +22,7 @@ Result<Answer> check(const Invocation&);
 Result<Answer> data_check(const Invocation&);
 Result<Answer> data_list(const Invocation&);
 Result<Answer> data_show(const Invocation&);
+Result<Answer> dataset(const Invocation&);
 Result<Answer> doctor(const Invocation&);
 Result<Answer> explain(const Invocation&);
 Result<Answer> gpus(const Invocation&);
@@ -70,6 +71,8 @@ const std::array kCommands = {
     Command{"time", "tokens per second, hours per epoch, energy", command::time,
             {subject_flags(), run_flags(), parallel_flags(), time_flags()}, kNoWords,
             "qwenplan time --table speed"},
+    Command{"dataset", "tokens of a file of examples: lengths, cuts, padding", command::dataset, {dataset_flags()},
+            {"FILE", 1, 1}, "qwenplan dataset train.jsonl --model 7b --seq-len 2048"},
     Command{"bench", "measure load, inference and a training step", command::bench,
             {subject_flags(), run_flags(), bench_flags()}, kNoWords,
             "qwenplan bench --script --model 3b --method lora >bench.py"},

@@ -26,5 +26,6 @@ Table prices();
 Table machines();
 Table measurements();
 Table speeds();
+Table tokens();
 
 }  // namespace qwenplan::embedded
