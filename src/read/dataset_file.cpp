@@ -124,7 +124,7 @@ Result<Layout> layout_of(const DatasetQuestion& question, std::string_view head)
         if (list != rest.npos && rest[list] == '[' && key != "messages" && key != "conversations" &&
             key != "conversation" && key != "history" && key != "chosen" && key != "rejected") {
           const std::size_t item = rest.find_first_not_of(" \t\r\n", list + 1);
-          if (item != rest.npos && rest[item] == '{' && layout.format == DataFormat::json) {
+          if (item != rest.npos && rest[item] == '{') {
             is_wrapped = true;
             layout.skipped = start + list + 1;
             layout.reason = "the list '" + std::string(key.substr(0, 40)) + "' in an object";
@@ -137,10 +137,8 @@ Result<Layout> layout_of(const DatasetQuestion& question, std::string_view head)
       JsonCursor one(line);
       JsonSlice slice;
       const bool is_by_lines = line_end == rest.npos || (one.take(slice) && one.at_end());
-      if (is_wrapped && !is_by_lines) {
-        layout.format = DataFormat::json;
-        layout.cut = RecordReader::Cut::json_values;
-      } else if (is_wrapped && line_end == rest.npos) {
+      // A file of one line may be one example that begins with a list; its name decides.
+      if (is_wrapped && (!is_by_lines || (line_end == rest.npos && has_ending(question.file, {".json"})))) {
         layout.format = DataFormat::json;
         layout.cut = RecordReader::Cut::json_values;
       } else {
