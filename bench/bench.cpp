@@ -131,6 +131,31 @@ void a_thousand_files(const std::string& program) {
   }
 }
 
+/// `dataset` of a file of chats in Arabic, English and code: megabytes a second of one core.
+void a_large_dataset(const std::string& program) {
+  constexpr std::size_t kBytes = std::size_t{200} << 20;
+  const std::string path =
+      (std::filesystem::temp_directory_path() / ("qwenplan-bench-" + std::to_string(getpid()) + ".jsonl")).string();
+  const std::string texts[] = {"يحتاج تدريب النموذج إلى وقت وذاكرة، وذاكرة البطاقة هي التي توقف أكثر عمليات التدريب. ",
+                               "Training a model takes time and memory; the card's memory ends most of the trainings. ",
+                               "for (int i = 0; i < n; ++i) {\\n  total += values[i];\\n}\\n"};
+  std::string lines;
+  for (int i = 0; i < 300; ++i) {
+    std::string answer;
+    for (int n = 0; n <= i % 20; ++n) answer += texts[(i + n / 8) % 3];
+    lines += "{\"messages\": [{\"role\": \"user\", \"content\": \"" + texts[i % 2] +
+             "\"}, {\"role\": \"assistant\", \"content\": \"" + answer + "\"}]}\n";
+  }
+  {
+    std::ofstream out(path, std::ios::binary);
+    for (std::size_t written = 0; written < kBytes; written += lines.size()) out << lines;
+  }
+  const auto size = static_cast<double>(std::filesystem::file_size(path));
+  const double cpu = run({program, "dataset", path, "--json"});
+  std::filesystem::remove(path);
+  std::printf("\ndataset of %.0f MB: %.0f MB/s of CPU time\n", size / 1e6, size / 1e3 / cpu);
+}
+
 /// CPU milliseconds of each part of one emulation: half a trace is a step.
 void emulation(const std::string& label, const Model& model, const Run& settings, int runs) {
   Times step, count, replay;
@@ -178,6 +203,7 @@ int main(int argc, char** argv) {
   const int runs = argc > 2 ? std::max(1, std::atoi(argv[2])) : 40;
   whole_processes(argv[1], runs);
   a_thousand_files(argv[1]);
+  a_large_dataset(argv[1]);
 
   const auto tables = Tables::open();
   if (!tables) return 2;

@@ -30,6 +30,10 @@ std::string words(const Range<std::int64_t>& range) {
 std::string words(const Range<Tokens>& range) {
   return words(Range<std::int64_t>{range.low.count(), range.likely.count(), range.high.count()});
 }
+/// "1 row", "2 rows".
+std::string counted(const std::string& number, std::string_view of) {
+  return number + " " + std::string(of) + (number == "1" ? "" : "s");
+}
 double share(Tokens part, Tokens all) {
   return all.count() == 0 ? 0 : static_cast<double>(part.count()) / static_cast<double>(all.count());
 }
@@ -109,13 +113,31 @@ Result<Answer> dataset(const Invocation& in) {
   for (std::size_t i = 0; i < kScripts; ++i)
     characters.set(std::string(name(static_cast<Script>(i))), data.text.characters[i]);
   json.set("text", Value::object({{"bytes", data.text.bytes}, {"characters", std::move(characters)}}));
+  Value scripts = Value::list();
+  using enum Column::Align;
+  Table script_table{{{"script"}, {"characters", right}, {"tokens", right}, {"rate"}}, {}};
+  for (std::size_t i = 0; job->rates && i < kScripts; ++i) {
+    const std::int64_t n = data.text.characters[i];
+    if (n == 0) continue;
+    const Script script = static_cast<Script>(i);
+    TextCounts alone;
+    alone.characters[i] = n;
+    const Range<double> made = tokens_of(alone, *job->rates);
+    const Range<Tokens> tokens{Tokens(std::llround(made.low)), Tokens(std::llround(made.likely)),
+                               Tokens(std::llround(made.high))};
+    const std::string_view evidence = name(job->rates->evidence[i]);
+    scripts.push(Value::object({{"script", name(script)}, {"characters", n}, {"tokens", tokens}, {"evidence", evidence}}));
+    std::string words_of_name(name(script));
+    std::replace(words_of_name.begin(), words_of_name.end(), '_', ' ');
+    script_table.rows.push_back({words_of_name, grouped(n), words(tokens), std::string(evidence)});
+  }
   json.set("tokens", Value::object({{"total", all},
                                     {"template", data.template_tokens},
                                     {"tokenizer", data.tokenizer},
-                                    {"evidence", name(data.evidence)}}));
+                                    {"evidence", name(data.evidence)},
+                                    {"scripts", std::move(scripts)}}));
   Value lengths = Value::object();
   lengths.set("mean", data.lengths.likely.mean());
-  using enum Column::Align;
   Table length_table{{{"length"}, {"tokens", right}}, {}};
   length_table.rows.push_back({"mean", fixed(data.lengths.likely.mean(), 1)});
   for (const int percent : {50, 90, 95, 99}) {
@@ -165,19 +187,20 @@ Result<Answer> dataset(const Invocation& in) {
   facts.rows.push_back({"of the template", words(data.template_tokens)});
   facts.rows.push_back({"tokenizer", data.tokenizer + ", " + std::string(name(data.evidence))});
   answer.add(std::move(facts));
+  if (job->rates) answer.add(std::move(script_table));
   answer.add(std::move(length_table));
   Table batching{{{"with --seq-len " + std::to_string(l) + " --batch " + std::to_string(b)}, {"tokens", right}, {"padding", right}}, {}};
   batching.rows.push_back({"padded to the longest of a batch", grouped(longest.likely.count()), text_percent(waste(longest.likely))});
   batching.rows.push_back({"padded to --seq-len", grouped(whole.count()), text_percent(waste(whole))});
-  batching.rows.push_back({"packed whole, " + grouped(packed.likely) + " rows", grouped(packed.likely * l),
+  batching.rows.push_back({"packed whole, " + counted(grouped(packed.likely), "row"), grouped(packed.likely * l),
                            text_percent(waste(Tokens(packed.likely * l)))});
   answer.add(std::move(batching));
   answer.add(Paragraph{cut_sequences.high == 0
                            ? "nothing is cut at " + grouped(l) + " tokens"
                            : words(cut_sequences) + " sequences are cut at " + grouped(l) + " tokens, which loses " +
                                  words(cut_tokens) + " tokens, " + text_percent(share(cut_tokens.likely, all.likely))});
-  answer.add(Paragraph{"an epoch: " + words(kept) + " tokens, " + grouped(steps(data.sequences)) + " steps of " +
-                       grouped(in_step) + (in_step == 1 ? " sequence, " : " sequences, ") + words(packed_steps) + " if packed"});
+  answer.add(Paragraph{"an epoch: " + words(kept) + " tokens, " + counted(grouped(steps(data.sequences)), "step") + " of " +
+                       counted(grouped(in_step), "sequence") + ", " + words(packed_steps) + " if packed"});
   if (!assumed_words.empty()) answer.add(Paragraph{"assumed: " + assumed_words, Tone::faint});
   return answer;
 }

@@ -25,13 +25,38 @@ std::string_view name(ChatTemplate written_by) {
 /// The template that a model's own tokenizer_config.json has.
 ChatTemplate usual_template(const Model* model) {
   if (!model) return ChatTemplate::chatml;
+  if (model->id.starts_with("llama3")) return ChatTemplate::llama3;
   switch (model->architecture) {
-    case Architecture::qwen2: return model->id.find("qwen2.5") != std::string::npos ? ChatTemplate::qwen2_5 : ChatTemplate::chatml;
+    case Architecture::qwen2: return model->id.starts_with("qwen2.5") ? ChatTemplate::qwen2_5 : ChatTemplate::chatml;
     case Architecture::qwen3:
     case Architecture::qwen3_moe: return ChatTemplate::qwen3;
-    case Architecture::llama: return model->vocabulary == 128256 ? ChatTemplate::llama3 : ChatTemplate::chatml;
     default: return ChatTemplate::chatml;
   }
+}
+
+/// A mark that the template begins a message with; empty where it has none.
+std::string_view mark_of(ChatTemplate written_by) {
+  switch (written_by) {
+    case ChatTemplate::chatml:
+    case ChatTemplate::qwen2_5:
+    case ChatTemplate::qwen3: return "<|im_start|>";
+    case ChatTemplate::llama3: return "<|start_header_id|>";
+    case ChatTemplate::none:
+    case ChatTemplate::alpaca: return {};
+  }
+  return {};
+}
+
+bool has_marks(const Tokenizer& tokenizer, ChatTemplate written_by) {
+  const std::string_view mark = mark_of(written_by);
+  return mark.empty() || tokenizer.has_token(mark);
+}
+
+/// The first of the templates whose marks the tokenizer has.
+ChatTemplate usual_template(const Tokenizer& tokenizer, ChatTemplate of_model) {
+  for (const ChatTemplate each : {of_model, ChatTemplate::chatml, ChatTemplate::llama3})
+    if (has_marks(tokenizer, each)) return each;
+  return ChatTemplate::none;
 }
 
 }  // namespace
@@ -61,14 +86,6 @@ Result<DatasetJob> read_dataset_job(const Invocation& in, const std::string& fil
     for (const auto& [name, each] : kTemplates)
       if (name == *given) question.written_by = each;
 
-  auto rates = token_rates(model ? model->vocabulary : 0);
-  if (!rates) return rates.error();
-  if (!model) {
-    // Without a model the answer is for Qwen2.5 and Qwen3, which is what most are asked about.
-    rates = token_rates(151936);
-    if (!rates) return rates.error();
-  }
-  question.rates = *rates;
   std::optional<Tokenizer> tokenizer;
   if (const auto path = in.value("tokenizer")) {
     auto opened = Tokenizer::open(*path);
@@ -76,12 +93,18 @@ Result<DatasetJob> read_dataset_job(const Invocation& in, const std::string& fil
     tokenizer = std::move(*opened);
     question.tokenizer = &*tokenizer;
     question.rates.name = *path;
+    question.usual = usual_template(*tokenizer, question.usual);
     job.inputs.push_back({"tokenizer", Value(*path), "flag"});
+    if (question.written_by && !has_marks(*tokenizer, *question.written_by))
+      job.notes.push_back("the tokenizer has no token " + std::string(mark_of(*question.written_by)) +
+                          ": the marks of the template are counted as text");
   } else {
+    auto rates = model ? token_rates(*model) : usual_token_rates();
+    if (!rates) return rates.error();
+    question.rates = *rates;
+    job.rates = std::move(*rates);
     job.inputs.push_back({"tokenizer", Value(question.rates.id), model ? "table" : "default"});
     if (!model) job.assumed.push_back("the tokenizer of Qwen2.5 and Qwen3 (--model)");
-    else if (question.rates.name.ends_with("assumed"))
-      job.assumed.push_back("the tokenizer of " + model->id + " cuts as Qwen2.5's, or twice as fine");
   }
 
   Progress progress("reading " + file);

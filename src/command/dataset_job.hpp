@@ -1,5 +1,6 @@
 #pragma once
 
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -7,6 +8,7 @@
 #include "qwenplan/base/result.hpp"
 #include "qwenplan/describe/dataset.hpp"
 #include "qwenplan/describe/model.hpp"
+#include "qwenplan/describe/token_rates.hpp"
 #include "render/answer.hpp"
 
 namespace qwenplan {
@@ -14,6 +16,7 @@ namespace qwenplan {
 /// A data set as a command asks for it, with where the settings came from.
 struct DatasetJob {
   Dataset data;
+  std::optional<TokenRates> rates;  ///< by which its tokens were estimated; none where they were counted
   std::vector<Input> inputs;
   std::vector<std::string> assumed;
   std::vector<std::string> notes;

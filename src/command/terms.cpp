@@ -101,6 +101,20 @@ constexpr TermEntry kTerms[] = {
      "are released; out of memory only if that is not enough",
      "the trace, --gpu, --vram", "emulated",
      "c10/cuda/CUDACachingAllocator.cpp: release_cached_blocks"},
+    {"tokens", "How many tokens a file of examples has.",
+     "without --tokenizer the sum over scripts of characters * tokens of a character, lowest, likely and "
+     "highest; with it each text is counted by byte-level BPE. The template's marks and the end of each "
+     "sequence are added",
+     "dataset, --tokenizer, --template, --model", "measured", "data/tokens.json"},
+    {"cut", "Tokens of sequences beyond --seq-len, which a trainer drops.",
+     "sum over sequences of max(0, length - seq_len)", "dataset, --seq-len", "exact", "by definition"},
+    {"padding", "Tokens of a batch that are no text: each sequence is filled up to the longest.",
+     "sum over lengths l of l * (F(l)^batch - F(l - 1)^batch), times the sequences, less their own "
+     "tokens; F(l): the share of sequences up to l",
+     "dataset, --batch, --seq-len", "exact", "the mean of the longest of a batch in random order"},
+    {"packed", "Rows of --seq-len tokens that hold several sequences whole.",
+     "best fit, the longest first: each sequence goes to the fullest row that has room for it",
+     "dataset, --seq-len", "exact", "TRL, data_utils.py: pack_dataset, strategy bfd"},
 };
 
 }  // namespace

@@ -58,7 +58,7 @@ struct ByteStream::State {
         ::poll(&wait, 1, -1);
         continue;
       }
-      return wrong(path, "cannot be read: " + std::string(std::strerror(errno)), "check the disk");
+      return wrong(path, "it cannot be read: " + std::string(std::strerror(errno)), "check the disk");
     }
   }
 
@@ -125,12 +125,12 @@ Result<ByteStream> ByteStream::open(const std::string& path) {
   if (state->file < 0)
     return errno == ENOENT || errno == ENOTDIR
                ? wrong(path, "no such file", "check the path")
-               : wrong(path, "cannot be read: " + std::string(std::strerror(errno)), "check its permissions");
+               : wrong(path, "it cannot be read: " + std::string(std::strerror(errno)), "check its permissions");
   struct stat about {};
-  if (::fstat(state->file, &about) != 0) return wrong(path, "cannot be read", "check its permissions");
-  if (S_ISDIR(about.st_mode)) return wrong(path, "is a folder", "give one file of examples");
+  if (::fstat(state->file, &about) != 0) return wrong(path, "it cannot be read", "check its permissions");
+  if (S_ISDIR(about.st_mode)) return wrong(path, "it is a folder", "give one file of examples");
   if (!S_ISREG(about.st_mode) && !S_ISFIFO(about.st_mode) && path != "-")
-    return wrong(path, "is neither a file nor a pipe", "give a file of examples");
+    return wrong(path, "it is neither a file nor a pipe", "give a file of examples");
   if (S_ISREG(about.st_mode)) state->size = about.st_size;
   // A pipe may give its first bytes one at a time.
   while (state->end < 2) {

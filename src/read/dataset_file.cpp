@@ -46,12 +46,12 @@ constexpr Magic kMagics[] = {
 std::optional<Error> not_text(const std::string& file, std::string_view head) {
   for (const Magic& magic : kMagics)
     if (head.starts_with(magic.bytes))
-      return wrong(file, "is " + std::string(magic.name), std::string(magic.hint));
+      return wrong(file, "the file is " + std::string(magic.name), std::string(magic.hint));
   if (head.starts_with("\xff\xfe") || head.starts_with("\xfe\xff"))
-    return wrong(file, "is UTF-16", "write it as UTF-8: iconv -f UTF-16 -t UTF-8 FILE >FILE.utf8");
+    return wrong(file, "the file is UTF-16", "write it as UTF-8: iconv -f UTF-16 -t UTF-8 FILE >FILE.utf8");
   const std::size_t nul = head.find('\0');
   if (nul != head.npos)
-    return wrong(file, "is binary, not text: byte " + std::to_string(nul) + " is 0",
+    return wrong(file, "the file is binary, not text: byte " + std::to_string(nul) + " is 0",
                  "give jsonl, json, csv or text, plain or as gzip");
   return std::nullopt;
 }
@@ -279,8 +279,6 @@ class Counter {
     return nullptr;
   }
 
-  const std::optional<Error>& error() const { return error_; }
-
  private:
   struct Message {
     std::string_view role;
@@ -305,9 +303,12 @@ class Counter {
     if (question_.tokenizer) {
       const auto count = question_.tokenizer->encode(conversation_.text());
       if (!count) {
-        error_ = count.error();
-        return bad("it cannot be counted exactly");
+        reason_ = count.error().what;
+        return bad(reason_.c_str());
       }
+      if (!conversation_.words().empty())
+        if (const auto spoken = question_.tokenizer->encode(conversation_.words()))
+          template_ = Range<Tokens>::exactly(Tokens(marks + *spoken));
       const bool has_end = conversation_.adds_end();
       pending_.push_back(Range<std::int64_t>::exactly(*count + (has_end ? 1 : 0)));
       return true;
@@ -468,7 +469,7 @@ class Counter {
   Range<Tokens> template_{};
   bool has_text_ = false;
   const char* why_ = nullptr;
-  std::optional<Error> error_;
+  std::string reason_;
 };
 
 /// The fields of a row of CSV, without their quotes.
@@ -526,7 +527,7 @@ Result<Dataset> read_dataset(const DatasetQuestion& question) {
   RecordReader reader(std::move(*stream));
   const auto head = reader.head();
   if (!head) return head.error();
-  if (head->empty()) return wrong(question.file, "is empty", "give a file with examples");
+  if (head->empty()) return wrong(question.file, "the file is empty", "give a file with examples");
   if (auto error = not_text(question.file, *head)) return *std::move(error);
   const auto layout = layout_of(question, *head);
   if (!layout) return layout.error();
@@ -601,7 +602,8 @@ Result<Dataset> read_dataset(const DatasetQuestion& question) {
       if (record.text.empty()) continue;
       fields_of_row(record.text, comma, row);
       if (row.size() != row_names.size()) {
-        bad(record.line, "it has " + std::to_string(row.size()) + " fields, the first line " + std::to_string(row_names.size()));
+        bad(record.line, "it has " + std::to_string(row.size()) + (row.size() == 1 ? " field" : " fields") +
+                             ", the first line has " + std::to_string(row_names.size()));
         continue;
       }
       slices.assign(counter.columns().size(), {});
@@ -614,8 +616,9 @@ Result<Dataset> read_dataset(const DatasetQuestion& question) {
       JsonCursor cursor(record.text);
       if (layout->cut == RecordReader::Cut::json_values && record.text == "]") break;
       if (cursor.kind() != JsonKind::object) {
-        bad(record.line, "it is " + std::string(cursor.kind() == JsonKind::number ? "no JSON" : name(cursor.kind())) +
-                             ", not an object");
+        JsonSlice value;
+        const bool is_json = cursor.take(value) && cursor.at_end();
+        bad(record.line, is_json ? "it is " + std::string(name(value.kind)) + ", not an object" : "it is no JSON");
         continue;
       }
       if (!fields) {
@@ -657,7 +660,6 @@ Result<Dataset> read_dataset(const DatasetQuestion& question) {
         why = counter.add(slices);
       }
     }
-    if (counter.error()) return *counter.error();
     if (why) bad(record.line, why);
   }
   data.evidence = question.tokenizer ? Evidence::exact : evidence_of(data.text, question.rates);
@@ -669,7 +671,7 @@ Result<Dataset> read_dataset(const DatasetQuestion& question) {
     return wrong(question.file, "no field of text is known in it: " + joined(first_names),
                  "name one: --column " + first_names[0].substr(0, 40));
   if (data.examples == 0) {
-    std::string what = "has no example";
+    std::string what = "the file has no example";
     if (data.bad > 0)
       what += ": line " + std::to_string(data.bad_lines[0].line) + ": " + data.bad_lines[0].why;
     return wrong(question.file, std::move(what),

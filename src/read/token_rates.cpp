@@ -22,6 +22,13 @@ Evidence evidence_named(std::string_view word) {
   return Evidence::assumed;
 }
 
+/// Without regard to the case of `text`; `start` is in small letters.
+bool begins_with(std::string_view text, std::string_view start) {
+  return text.size() >= start.size() && std::equal(start.begin(), start.end(), text.begin(), [](char a, char b) {
+           return a == (b >= 'A' && b <= 'Z' ? static_cast<char>(b - 'A' + 'a') : b);
+         });
+}
+
 Result<TokenRates> read_row(const Json& row) {
   TokenRates rates;
   rates.id = row.value("id", "");
@@ -39,21 +46,28 @@ Result<TokenRates> read_row(const Json& row) {
 
 }  // namespace
 
-Result<TokenRates> token_rates(std::int64_t vocabulary) {
-  Json first;
+Result<TokenRates> token_rates(const Model& model) {
+  const bool is_path = model.id.find('/') != std::string::npos;
   for (const embedded::Row& embedded : embedded::tokens().rows) {
     const auto row = parse_json(embedded.json, std::string(kFile));
     if (!row) return row.error();
-    if (first.is_null()) first = *row;
-    for (const Json& size : row->value("vocabularies", Json::array()))
-      if (size == vocabulary) return read_row(*row);
+    const Json sizes = row->value("vocabularies", Json::array());
+    if (std::find(sizes.begin(), sizes.end(), Json(model.vocabulary)) == sizes.end()) continue;
+    // Models of other families have vocabularies of the same size.
+    Json names = row->value("aliases", Json::array());
+    names.push_back(row->value("id", ""));
+    for (const Json& name : names)
+      if ((!is_path && begins_with(model.id, name.get<std::string>())) ||
+          begins_with(model.architecture_name, name.get<std::string>()))
+        return read_row(*row);
   }
-  auto rates = read_row(first);
-  if (!rates) return rates.error();
-  rates->name += ", assumed";
-  rates->evidence.fill(Evidence::assumed);
-  for (auto& each : rates->rates) each.high *= 2;
-  return rates;
+  return Error{Error::Kind::unknown, "how the tokenizer of " + model.id + " cuts text is not known", "--model",
+               "give --tokenizer FILE, the tokenizer.json beside its config.json"};
+}
+
+Result<TokenRates> usual_token_rates() {
+  const auto row = parse_json(embedded::tokens().rows.front().json, std::string(kFile));
+  return row ? read_row(*row) : row.error();
 }
 
 }  // namespace qwenplan

@@ -1,14 +1,16 @@
 #pragma once
 
-#include <cstdint>
-
 #include "qwenplan/base/result.hpp"
+#include "qwenplan/describe/model.hpp"
 #include "qwenplan/describe/token_rates.hpp"
 
 namespace qwenplan {
 
-/// What tokens.json knows of the tokenizer of models with a vocabulary of this size; without a row
-/// for it, or for 0, Qwen2.5's rates as `assumed`, with twice their tokens as the upper end.
-Result<TokenRates> token_rates(std::int64_t vocabulary);
+/// Rates of a model's tokenizer, known by the model's name or class and the size of its vocabulary;
+/// an error of kind unknown where nobody measured it.
+Result<TokenRates> token_rates(const Model& model);
+
+/// Rates of the tokenizer of Qwen2.5 and Qwen3.
+Result<TokenRates> usual_token_rates();
 
 }  // namespace qwenplan

@@ -469,7 +469,7 @@ struct Tokenizer::State {
 
   std::optional<Error> encode_word(std::string_view word, std::int64_t& count, std::vector<std::int32_t>* ids) {
     if (word.size() > kLongestWord)
-      return unknown("a text has a word of more than " + std::to_string(kLongestWord) + " bytes", path);
+      return wrong("a word of it is longer than 1 MiB", path);
     auto found = cache.find(word);
     if (found == cache.end()) {
       std::vector<std::int32_t> made;
@@ -500,7 +500,7 @@ struct Tokenizer::State {
       const int found = pcre2_match(pattern.code.get(), reinterpret_cast<PCRE2_SPTR>(piece.data()), piece.size(), from,
                                     PCRE2_NO_UTF_CHECK | PCRE2_NOTEMPTY, pattern.match.get(), context.get());
       if (found == PCRE2_ERROR_NOMATCH) break;
-      if (found < 0) return unknown("the pattern of the pre-tokenizer gave up on a long text", path);
+      if (found < 0) return wrong("the pattern of the pre-tokenizer gives up on it", path);
       const PCRE2_SIZE* const ends = pcre2_get_ovector_pointer(pattern.match.get());
       const std::size_t start = ends[0], stop = ends[1];
       if (start > from)

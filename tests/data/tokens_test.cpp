@@ -37,7 +37,10 @@ TEST_CASE("The table of tokens is as its schema says, with known sources, and it
     CAPTURE(row["id"].get<std::string>());
     for (const json& source : row["sources"]) CHECK(sources.count(source.get<std::string>()) == 1);
     for (const json& vocabulary : row["vocabularies"]) {
-      const auto rates = token_rates(vocabulary.get<std::int64_t>());
+      Model model;
+      model.id = row["id"].get<std::string>() + "-1b";
+      model.vocabulary = vocabulary.get<std::int64_t>();
+      const auto rates = token_rates(model);
       REQUIRE(rates);
       CHECK(rates->id == row["id"].get<std::string>());
       for (const auto& rate : rates->rates) {
@@ -49,10 +52,24 @@ TEST_CASE("The table of tokens is as its schema says, with known sources, and it
   }
 }
 
-TEST_CASE("A tokenizer that nobody measured is assumed, with a wide range") {
-  const auto known = token_rates(151936), other = token_rates(4711);
-  REQUIRE(known);
-  REQUIRE(other);
-  CHECK(other->evidence[0] == Evidence::assumed);
-  CHECK(other->rates[0].high > known->rates[0].high);
+TEST_CASE("A vocabulary of the same size is not the same tokenizer") {
+  const auto rates = [](const char* id, const char* architecture, std::int64_t vocabulary) {
+    Model model;
+    model.id = id;
+    model.architecture_name = architecture;
+    model.vocabulary = vocabulary;
+    return token_rates(model);
+  };
+  const auto id = [&](const Result<TokenRates>& found) { return found ? found->id : "none"; };
+  CHECK(id(rates("qwen2.5-7b", "Qwen2ForCausalLM", 152064)) == "qwen2.5");
+  CHECK(id(rates("/models/mine/config.json", "Qwen3ForCausalLM", 151936)) == "qwen2.5");
+  CHECK(id(rates("qwen3.5-4b", "", 248320)) == "qwen3.5");
+  CHECK(id(rates("llama3.1-8b", "LlamaForCausalLM", 128256)) == "llama3");
+  // Fanar and Hala have Llama 3's number of tokens, and others' tokens.
+  CHECK(id(rates("fanar-1-9b", "Gemma2ForCausalLM", 128256)) == "none");
+  CHECK(id(rates("/models/llama3/config.json", "LlamaForCausalLM", 128256)) == "none");
+  const auto other = rates("allam-7b", "LlamaForCausalLM", 64000);
+  REQUIRE_FALSE(other);
+  CHECK(other.error().kind == Error::Kind::unknown);
+  CHECK(other.error().hint.find("--tokenizer FILE") != std::string::npos);
 }

@@ -36,7 +36,7 @@ Error refused(const json& tokenizer) {
 }  // namespace
 
 TEST_CASE("Ids equal those of Hugging Face's tokenizers: Arabic with and without signs, dialect, code, emoji") {
-  const std::string name = GENERATE("qwen-like", "gpt2-like");
+  const std::string name = GENERATE("qwen2.5-part", "qwen-like", "gpt2-like");
   auto tokenizer = Tokenizer::open(kFolder + name + ".json");
   REQUIRE(tokenizer);
   const json texts = read(name + ".ids.json");
@@ -68,6 +68,15 @@ TEST_CASE("What a tokenizer has that is not read exactly is refused by its name"
   CHECK(with("/added_tokens/0/lstrip", true).kind == Error::Kind::unknown);
   CHECK(with("/model/merges/0", "x").kind == Error::Kind::wrong);
   CHECK(with("/model/vocab", json::object()).what == "its vocabulary lacks a token for byte 0");
+}
+
+TEST_CASE("A word of more than a mebibyte is an error of the text, not of the tokenizer") {
+  auto tokenizer = Tokenizer::open(kFolder + "qwen-like.json");
+  REQUIRE(tokenizer);
+  const auto count = tokenizer->encode(std::string((1 << 20) + 1, 'x'));
+  REQUIRE_FALSE(count);
+  CHECK(count.error().what == "a word of it is longer than 1 MiB");
+  CHECK(tokenizer->encode("after it"));
 }
 
 TEST_CASE("A file that is no tokenizer has a clear answer") {
