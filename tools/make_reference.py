@@ -32,7 +32,7 @@ TARGETS = ('all', 'attn', 'qv', 'mlp', 'qo')
 
 def settings_of(name):
     """The settings that the name of a recording carries: ten values, then options with theirs."""
-    name = re.sub('^(torchtune|litgpt)_', '', name)  # whose modelling code it is, else transformers'
+    name = re.sub('^(torchtune|litgpt|unsloth|trl[0-9.]*|swift)_', '', name)  # whose code it is, else transformers' and PEFT's
     head, options = re.match('(.*?_(?:%s))((?:_[a-z]+).*)$' % OPTIMIZER, name).groups()
     model, rest = head.split('_', 1)
     method = re.match(METHOD, rest).group(0)

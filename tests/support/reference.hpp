@@ -177,10 +177,18 @@ inline Run run_of(const CsvRow& row) {
     for (int i = 0; i < 13; ++i)
       if (name(static_cast<Objective>(i)) == row.text("objective"))
         run.objective = static_cast<Objective>(i);
-    const bool is_compared = run.objective != Objective::orpo && run.objective != Objective::simpo;
+    const bool is_compared = run.objective != Objective::orpo && run.objective != Objective::simpo &&
+                             run.objective != Objective::cpo;
     if (is_compared)
       run.reference = run.has_adapters() ? Reference::without_adapters : Reference::second_model;
     run.reference_weights = run.half;
+    const std::string trace = row.text("trace");
+    if (trace.starts_with("trl")) {
+      run.preference_code = PreferenceCode::trl;
+      run.reference_weights = run.weights;
+      run.adds_likelihood = run.objective == Objective::orpo || run.objective == Objective::cpo;
+      run.copies_shifted_logits = trace.starts_with("trl1.5_");
+    }
   }
   if (row.has("freeze") && row.integer("freeze") != 0) {
     const std::int64_t asked = row.integer("freeze");

@@ -62,6 +62,8 @@ enum class Objective : std::uint8_t {
 /// Who answers each batch for comparison: nobody, the model itself without its adapters, or a
 /// second, frozen model.
 enum class Reference : std::uint8_t { none, without_adapters, second_model };
+/// Whose code compares the sequences.
+enum class PreferenceCode : std::uint8_t { llama_factory, trl };
 
 /// The linear layers that an adapter can wrap, as bits of a set.
 enum Module : std::uint16_t {
@@ -127,6 +129,10 @@ struct Run {
   Objective objective = Objective::sft;
   Reference reference = Reference::none;
   DType reference_weights = DType::bf16;  ///< stored format of the second model
+  PreferenceCode preference_code = PreferenceCode::llama_factory;
+  bool adds_likelihood = false;        ///< the likelihood of the chosen answers is part of the loss
+  bool copies_shifted_logits = false;  ///< TRL's DPO copies all logits but the last (up to 1.5)
+  bool empties_cache = false;          ///< each micro-step ends with torch.cuda.empty_cache()
   OptimizerKind optimizer = OptimizerKind::adamw_fused;
   bool optimizer_in_backward = false;  ///< each weight is updated as soon as its gradient is there
   bool adds_noise = false;             ///< NEFTune: noise on the embeddings' output

@@ -82,6 +82,7 @@ struct RunDraft {
   Maybe<Objective> objective;
   Maybe<bool> has_reference;          ///< a second, frozen model is held for comparison
   Maybe<bool> precomputes_reference;  ///< its answers are computed before the training
+  Maybe<bool> adds_likelihood;        ///< CPO and SimPO of TRL: the chosen answers' likelihood is added
   Maybe<bool> packs;            ///< samples are joined until each sequence has its full length
   Maybe<bool> is_padding_free;  ///< the micro-batch is one row, with borders instead of padding
   Maybe<Borders> borders;       ///< how samples of one row are told apart
@@ -269,6 +270,36 @@ inline std::optional<Error> outside(const RunDraft::Maybe<std::int64_t>& given,
                "write a number from 1 to " + std::to_string(high));
 }
 
+/// The version of TRL whose trainers compare the sequences of a run: its own, or what axolotl requires.
+inline std::optional<Version> trl_of(const RunDraft& d) {
+  if (!d.trainer) return latest_version(Trainer::trl);
+  const auto [trainer, version] = d.trainer->value;
+  if (trainer == Trainer::trl) return version;
+  if (trainer != Trainer::axolotl) return std::nullopt;
+  if (version >= Version{0, 19, 0}) return Version{1, 9, 0};
+  if (version >= Version{0, 18, 0}) return Version{1, 8, 0};
+  if (version >= Version{0, 17, 0}) return Version{1, 5, 1};
+  return std::nullopt;
+}
+
+/// Whether what a trainer does with sequences that it compares is known.
+inline bool is_comparison_known(const RunDraft& d) {
+  const Objective objective = d.objective->value;
+  if (d.trainer && d.trainer->value.trainer == Trainer::llama_factory)
+    return objective != Objective::cpo && objective != Objective::reward;
+  const auto trl = trl_of(d);
+  if (!trl) return false;
+  switch (objective) {
+    case Objective::dpo:
+    case Objective::ipo: return *trl >= Version{0, 29, 0};
+    case Objective::kto: return *trl >= Version{1, 8, 0};
+    case Objective::orpo:
+    case Objective::simpo:
+    case Objective::cpo: return *trl >= Version{0, 15, 0};
+    default: return false;
+  }
+}
+
 /// What trainers add and has no mechanism yet.
 inline std::optional<Error> trainers_addition_not_modelled(const RunDraft& d) {
   const std::string where = "the trainer's settings";
@@ -282,16 +313,14 @@ inline std::optional<Error> trainers_addition_not_modelled(const RunDraft& d) {
     if (objective == Objective::distillation)
       return unmodelled("a teacher", "--objective",
                         "modelled: sft, pretrain, dpo, ipo, orpo, simpo, kto");
-    const bool is_llama_factory =
-        d.trainer && d.trainer->value.trainer == Trainer::llama_factory;
     const bool compares = objective != Objective::sft && objective != Objective::pretrain;
-    if (compares && (!is_llama_factory || objective == Objective::cpo ||
-                     objective == Objective::reward))
+    if (compares && !is_comparison_known(d))
       return unmodelled(
           std::string(name(objective)) + " as " +
-              (d.trainer ? std::string(name(d.trainer->value.trainer)) : std::string("TRL")) +
-              " runs it",
-          "--objective", "modelled: dpo, ipo, orpo, simpo and kto with --trainer llama-factory");
+              (d.trainer ? text(d.trainer->value) : std::string("TRL")) + " runs it",
+          "--objective",
+          "modelled: dpo, ipo, orpo, simpo and kto with --trainer llama-factory; dpo and ipo of TRL "
+          "0.29, kto of 1.8, orpo, simpo and cpo of 0.15 and later, and of axolotl 0.17 and later");
     if (compares && d.loss && d.loss->value != Loss::standard)
       return unmodelled("a " + std::string(name(d.loss->value)) + " loss of preferences", "--loss",
                         "use --loss standard");
@@ -299,7 +328,7 @@ inline std::optional<Error> trainers_addition_not_modelled(const RunDraft& d) {
     if (compares && (is_on(d.lora_mlp_kernel) || is_on(d.lora_qkv_kernel) || is_on(d.lora_o_kernel) ||
                      is_on(d.offloads_checkpoints) || is_on(d.offloads_activations)))
       return unmodelled("a kernel of adapters or an offload with preferences", where, leave_out);
-    if (compares && d.precomputes_reference && d.precomputes_reference->value)
+    if (compares && d.precomputes_reference && d.precomputes_reference->value && !trl_of(d))
       return unmodelled("a reference that answers before the training", where, leave_out);
     if (compares && ((d.packs && d.packs->value) || (d.is_padding_free && d.is_padding_free->value)))
       return unmodelled("packing of preferences", where, leave_out);
@@ -452,26 +481,41 @@ inline void settle_formats(const RunDraft& d, Run& run, ValidRun& out) {
 
 /// What is taught, and who answers for comparison. The odds and margins of ORPO and SimPO are the
 /// policy's own.
-inline void settle_objective(const RunDraft& d, const Model& model, Run& run, ValidRun& out) {
-  if (!d.objective) return;
+inline std::optional<Error> settle_objective(const RunDraft& d, const Model& model, Run& run, ValidRun& out) {
+  if (!d.objective) return std::nullopt;
   run.objective = d.objective->value;
   show_given(out, "objective", d.objective, std::string(name(run.objective)));
-  if (!run.compares()) return;
+  if (!run.compares()) return std::nullopt;
   run.metrics = LogitMetrics::none;
   if (run.lora_dropout > 0) {
     out.notes.push_back("trainers of preferences turn dropout off");
     run.lora_dropout = 0;
   }
-  if (run.objective != Objective::dpo && run.objective != Objective::ipo &&
-      run.objective != Objective::kto)
-    return;
+  const bool has_reference = run.objective == Objective::dpo || run.objective == Objective::ipo ||
+                             run.objective == Objective::kto;
+  const bool is_axolotl = d.trainer && d.trainer->value.trainer == Trainer::axolotl;
+  if (const auto trl = trl_of(d)) {
+    run.preference_code = PreferenceCode::trl;
+    run.adds_likelihood = !has_reference && (!d.adds_likelihood || d.adds_likelihood->value);
+    run.copies_shifted_logits = *trl < Version{1, 6, 0} && has_reference;
+    run.empties_cache = is_axolotl && has_reference && run.objective != Objective::kto;
+    if (run.objective == Objective::kto && run.micro_batch == 1)
+      return wrong("TRL's KTO wants more than one example in a micro-batch", "--batch", "use --batch 2");
+    if (has_reference)
+      out.notes.push_back("logits are logged of the tokens of all answers: taken as if they were all tokens");
+  }
+  const bool is_precomputed = d.precomputes_reference && d.precomputes_reference->value;
+  if (!has_reference || is_precomputed) return std::nullopt;
   const bool has_second = d.has_reference ? d.has_reference->value : !run.has_adapters();
   run.reference = has_second ? Reference::second_model : Reference::without_adapters;
-  run.reference_weights =
-      run.precision == Precision::bf16_true || run.precision == Precision::fp16_true ? run.half
-                                                                                      : model.stored;
+  // TRL and axolotl load it as the policy; LLaMA-Factory as it is stored.
+  const bool is_pure = run.precision == Precision::bf16_true || run.precision == Precision::fp16_true;
+  run.reference_weights = run.preference_code == PreferenceCode::trl ? run.weights
+                          : is_pure                                  ? run.half
+                                                                     : model.stored;
   out.settings.push_back({"reference", std::string(has_second ? "second-model" : "without-adapters"),
                           d.has_reference ? d.has_reference->from : From::trainer});
+  return std::nullopt;
 }
 
 /// Which code computes the loss, and which kernels of Liger's run in the layers.
@@ -861,7 +905,7 @@ inline Result<ValidRun> decided(const RunDraft& d, const Model& model, const Sta
     }
   }
 
-  draft::settle_objective(d, model, run, out);
+  if (const auto error = draft::settle_objective(d, model, run, out)) return *error;
   if (model.max_positions > 0 && run.length > model.max_positions)
     out.notes.push_back("the model was made for " + std::to_string(model.max_positions) +
                         " positions; --seq-len asks for " + std::to_string(run.length));

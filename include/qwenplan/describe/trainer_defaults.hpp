@@ -52,6 +52,21 @@ inline bool is_pure(const RunDraft& d) {
   return d.precision && (d.precision->value == Precision::bf16_true ||
                          d.precision->value == Precision::fp16_true);
 }
+/// Whether a trainer of preferences compares sequences.
+inline bool compares(const RunDraft& d) {
+  return d.objective && d.objective->value != Objective::sft && d.objective->value != Objective::pretrain;
+}
+/// Whether there is a reference, which trainers of TRL know: they make the adapters themselves.
+inline bool has_reference(const RunDraft& d) {
+  return d.objective && (d.objective->value == Objective::dpo || d.objective->value == Objective::ipo ||
+                         d.objective->value == Objective::kto);
+}
+/// TRL's collators bring a mask, and answers have different lengths.
+inline void padded_answers(RunDraft& d) {
+  const bool takes_mask = !d.attention || d.attention->value != "flash";
+  if (compares(d) && takes_mask) otherwise(d.is_padded, true);
+}
+
 /// Adapters of these trainers are PEFT's: its rank, scale and layers where nobody says otherwise.
 inline void peft_adapters(RunDraft& d, std::int64_t rank, double alpha, double dropout,
                           const char* targets) {
@@ -143,6 +158,7 @@ inline void axolotl(RunDraft& d, const Situation& s) {
     // prepare_model_for_kbit_training casts to fp32, and the loader casts norms, embeddings and
     // head back.
     otherwise(d.upcasts_for_kbit, false);
+    if (is_quantized(d) && has_reference(d)) otherwise(d.adapter, DType::bf16);
     // check_auto_enable_lora_kernels, unless one of them is given, the base is in 8 bits, or the
     // training is not supervised; with dropout since it is known there.
     const bool is_supervised = !d.objective || d.objective->value == Objective::sft ||
@@ -162,6 +178,7 @@ inline void axolotl(RunDraft& d, const Situation& s) {
     otherwise(d.chunked_loss, ChunkedLoss::axolotl);
     otherwise(d.loss_chunks, 8);
   }
+  padded_answers(d);
   if (is_quantized(d)) otherwise(d.double_quantizes, is_4bit(d));
   // utils/config: reentrant for supervised training, not for preferences.
   if (d.checkpoints->value)
@@ -204,12 +221,14 @@ inline void trl(RunDraft& d, const Situation& s) {
     otherwise(d.metrics,
               s.version < Version{1, 6, 0} ? LogitMetrics::accuracy : LogitMetrics::entropy);
   }
+  padded_answers(d);
   peft_adapters(d, 16, 32.0, 0.05, "qv");
   if (is_quantized(d)) {
     otherwise(d.double_quantizes, false);
     // The 4-bit layers compute in the format of --dtype, which is float32 unless given.
     if (is_4bit(d) && !is_pure(d)) otherwise(d.quant_compute, is_half_base ? DType::fp32 : d.weights->value);
-    if (s.version >= Version{0, 26, 0}) {
+    // ORPO and CPO, experimental by then, still prepare the base.
+    if (s.version >= Version{0, 26, 0} && (!compares(d) || has_reference(d))) {
       // No preparation by PEFT any more, and adapters in bf16.
       otherwise(d.upcasts_for_kbit, false);
       otherwise(d.adapter, DType::bf16);

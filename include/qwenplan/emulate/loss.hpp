@@ -380,30 +380,40 @@ inline Tensor compiled_chunked_loss(Tape& t, const Setting& s, const Tensor& log
   return scale(t, total);
 }
 
-/// What TRL computes from the logits to log it: which token is likeliest, up to 1.5 from a copy of the
-/// shifted logits, and the entropy, of 128 tokens at a time. Where accelerate lets autocast cast, it has
-/// put the model's outputs into fp32.
-inline void measure_logits(Tape& t, const Setting& s, Tensor& logits) {
+/// TRL's entropy_from_logits: the entropy of 128 tokens at a time. The log-softmax of the last of them is
+/// a name of the loop: the next is there before it goes.
+inline void measure_entropy(Tape& t, const Setting& s, DType dtype, std::int64_t tokens) {
   constexpr std::int64_t kRows = 128;
+  const std::int64_t vocabulary = s.model.vocabulary;
+  std::vector<Tensor> entropies;
+  Tensor log_p;
+  for (std::int64_t first = 0; first < tokens; first += kRows) {
+    const std::int64_t rows = std::min(kRows, tokens - first);
+    log_p = t.allocate(rows * vocabulary, dtype);
+    const Tensor p = t.allocate(rows * vocabulary, dtype);
+    const Tensor terms = t.allocate(rows * vocabulary, dtype);
+    entropies.push_back(t.allocate(rows, dtype));
+  }
+  const Tensor entropy = t.allocate(tokens, dtype);
+}
+
+/// What TRL computes from the logits to log it: which token is likeliest, up to 1.5 from a copy of the
+/// shifted logits, and the entropy. Where accelerate lets autocast cast, it has put the model's outputs
+/// into fp32.
+inline void measure_logits(Tape& t, const Setting& s, Tensor& logits) {
   const Run& run = s.run;
   const std::int64_t tokens = run.rows() * (run.row_length() - 1);
   const std::int64_t vocabulary = s.model.vocabulary;
   if (run.autocasts && is_half(logits.dtype())) logits = t.allocate(logits.elements(), DType::fp32);
-  Tensor shifted;
-  if (run.metrics == LogitMetrics::accuracy) {
-    shifted = t.allocate(tokens * vocabulary, logits.dtype());
-  } else {
-    if (run.rows() > 1) shifted = t.allocate(tokens * vocabulary, logits.dtype());
-    std::vector<Tensor> entropies;
-    for (std::int64_t first = 0; first < tokens; first += kRows) {
-      const std::int64_t rows = std::min(kRows, tokens - first);
-      const Tensor log_p = t.allocate(rows * vocabulary, logits.dtype());
-      const Tensor p = t.allocate(rows * vocabulary, logits.dtype());
-      const Tensor terms = t.allocate(rows * vocabulary, logits.dtype());
-      entropies.push_back(t.allocate(rows, logits.dtype()));
+  {
+    const bool copies = run.metrics == LogitMetrics::accuracy || run.rows() > 1;
+    const Tensor shifted = copies ? t.allocate(tokens * vocabulary, logits.dtype()) : Tensor();
+    if (run.metrics == LogitMetrics::entropy) measure_entropy(t, s, logits.dtype(), tokens);
+    if (run.metrics == LogitMetrics::accuracy) {
+      const Tensor best = t.allocate(tokens, DType::int64);
+      const Tensor right = t.allocate(tokens, DType::boolean);
+      return;
     }
-    shifted.reset();
-    const Tensor entropy = t.allocate(tokens, logits.dtype());
   }
   const Tensor best = t.allocate(tokens, DType::int64);
   const Tensor right = t.allocate(tokens, DType::boolean);

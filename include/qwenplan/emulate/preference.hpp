@@ -1,12 +1,16 @@
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <utility>
+#include <vector>
 
+#include "qwenplan/emulate/loss.hpp"
 #include "qwenplan/emulate/setting.hpp"
 
-/// Losses that compare sequences, as LLaMA-Factory runs them (train/{trainer_utils,dpo/trainer,
-/// kto/trainer}.py). What is a number for each sequence is left out but for a few.
+/// Losses that compare sequences, as LLaMA-Factory (train/{trainer_utils,dpo/trainer,kto/trainer}.py)
+/// and TRL (trainer/{utils,dpo_trainer,kto_trainer}.py, experimental/{orpo,cpo}) run them. What is a
+/// number for each sequence, or in TRL's for each token, is left out but for a few.
 namespace qwenplan::emulate {
 
 namespace gradient {
@@ -18,6 +22,13 @@ inline void gathered(Tape& t, const Node& n, const Tensor& grad, Tensor* out) {
 }
 /// Masked values, summed over a sequence.
 inline void masked_sum(Tape& t, const Node& n, const Tensor& grad, Tensor* out) {
+  out[0] = t.allocate(n.input_elements[0], grad.dtype());
+}
+
+/// logsumexp over the words: grad * exp(x - result).
+inline void log_sum(Tape& t, const Node& n, const Tensor& grad, Tensor* out) {
+  const Tensor difference = t.allocate(n.input_elements[0], grad.dtype());
+  const Tensor p = t.allocate(n.input_elements[0], grad.dtype());
   out[0] = t.allocate(n.input_elements[0], grad.dtype());
 }
 
@@ -52,6 +63,81 @@ inline Tensor sequence_log_probabilities(Tape& t, const Setting& s, const Tensor
   sum.save(mask);
   { const Tensor masked = t.allocate(positions, DType::fp32); }
   return sum.result(t.allocate(sequences, DType::fp32));
+}
+
+/// TRL's selective_log_softmax, summed up for each sequence: of fp32 logits the labels' less the
+/// logarithm of the sum over all words, one sequence after the other; in 16 bits, where that is too
+/// coarse, a log-softmax of each sequence. `shifted` is the caller's name for all logits but the last.
+inline Tensor selective_log_probabilities(Tape& t, const Setting& s, const Tensor& logits,
+                                          const Tensor& labels, std::int64_t sequences, Tensor& shifted) {
+  const std::int64_t positions = s.run.length - 1;
+  const std::int64_t words = s.model.vocabulary;
+  shifted = slice(t, logits, sequences * positions * words);
+  if (s.run.copies_shifted_logits && sequences > 1) shifted = clone(t, shifted);
+  const auto pick = [&](const Tensor& from) {
+    auto gather = t.record(gradient::gathered, {&from});
+    gather.save(from).save(labels);
+    return gather.result(t.allocate(from.elements() / words, from.dtype()));
+  };
+  const bool is_fp32 = logits.dtype() == DType::fp32;
+  Tensor picked;
+  if (is_fp32) picked = pick(shifted);
+  std::vector<Tensor> rows;
+  auto unbind = t.record(gradient::passed, {&shifted});
+  unbind.joins_parts(sequences);
+  for (std::int64_t i = 0; i < sequences; ++i)
+    rows.push_back(unbind.result(shifted.viewed(positions * words)));
+  std::vector<Tensor> parts;
+  Tensor log_p;  // a name of the loop: the next is there before it goes
+  for (const Tensor& row : rows) {
+    if (is_fp32) {
+      auto op = t.record(gradient::log_sum, {&row});
+      op.save(row);
+      t.use_workspace(row.elements() * element_size(DType::fp32));  // exp(x - largest)
+      Tensor sum = t.allocate(positions, DType::fp32);
+      op.save(sum);
+      parts.push_back(op.result(std::move(sum)));
+    } else {
+      log_p = log_softmax(t, row);
+      parts.push_back(pick(log_p));
+    }
+  }
+  // Stacked and summed up at once; on paper, one after the other.
+  const Tensor sums = t.allocate(sequences, logits.dtype());
+  Tensor all = is_fp32 ? picked : parts.front();
+  for (std::size_t i = is_fp32 ? 0 : 1; i < parts.size(); ++i)
+    all = t.record(gradient::passed, {&all, &parts[i]}).result(sums);
+  return t.record(gradient::passed, {&all}).result(sums);
+}
+
+/// The likelihood of the chosen answers, for ORPO and CPO: a cross-entropy over prompt and answer.
+inline Tensor chosen_likelihood(Tape& t, const Setting& s, const Tensor& logits, std::int64_t pairs) {
+  const std::int64_t words = s.model.vocabulary;
+  const Tensor chosen = slice(t, logits, pairs * s.run.length * words);
+  Tensor shifted = slice(t, chosen, pairs * (s.run.length - 1) * words);
+  if (pairs > 1) shifted = clone(t, shifted);
+  const Tensor labels = t.allocate(pairs * (s.run.length - 1), DType::int64);
+  return likelihood(t, log_softmax(t, shifted), labels);
+}
+
+/// What TRL's DPO and KTO log of the policy's logits: their entropy, and their mean over the tokens of
+/// the chosen and of the rejected answers, which are copied. How many tokens an answer has is not
+/// known: all of them.
+inline void measure_answers(Tape& t, const Setting& s, const Tensor& logits, std::int64_t sequences) {
+  const std::int64_t row = (s.run.length - 1) * s.model.vocabulary;
+  const bool is_copied = s.run.copies_shifted_logits || sequences == 1;
+  {
+    const Tensor flat = is_copied ? Tensor() : t.allocate(sequences * row, logits.dtype());
+    measure_entropy(t, s, logits.dtype(), sequences * (s.run.length - 1));
+  }
+  const std::int64_t chosen = (sequences + 1) / 2, rejected = sequences - chosen;
+  Tensor examples[2];
+  if (s.run.objective == Objective::kto) {
+    examples[0] = t.allocate(chosen * row, logits.dtype());
+    examples[1] = t.allocate(rejected * row, logits.dtype());
+  }
+  { const Tensor picked = t.allocate(chosen * row, logits.dtype()); }
+  const Tensor picked = t.allocate(rejected * row, logits.dtype());
 }
 
 /// A loss of numbers for each sequence: what it keeps are a few of them.

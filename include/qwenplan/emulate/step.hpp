@@ -33,8 +33,13 @@ class Training : public Tape::Layers, public Tape::GradientHook {
       frozen.method = Method::lora;  // whose base is not trained
       frozen.quantization = Quantization::none;
       frozen.weights = s_.run.reference_weights;
+      frozen.lora_targets = frozen.modules_to_save = 0;
+      frozen.upcasts_for_kbit = false;
+      if (s_.run.preference_code == PreferenceCode::llama_factory)
+        frozen.norm_weights = frozen.embedding_weights = std::nullopt;
       Setting setting{s_.model, frozen, s_.behavior, s_.compute_capability, {}};
       reference_ = load_weights(t_, setting);
+      prepare_weights(t_, setting, reference_);
     }
     optimizer_.emplace(s_.run.optimizer, weights_.embedding);
     optimizer_->begin(t_);
@@ -54,7 +59,11 @@ class Training : public Tape::Layers, public Tape::GradientHook {
   void micro_step(int step, int micro) {
     if (t_.is_read_enough()) return;
     t_.enter(Phase::forward, step, micro);
-    if (s_.run.compares()) return comparing_step(step, micro);
+    if (s_.run.compares()) {
+      if (s_.run.preference_code == PreferenceCode::trl) trl_comparing_step(step, micro);
+      else comparing_step(step, micro);
+      return;
+    }
     if (s_.run.offloads_activations) t_.set_offload(Tape::Offload::with_streams);
     std::vector<Tensor> logits;
     Tensor loss;
@@ -202,6 +211,62 @@ class Training : public Tape::Layers, public Tape::GradientHook {
     if (t_.is_read_enough()) return;
     t_.enter(Phase::backward, step, micro);
     backward(loss);
+  }
+
+  /// The model's logits as accelerate wraps it: where autocast is on, the outputs come in fp32.
+  Tensor wrapped_logits() {
+    Tensor logits;
+    {
+      t_.set_term(Term::activations);
+      const Tensor hidden = body();
+      t_.set_term(Term::logits);
+      const Tape::InSection section(t_, Section::head);
+      logits = head(hidden);
+    }
+    leave_autocast();
+    if (s_.run.autocasts) logits = cast(t_, logits, DType::fp32);
+    return logits;
+  }
+
+  /// TRL's micro-step on sequences that are compared: their logits, and the reference's, live until the
+  /// metrics are computed.
+  void trl_comparing_step(int step, int micro) {
+    const Run& run = s_.run;
+    const std::int64_t sequences = run.sequences();
+    const bool is_kto = run.objective == Objective::kto;
+    const auto sums_of = [&](const Tensor& logits, Tensor& shifted) {
+      return selective_log_probabilities(t_, s_, logits, ids_, sequences, shifted);
+    };
+    // KTO's divergence on other answers, of which only the sums stay.
+    const auto diverge = [&] {
+      const Tape::WithoutGraph silent(t_);
+      const Tensor logits = wrapped_logits();
+      Tensor shifted;
+      const Tensor sums = sums_of(logits, shifted);
+    };
+    Tensor loss;
+    {
+      if (is_kto) diverge();
+      const Tensor logits = wrapped_logits();
+      t_.enter(Phase::loss, step, micro);
+      Tensor likelihood_of_chosen;
+      if (run.adds_likelihood) likelihood_of_chosen = chosen_likelihood(t_, s_, logits, run.micro_batch);
+      Tensor shifted, reference_logits, reference_shifted, reference;
+      const Tensor policy = cast(t_, sums_of(logits, shifted), DType::fp32);
+      ask_reference([&] {
+        if (is_kto) diverge();
+        reference_logits = wrapped_logits();
+        reference = sums_of(reference_logits, reference_shifted);
+      });
+      loss = loss_of_sequences(t_, policy, reference);
+      if (likelihood_of_chosen) loss = add(t_, cast(t_, likelihood_of_chosen, DType::fp32), loss);
+      if (run.objective == Objective::dpo || run.objective == Objective::ipo || is_kto)
+        measure_answers(t_, s_, logits, sequences);
+    }
+    if (t_.is_read_enough()) return;
+    t_.enter(Phase::backward, step, micro);
+    backward(loss);
+    if (run.empties_cache) t_.empty_cache();
   }
 
   Tensor head(const Tensor& hidden) {

@@ -1,5 +1,7 @@
+#include <algorithm>
 #include <string>
 #include <utility>
+#include <vector>
 
 #include "read/trainer/keys.hpp"
 #include "read/trainer/launcher.hpp"
@@ -322,6 +324,18 @@ void read_objective(Settings& in, TrainFile& file) {
   if (in.has("pretraining_dataset") && !d.objective)
     d.objective = from_file(Objective::pretrain, in.place("pretraining_dataset"));
   d.precomputes_reference = in.truth("precompute_ref_log_probs");
+  if (in.is_on("rl_adapter_ref_model")) d.has_reference = from_file(true, in.place("rl_adapter_ref_model"));
+  if (const auto alpha = in.number("cpo_alpha"))
+    d.adds_likelihood = from_file(alpha->value != 0, alpha->place);
+  for (const auto& [key, what] : {std::pair{"dpo_use_weighting", "weighting pairs by the policy's likelihood"},
+                                  std::pair{"dpo_use_liger_kernel", "Liger's fused loss of preferences"}})
+    if (in.is_on(key)) set_unmodelled(file, std::string(what) + " is not modelled", key, "leave it out");
+  if (const auto losses = in.words("dpo_loss_type")) {
+    const std::vector<std::string>& all = losses->value;
+    if (std::find(all.begin(), all.end(), "sft") != all.end())
+      set_unmodelled(file, "a supervised loss beside the comparison is not modelled", "dpo_loss_type",
+                     "leave sft out");
+  }
 }
 
 void read_parallel(Settings& in, const Source& source, TrainFile& file) {

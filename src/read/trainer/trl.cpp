@@ -179,6 +179,24 @@ void read_adapters(Settings& s, TrainFile& file) {
                    "leave it out");
 }
 
+/// What DPO and KTO read beside the data.
+void read_comparison(Settings& s, TrainFile& file) {
+  RunDraft& draft = file.draft;
+  draft.precomputes_reference = s.truth("precompute_ref_log_probs");
+  // Warned of and ignored since the refactoring of 0.29.
+  draft.is_padding_free.reset();
+  if (const auto losses = s.words("loss_type")) {
+    const std::vector<std::string>& all = losses->value;
+    if (all == std::vector<std::string>{"ipo"}) draft.objective = from_file(Objective::ipo, losses->place);
+    if (std::find(all.begin(), all.end(), "sft") != all.end())
+      set_unmodelled(file, "a supervised loss beside the comparison is not modelled", "loss_type",
+                     "loss_type: sigmoid");
+  }
+  if (s.is_on("use_weighting"))
+    set_unmodelled(file, "weighting pairs by the policy's likelihood is not modelled", "use_weighting",
+                   "use_weighting: false");
+}
+
 /// What TRL's configuration classes and trainers stop at, and what surprises.
 void read_contradictions(Settings& s, Stage stage, TrainFile& file) {
   const RunDraft& d = file.draft;
@@ -312,18 +330,17 @@ TrainFile read_trl(const Source& source) {
       break;
     case Stage::dpo:
       draft.objective = by_trainer(Objective::dpo);
-      set_unmodelled(file, "DPO is not modelled: pairs of answers and a reference model", name,
-                     "check the same run without its preference data");
+      read_comparison(s, file);
       break;
     case Stage::orpo:
       draft.objective = by_trainer(Objective::orpo);
-      set_unmodelled(file, "ORPO is not modelled: pairs of answers", name,
-                     "check the same run without its preference data");
+      // It is experimental, and still prepares a quantized base as TRL did before 0.26.
+      draft.adapter.reset();
+      draft.upcasts_for_kbit.reset();
       break;
     case Stage::kto:
       draft.objective = by_trainer(Objective::kto);
-      set_unmodelled(file, "KTO is not modelled: pairs with a reference model", name,
-                     "check the same run without its preference data");
+      read_comparison(s, file);
       break;
     case Stage::reward:
       draft.objective = by_trainer(Objective::reward);

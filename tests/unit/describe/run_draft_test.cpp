@@ -243,7 +243,22 @@ TEST_CASE("what is not modelled is named, never ignored") {
          give(d.trainer, TrainerRelease{Trainer::trl, latest_version(Trainer::trl)});
        }},
       {"rollouts of grpo", [](RunDraft& d) { give(d.objective, Objective::grpo); }},
-      {"dpo as TRL", [](RunDraft& d) { give(d.objective, Objective::dpo); }},
+      {"dpo as trl 0.28.0",
+       [](RunDraft& d) {
+         give(d.objective, Objective::dpo);
+         give(d.trainer, TrainerRelease{Trainer::trl, {0, 28, 0}});
+       }},
+      {"kto as axolotl 0.17.0",
+       [](RunDraft& d) {
+         give(d.objective, Objective::kto);
+         give(d.trainer, TrainerRelease{Trainer::axolotl, {0, 17, 0}});
+       }},
+      {"dpo as torchtune",
+       [](RunDraft& d) {
+         give(d.objective, Objective::dpo);
+         give(d.trainer, TrainerRelease{Trainer::torchtune, latest_version(Trainer::torchtune)});
+       }},
+      {"reward as TRL", [](RunDraft& d) { give(d.objective, Objective::reward); }},
       {"verl", [](RunDraft& d) { give(d.trainer, TrainerRelease{Trainer::verl, {}}); }},
       {"4 GPUs", [](RunDraft& d) { give(d.gpus, std::int64_t{4}); }},
       {"ZeRO 3", [](RunDraft& d) { give(d.zero, std::string("3")); }},
@@ -411,4 +426,49 @@ TEST_CASE("a length beyond what the model was made for is possible, and said") {
   REQUIRE(run.ok());
   REQUIRE(run->notes.size() == 1);
   CHECK(run->notes[0].find("4096") != std::string::npos);
+}
+
+TEST_CASE("preferences are compared as the trainer's TRL does") {
+  const auto run_of = [](TrainerRelease trainer, Objective objective, Method method) {
+    const auto run = valid([&](RunDraft& d) {
+      give(d.objective, objective);
+      give(d.trainer, trainer);
+      give(d.method, method);
+      give(d.micro_batch, std::int64_t{2});
+    });
+    REQUIRE(run.ok());
+    return run->run;
+  };
+  const TrainerRelease trl{Trainer::trl, {1, 10, 0}};
+  const Run dpo = run_of(trl, Objective::dpo, Method::full);
+  CHECK(dpo.preference_code == PreferenceCode::trl);
+  CHECK(dpo.reference == Reference::second_model);
+  CHECK(dpo.reference_weights == dpo.weights);
+  CHECK(!dpo.adds_likelihood);
+  CHECK(!dpo.copies_shifted_logits);
+  CHECK(!dpo.empties_cache);
+  CHECK(run_of({Trainer::trl, {1, 5, 0}}, Objective::dpo, Method::lora).copies_shifted_logits);
+  CHECK(run_of(trl, Objective::kto, Method::lora).reference == Reference::without_adapters);
+  const Run orpo = run_of(trl, Objective::orpo, Method::lora);
+  CHECK(orpo.reference == Reference::none);
+  CHECK(orpo.adds_likelihood);
+  // axolotl 0.19 requires TRL 1.9; its trainer of DPO gives back the cache after each micro-step.
+  const TrainerRelease axolotl{Trainer::axolotl, {0, 19, 0}};
+  CHECK(run_of(axolotl, Objective::ipo, Method::lora).empties_cache);
+  CHECK(!run_of(axolotl, Objective::orpo, Method::lora).empties_cache);
+
+  const auto precomputed = valid([](RunDraft& d) {
+    give(d.objective, Objective::dpo);
+    give(d.precomputes_reference, true);
+  });
+  REQUIRE(precomputed.ok());
+  CHECK(precomputed->run.reference == Reference::none);
+
+  const auto alone = valid([&](RunDraft& d) {
+    give(d.objective, Objective::kto);
+    give(d.trainer, trl);
+    give(d.micro_batch, std::int64_t{1});
+  });
+  REQUIRE_FALSE(alone.ok());
+  CHECK(alone.error().kind == Error::Kind::wrong);
 }

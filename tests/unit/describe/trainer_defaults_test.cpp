@@ -125,4 +125,26 @@ TEST_CASE("full fine-tuning has the format of its trainer") {
   CHECK(filled("transformers", Method::full).weights->value == DType::bf16);
 }
 
+TEST_CASE("TRL's answers are padded, and its trainers differ in what they do to a quantized base") {
+  const auto comparing = [](const char* written, Objective objective) {
+    RunDraft d = draft_of(written, Method::qlora);
+    d.objective = Given<Objective>{objective, From::flag, {}};
+    fill_defaults(d.trainer->value, test::Tiny::model(2), nullptr, d);
+    return d;
+  };
+  const RunDraft dpo = comparing("trl", Objective::dpo);
+  CHECK(dpo.is_padded->value);
+  CHECK(!dpo.upcasts_for_kbit->value);
+  CHECK(dpo.adapter->value == DType::bf16);
+  // ORPO, experimental by now, prepares the base as before 0.26; embeddings and head go back to bf16.
+  const RunDraft orpo = comparing("trl", Objective::orpo);
+  CHECK(orpo.upcasts_for_kbit->value);
+  CHECK(orpo.embedding_weights->value == DType::bf16);
+  CHECK(!orpo.adapter);
+  // axolotl hands its adapters' settings to TRL where there is a reference, which makes them bf16.
+  CHECK(comparing("axolotl", Objective::dpo).adapter->value == DType::bf16);
+  CHECK(!comparing("axolotl", Objective::orpo).adapter);
+  CHECK(comparing("axolotl", Objective::orpo).is_padded->value);
+}
+
 }  // namespace

@@ -6,7 +6,7 @@
 #include "support/tiny_model.hpp"
 
 // Laws of steps that compare sequences; their tensors are compared with recordings of LLaMA-Factory's
-// own functions in tests/trace.
+// and TRL's own functions in tests/trace.
 
 using namespace qwenplan;
 
@@ -79,6 +79,29 @@ TEST_CASE("KTO forwards twice, and only one of them keeps a graph") {
   Run sft = run_of(Objective::orpo, Reference::none);
   sft.micro_batch = 1;
   CHECK(kto < peak(sft, Phase::backward));  // which has two sequences in its graph
+}
+
+TEST_CASE("TRL's DPO peaks in backward at four times its fp32 logits") {
+  Run run = run_of(Objective::dpo, Reference::without_adapters);
+  run.preference_code = PreferenceCode::trl;
+  run.length = 256;
+  // The logits, the joined gradients of the rows' sums, zeros, and what is scattered into a
+  // copy of them; beside adapters and two workspaces of cuBLAS.
+  const std::int64_t logits = 2 * 255 * test::Tiny::model(2).vocabulary * 4;
+  const std::int64_t dpo = peak(run, Phase::backward);
+  CHECK(dpo >= 4 * logits);
+  CHECK(dpo - peak(run, Phase::prepare) <= 4 * logits + (20 << 20));
+}
+
+TEST_CASE("a copy of the shifted logits costs as much as they do") {
+  Run run = run_of(Objective::dpo, Reference::without_adapters);
+  run.preference_code = PreferenceCode::trl;
+  const std::int64_t without = peak(run, Phase::loss);
+  run.copies_shifted_logits = true;
+  const std::int64_t logits = 2 * 63 * test::Tiny::model(2).vocabulary * 4;
+  // Of the policy's and of the reference's; the copy for the entropy is not made any more.
+  CHECK(peak(run, Phase::loss) - without >= logits - 1024);
+  CHECK(peak(run, Phase::loss) - without <= 2 * logits + 1024);
 }
 
 }  // namespace

@@ -51,6 +51,13 @@ TEST_CASE("What a recipe trains for is in its keys or its folder", "[trl]") {
   CHECK(reading(text + "beta: 0.1\n", "recipes/orpo/x.yaml").draft.objective->value ==
         Objective::orpo);
   CHECK(reading(text + "desirable_weight: 1.0\n").draft.objective->value == Objective::kto);
+  CHECK(reading(text + "beta: 0.1\nloss_type: ipo\n").draft.objective->value == Objective::ipo);
+  CHECK(reading(text + "beta: 0.1\nloss_type: [sigmoid, sft]\n").unmodelled);
+  CHECK(reading(text + "beta: 0.1\nuse_weighting: true\n").unmodelled);
+  const auto dpo = reading(text + "beta: 0.1\npadding_free: true\nprecompute_ref_log_probs: true\n");
+  CHECK_FALSE(dpo.unmodelled);
+  CHECK_FALSE(dpo.draft.is_padding_free);  // TRL warns and pads
+  CHECK(dpo.draft.precomputes_reference->value);
   const auto grpo = reading(text + "num_generations: 8\n");
   CHECK(grpo.draft.objective->value == Objective::grpo);
   REQUIRE(grpo.unmodelled);
