@@ -514,7 +514,9 @@ inline std::optional<Error> settle_objective(const RunDraft& d, const Model& mod
                           : is_pure                                  ? run.half
                                                                      : model.stored;
   out.settings.push_back({"reference", std::string(has_second ? "second-model" : "without-adapters"),
-                          d.has_reference ? d.has_reference->from : From::trainer});
+                          d.has_reference ? d.has_reference->from
+                          : d.trainer     ? From::trainer
+                                          : From::by_default});
   return std::nullopt;
 }
 
