@@ -306,6 +306,8 @@ constexpr Flag kDataset[] = {
     flag_of_run("batch"),
     flag_of_run("grad-accum"),
     kParallel[0],
+};
+constexpr Flag kReading[] = {
     {.name = "column", .value = "NAME", .group = "Data", .help = "the field of text, or several with commas",
      .aliases = "dataset-text-field text-column"},
     {.name = "tokenizer", .value = "FILE", .group = "Data", .help = "a tokenizer.json, to count instead of to estimate"},
@@ -319,8 +321,14 @@ constexpr Flag kBench[] = {
     {.name = "import", .value = "FILE", .group = "Measure", .help = "read its result"},
 };
 constexpr Flag kData[] = {
+    {.name = "dataset", .value = "FILE", .group = "Data", .help = "the file of examples; - is standard input"},
     {.name = "dataset-size", .value = "SIZE", .group = "Data", .help = "size of the text: 2GB"},
-    {.name = "tokens", .value = "N", .group = "Data", .help = "tokens of one epoch, instead of the size"},
+    {.name = "tokens", .value = "N", .group = "Data", .help = "tokens of one epoch, instead of a file or a size"},
+    kReading[0],
+    kReading[1],
+    kReading[2],
+    kReading[3],
+    kReading[4],
 };
 constexpr Flag kStoragePlan[] = {
     {.name = "save-total-limit", .value = "N", .group = "Folders", .help = "checkpoints that are kept",
@@ -417,6 +425,7 @@ std::span<const Flag> check_flags() { return kCheck; }
 std::span<const Flag> batch_flags() { return kBatch; }
 std::span<const Flag> time_flags() { return kTime; }
 std::span<const Flag> dataset_flags() { return kDataset; }
+std::span<const Flag> reading_flags() { return kReading; }
 std::span<const Flag> bench_flags() { return kBench; }
 std::span<const Flag> data_flags() { return kData; }
 std::span<const Flag> storage_plan_flags() { return kStoragePlan; }

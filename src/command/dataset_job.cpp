@@ -4,6 +4,8 @@
 #include <optional>
 #include <utility>
 
+#include "cli/run_flags.hpp"
+#include "qwenplan/estimate/text.hpp"
 #include "read/dataset_file.hpp"
 #include "read/token_rates.hpp"
 #include "render/progress.hpp"
@@ -126,6 +128,44 @@ Result<DatasetJob> read_dataset_job(const Invocation& in, const std::string& fil
   if (job.data.other_parts > 0)
     job.notes.push_back(grouped(job.data.other_parts) + " parts of messages are no text, such as images; their tokens are not counted");
   return job;
+}
+
+Result<std::optional<TextJob>> read_text_job(const Invocation& in, const Model& model) {
+  const auto file = in.value("dataset");
+  const auto tokens = in.whole("tokens", 1, std::int64_t{1} << 50);
+  if (!tokens) return tokens.error();
+  const auto size = read_size(in, "dataset-size", Zero::allowed);
+  if (!size) return size.error();
+  if (int{file.has_value()} + int{tokens->has_value()} + int{size->has_value()} > 1)
+    return Error{Error::Kind::wrong, "--dataset, --tokens and --dataset-size say the same thing",
+                 "--dataset, --tokens, --dataset-size", "give one of them"};
+  TextJob text;
+  if (file) {
+    auto job = read_dataset_job(in, *file, &model);
+    if (!job) return job.error();
+    text.tokens = job->data.tokens();
+    text.text = job->data.read_bytes;
+    text.inputs = job->inputs;
+    text.assumed = job->assumed;
+    text.notes = job->notes;
+    text.job = std::move(*job);
+  } else {
+    for (const char* flag : {"column", "tokenizer", "template", "file-format", "example"})
+      if (in.has(flag))
+        return Error{Error::Kind::wrong, "no file is read for --" + std::string(flag), "--" + std::string(flag),
+                     "give --dataset FILE too, or leave it out"};
+    if (*tokens) {
+      text.tokens = Range<Tokens>::exactly(Tokens(**tokens));
+      text.text = Bytes(**tokens * 46 / 10);
+    } else if (*size) {
+      text.tokens = tokens_of_text(**size);
+      text.text = **size;
+      text.assumed.push_back("4.6 bytes of text a token");
+    } else {
+      return std::optional<TextJob>();
+    }
+  }
+  return std::optional(std::move(text));
 }
 
 }  // namespace qwenplan

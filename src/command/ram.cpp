@@ -8,13 +8,13 @@
 #include "cli/run_flags.hpp"
 #include "cli/spelling.hpp"
 #include "command/command.hpp"
+#include "command/dataset_job.hpp"
 #include "command/guide_answer.hpp"
 #include "command/method_plans.hpp"
 #include "command/subject.hpp"
 #include "probe/host.hpp"
 #include "probe/topology.hpp"
 #include "qwenplan/estimate/host.hpp"
-#include "qwenplan/estimate/text.hpp"
 #include "qwenplan/judge/fit.hpp"
 #include "render/quantity.hpp"
 
@@ -125,7 +125,7 @@ struct Asked {
   std::vector<std::string> notes;
 };
 
-Result<Asked> read_options(const Invocation& in) {
+Result<Asked> read_options(const Invocation& in, const Model& model) {
   Asked asked;
   HostOptions& o = asked.options;
   const auto shown = [&](const char* flag, const char* key, Value value) {
@@ -152,23 +152,20 @@ Result<Asked> read_options(const Invocation& in) {
   shown("loading", "loading", in.value("loading").value_or("mapped"));
   if (in.has("load-to")) asked.load_to = choice(in, "load-to", {"cpu", "gpu"}, LoadTo::cpu);
 
-  const auto tokens = in.whole("tokens", 1, std::int64_t{1} << 50);
-  if (!tokens) return tokens.error();
-  const auto text_size = read_size(in, "dataset-size", Zero::allowed);
-  if (!text_size) return text_size.error();
-  if (*tokens && *text_size)
-    return wrong("--tokens and --dataset-size say the same thing", "--tokens, --dataset-size",
-                 "give one of them");
-  if (*tokens) o.tokens = Tokens(**tokens);
-  if (*text_size) {
-    o.tokens = tokens_of_text(**text_size).likely;
-    asked.assumed.push_back("4.6 bytes of text a token");
-  }
-  if (!*tokens && !*text_size && o.dataset_in != DatasetIn::disk)
+  auto data = read_text_job(in, model);
+  if (!data) return data.error();
+  if (!*data && o.dataset_in != DatasetIn::disk)
     return wrong("how much data is held in memory is not given", "--dataset-in",
-                 "give --tokens, or --dataset-size 2GB");
-  shown(*text_size ? "dataset-size" : "tokens", "tokens",
-        o.tokens.count() > 0 ? Value(o.tokens) : Value());
+                 "give --dataset FILE, --tokens, or --dataset-size 2GB");
+  if (*data) {
+    o.tokens = (*data)->tokens.likely;
+    for (auto* const parts : {&asked.assumed, &asked.notes}) {
+      const auto& more = parts == &asked.assumed ? (*data)->assumed : (*data)->notes;
+      parts->insert(parts->end(), more.begin(), more.end());
+    }
+    asked.inputs.insert(asked.inputs.end(), (*data)->inputs.begin(), (*data)->inputs.end());
+  }
+  asked.inputs.push_back({"tokens", *data ? Value(o.tokens) : Value(), *data ? "flag" : "default"});
 
   const auto others = read_size(in, "other-programs", Zero::allowed);
   if (!others) return others.error();
@@ -268,7 +265,7 @@ Result<Answer> ram(const Invocation& in) {
   if (subject->gpu && subject->gpu->count > 1 && !draft->gpus)
     draft->gpus = Given<std::int64_t>{subject->gpu->count, From::flag};
   if (const auto error = not_emulated(*subject)) return *error;
-  auto asked = read_options(in);
+  auto asked = read_options(in, subject->model.model);
   if (!asked) return asked.error();
   const auto offload = take_offload(*draft);
   if (!offload) return offload.error();

@@ -10,6 +10,7 @@
 #include "cli/run_flags.hpp"
 #include "cli/spelling.hpp"
 #include "command/command.hpp"
+#include "command/dataset_job.hpp"
 #include "command/guide_answer.hpp"
 #include "command/method_plans.hpp"
 #include "command/subject.hpp"
@@ -45,13 +46,6 @@ struct DiskJobs {
 Result<DiskJobs> read_jobs(const Invocation& in) {
   DiskJobs result;
   DiskOptions o;
-  const auto text_size = read_size(in, "dataset-size", Zero::allowed);
-  if (!text_size) return text_size.error();
-  const auto tokens = in.whole("tokens", 1, std::int64_t{1} << 50);
-  if (!tokens) return tokens.error();
-  if (*tokens && *text_size)
-    return wrong("--tokens and --dataset-size say the same thing", "--tokens, --dataset-size",
-                 "give one of them");
   const auto kept = in.whole("save-total-limit", 1, 1'000'000);
   if (!kept) return kept.error();
 
@@ -66,15 +60,24 @@ Result<DiskJobs> read_jobs(const Invocation& in) {
   const auto jobs = method_plans(setup, *draft);
   if (!jobs) return jobs.error();
 
-  if (*tokens) {
-    o.tokens = Range<Tokens>::exactly(Tokens(**tokens));
-    o.text = Bytes(**tokens * 46 / 10);
-    result.inputs.push_back({"tokens", Value(**tokens), "flag"});
+  auto data = read_text_job(in, setup.model());
+  if (!data) return data.error();
+  if (*data) {
+    o.tokens = (*data)->tokens;
+    o.text = (*data)->text;
+    result.inputs.insert(result.inputs.end(), (*data)->inputs.begin(), (*data)->inputs.end());
+    result.assumed = (*data)->assumed;
+    result.notes = (*data)->notes;
   } else {
-    o.text = text_size->value_or(kUsualText);
+    o.text = kUsualText;
     o.tokens = tokens_of_text(o.text);
-    result.inputs.push_back({"dataset_bytes", Value(o.text), *text_size ? "flag" : "default"});
-    if (!*text_size) result.assumed.push_back("1 GB of text (--dataset-size)");
+    result.assumed.push_back("1 GB of text (--dataset, --dataset-size)");
+  }
+  if (in.has("tokens")) {
+    result.inputs.push_back({"tokens", Value(o.tokens.likely), "flag"});
+    result.assumed.push_back("4.6 bytes of text a token");
+  } else {
+    result.inputs.push_back({"dataset_bytes", Value(o.text), *data ? "flag" : "default"});
   }
   o.kept = kept->value_or(kUsualKept);
   o.merges = in.switched("merge").value_or(true);

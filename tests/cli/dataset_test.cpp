@@ -185,6 +185,23 @@ TEST_CASE("A hostile tokenizer.json is refused by its name") {
   check_refused(slow);
 }
 
+TEST_CASE("Host memory and disk take their data from the file, or from a number, not from both") {
+  const TempFolder folder;
+  const std::string file = folder.write("a.jsonl", kTalk);
+  const auto tokens = run("qwenplan dataset --json --model 7b " + file).json()["tokens"]["total"]["likely"];
+  const std::string job = " --json --model 7b --method qlora ";
+  CHECK(run("qwenplan ram" + job + "--dataset-in lists --dataset " + file).json()["terms"] ==
+        run("qwenplan ram" + job + "--dataset-in lists --tokens " + tokens.dump()).json()["terms"]);
+  const auto term = [&](const std::string& data, const std::string& name) {
+    for (const json& each : run("qwenplan storage plan" + job + data).json()["terms"])
+      if (each["term"] == name) return each["bytes"]["likely"].get<std::int64_t>();
+    return std::int64_t{-1};
+  };
+  CHECK(term("--dataset " + file, "tokenized") == term("--tokens " + tokens.dump(), "tokenized"));
+  check_refused(run("qwenplan storage plan --model 7b --tokens 5 --dataset " + file));
+  check_refused(run("qwenplan ram --model 7b --tokenizer t.json"));
+}
+
 TEST_CASE("A file of any size is read in the same memory") {
   const TempFolder folder;
   const std::string path = folder.path("large.jsonl");
