@@ -33,6 +33,7 @@ int main(int argc, char** argv) {
   mallopt(M_MMAP_THRESHOLD, 1 << 30);
   mallopt(M_TRIM_THRESHOLD, 1 << 30);
   mallopt(M_TOP_PAD, 1 << 22);
+  mallopt(M_ARENA_MAX, 1);  // two threads at most, of which one hardly asks
 #endif
   const std::vector<std::string> arguments(argv + (argc > 0 ? 1 : 0), argv + argc);
   const qwenplan::Outcome outcome = qwenplan::execute(arguments, qwenplan::read_environment());

@@ -1,5 +1,6 @@
 #include "command/planning.hpp"
 
+#include "command/reading_thread.hpp"
 #include "qwenplan/describe/valid_run.hpp"
 #include "qwenplan/emulate/step.hpp"
 
@@ -65,7 +66,10 @@ Result<Plan> planned(const Setup& setup, RunDraft draft, const AllocatorSettings
   auto valid = validated(draft, setup.model(), setup.subject.stack, setup.gpu());
   if (!valid) return valid.error();
   MemoryMeter meter(setup.device, allocator, give_up_above);
-  trace(setup.model(), valid->run, setup.subject.stack, setup.subject.compute_capability(), meter);
+  const bool may_give_up = give_up_above < Bytes(Saturating::kMax);
+  ReadingThread reading(meter, may_give_up ? ReadingThread::Until::enough : ReadingThread::Until::end);
+  trace(setup.model(), valid->run, setup.subject.stack, setup.subject.compute_capability(), reading);
+  reading.finish();
   Plan plan{std::move(draft), std::move(*valid), meter.finish(), {}};
   plan.fit = judge(plan.estimate);
   return plan;

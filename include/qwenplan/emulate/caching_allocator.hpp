@@ -76,7 +76,7 @@ class CachingAllocator {
   /// may be given back. An empty storage takes none.
   bool allocate(std::uint32_t storage, std::int64_t bytes, Flush flush = Flush::allowed) {
     if (bytes <= 0) return true;
-    if (blocks_.size() > kMostBlocks && spare_.size() < 4) return false;
+    if (blocks_.size() > kMostBlocks) return false;
     const Size size = rounded_up(static_cast<Size>(bytes), kMinBlock);
     Pool& pool = pools_[size <= kSmallSize ? 0 : 1];
     Index block = cached_block(pool, size);
@@ -143,6 +143,7 @@ class CachingAllocator {
     Index free_before = kNone;  // its neighbours in the list of free blocks of about its size
     Index free_after = kNone;
     std::uint32_t born = 0;  // the pool's searches when the block became free, for its age
+    std::uint16_t bin = 0;  // of its size, while it is free
     State state = State::in_use;
     bool is_small = false;
 
@@ -184,15 +185,26 @@ class CachingAllocator {
   static Size page_size(const Pool& pool) { return pool.is_small ? kSmallSegment : kLargeSegment; }
 
   Index make_block(const Pool& pool, Size address, Size size) {
-    Index block = static_cast<Index>(blocks_.size());
-    if (spare_.empty()) {
-      blocks_.emplace_back();
+    Index block = spare_;
+    if (block != kNone) {
+      spare_ = blocks_[block].next;
     } else {
-      block = spare_.back();
-      spare_.pop_back();
+      block = static_cast<Index>(blocks_.size());
+      blocks_.emplace_back();
     }
-    blocks_[block] = {address, size, kNone, kNone, kNone, kNone, 0, State::in_use, pool.is_small};
+    Block& b = blocks_[block];
+    b.address = address;
+    b.size = size;
+    b.previous = b.next = kNone;
+    b.state = State::in_use;
+    b.is_small = pool.is_small;
     return block;
+  }
+
+  /// A node to use again.
+  void discard(Index block) {
+    blocks_[block].next = spare_;
+    spare_ = block;
   }
 
   void link(Index first, Index second) {
@@ -204,31 +216,45 @@ class CachingAllocator {
   void join(Index block, Index after) {
     blocks_[block].size += blocks_[after].size;
     link(block, blocks_[after].next);
-    spare_.push_back(after);
+    discard(after);
   }
 
   void insert(Pool& pool, Index block) {
-    Block& b = blocks_[block];
-    b.state = State::free;
-    b.born = pool.searches;
-    const std::size_t bin = bin_of(b.size);
-    b.free_before = kNone;
-    b.free_after = pool.bins[bin];
-    blocks_[b.free_after].free_before = block;
+    blocks_[block].state = State::free;
+    blocks_[block].born = pool.searches;
+    insert(pool, block, bin_of(blocks_[block].size));
+  }
+
+  void insert(Pool& pool, Index block, std::size_t bin) {
+    const Index after = pool.bins[bin];
+    blocks_[block].bin = static_cast<std::uint16_t>(bin);
+    blocks_[block].free_before = kNone;
+    blocks_[block].free_after = after;
+    blocks_[after].free_before = block;
     pool.bins[bin] = block;
     pool.filled[bin / 64] |= std::uint64_t{1} << bin % 64;
   }
 
   void erase(Pool& pool, Index block) {
-    const Block& b = blocks_[block];
-    blocks_[b.free_after].free_before = b.free_before;
-    if (b.free_before != kNone) {
-      blocks_[b.free_before].free_after = b.free_after;
+    const std::size_t bin = blocks_[block].bin;
+    const Index before = blocks_[block].free_before, after = blocks_[block].free_after;
+    blocks_[after].free_before = before;
+    if (before != kNone) {
+      blocks_[before].free_after = after;
       return;
     }
-    const std::size_t bin = bin_of(b.size);
-    pool.bins[bin] = b.free_after;
-    if (b.free_after == kNone) pool.filled[bin / 64] &= ~(std::uint64_t{1} << bin % 64);
+    pool.bins[bin] = after;
+    if (after == kNone) pool.filled[bin / 64] &= ~(std::uint64_t{1} << bin % 64);
+  }
+
+  /// Makes a free block one of this size. A large one mostly stays in its bin.
+  void resize(Pool& pool, Index block, Size size) {
+    const std::size_t bin = bin_of(size);
+    blocks_[block].size = size;
+    blocks_[block].born = pool.searches;
+    if (blocks_[block].bin == bin) return;
+    erase(pool, block);
+    insert(pool, block, bin);
   }
 
   /// The first bin from this one on that holds any; kBins if there is none.
@@ -277,14 +303,27 @@ class CachingAllocator {
 
   /// Returns a block to its pool, joined with the free neighbours of its segment; gives the whole.
   Index put(Pool& pool, Index block) {
-    if (const Index after = blocks_[block].next; blocks_[after].state == State::free) {
-      erase(pool, after);
-      join(block, after);
+    const Index before = blocks_[block].previous, after = blocks_[block].next;
+    const bool joins_before = blocks_[before].state == State::free;
+    const bool joins_after = blocks_[after].state == State::free;
+    Size size = blocks_[block].size;
+    if (joins_before) {
+      if (joins_after) {
+        erase(pool, after);
+        join(block, after);
+        size = blocks_[block].size;
+      }
+      link(before, blocks_[block].next);
+      discard(block);
+      resize(pool, before, blocks_[before].size + size);
+      return before;
     }
-    if (const Index before = blocks_[block].previous; blocks_[before].state == State::free) {
-      erase(pool, before);
-      join(before, block);
-      block = before;
+    if (joins_after) {
+      blocks_[after].address = blocks_[block].address;
+      link(before, after);
+      discard(block);
+      resize(pool, after, size + blocks_[after].size);
+      return after;
     }
     insert(pool, block);
     return block;
@@ -295,14 +334,15 @@ class CachingAllocator {
     const Size rest = blocks_[block].size - size;
     const bool splits =
         pool.is_small || expands_ ? rest >= kMinBlock : size < max_split_ && rest > kSmallSize;
-    erase(pool, block);
-    if (!splits) return block;
+    if (!splits) {
+      erase(pool, block);
+      return block;
+    }
     const Index front = make_block(pool, blocks_[block].address, size);
     link(blocks_[block].previous, front);
     link(front, block);
     blocks_[block].address += size;
-    blocks_[block].size = rest;
-    insert(pool, block);
+    resize(pool, block, rest);
     return front;
   }
 
@@ -369,7 +409,7 @@ class CachingAllocator {
     reserved_ -= blocks_[block].size;
     erase(pool, block);
     blocks_[block].state = State::in_use;
-    spare_.push_back(block);
+    discard(block);
   }
 
   /// Gives the oldest unused segments back once more than the threshold is reserved.
@@ -546,7 +586,7 @@ class CachingAllocator {
       insert_unmapped(pool, block);
     } else {
       blocks_[block].state = State::in_use;
-      spare_.push_back(block);
+      discard(block);
     }
   }
 
@@ -558,7 +598,7 @@ class CachingAllocator {
 
   std::array<Pool, 2> pools_;  // small, large
   std::vector<Block> blocks_;
-  std::vector<Index> spare_;             // nodes of blocks_ to use again
+  Index spare_ = kNone;                  // nodes of blocks_ to use again, linked by `next`
   std::vector<Index> block_of_;          // by storage
   Index extended_ = kNone;               // the free block that the last extension made
 

@@ -111,7 +111,9 @@ class Tape {
   };
 
   Tape() = default;  ///< read by no one
-  explicit Tape(TraceReader& reader) : reader_(&reader), tells_work_(reader.wants_work()) {}
+  explicit Tape(TraceReader& reader) : reader_(&reader), tells_work_(reader.wants_work()) {
+    nodes_.reserve(4096);  // the graph of most models, whose growth would be copied several times
+  }
   Tape(const Tape&) = delete;
   Tape& operator=(const Tape&) = delete;
 
@@ -961,7 +963,8 @@ inline void Tape::execute(std::size_t index) {
       for (int i = 0; i < Node::kInputs; ++i)
         if (to[i] >= 0) out[i].reset();
   }
-  for (auto& [leaf, gradient] : std::exchange(given_, {})) arrive(leaf, std::move(gradient));
+  if (!given_.empty())
+    for (auto& [leaf, gradient] : std::exchange(given_, {})) arrive(leaf, std::move(gradient));
 }
 
 inline void Tape::sweep(std::int32_t from, std::size_t base) {

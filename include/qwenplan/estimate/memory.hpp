@@ -99,7 +99,7 @@ class FootprintCounter final : public TraceReader {
 
   /// Cut at a size that no device has, so that no sum of a trace's storages overflows.
   static std::int64_t rounded(std::int64_t bytes) {
-    return (std::clamp(bytes, std::int64_t{0}, kUnlimited.count()) + 511) / 512 * 512;
+    return (std::clamp(bytes, std::int64_t{0}, kUnlimited.count()) + 511) & ~std::int64_t{511};
   }
 
   /// The terms are copied only when the count leaves a new peak of tensors.

@@ -239,7 +239,8 @@ std::vector<Advice> advise(const MemoryEstimate& now, const Run& run, const Ques
   struct Useful {
     const Family* family;
     const Family::Step* step;
-    Bytes can_save{};  // at most
+    Bytes can_save{};                      // at most
+    std::optional<MemoryEstimate> answer;  // where it was not given up
   };
   const std::vector<Family> families = advice::families(
       run, asked.allocator,
@@ -260,7 +261,9 @@ std::vector<Advice> advise(const MemoryEstimate& now, const Run& run, const Ques
     std::optional<MemoryEstimate> then = again(question_of(*step), too_many);
     if (!then) continue;
     if (!is_fit(then)) {
-      if (saving(*then) >= worthwhile) useful.push_back({&family, step, saving(*then)});
+      const Bytes can_save = saving(*then);
+      if (then->is_least) then.reset();
+      if (can_save >= worthwhile) useful.push_back({&family, step, can_save, std::move(then)});
       continue;
     }
     for (const Family::Step& milder : family.steps) {
@@ -276,13 +279,14 @@ std::vector<Advice> advise(const MemoryEstimate& now, const Run& run, const Ques
   const bool is_enough = !found.empty();
 
   // The places that are left go to what helps most without being enough.
-  std::vector<Useful> by_saving = useful;
+  std::vector<Useful*> by_saving;
+  for (Useful& change : useful) by_saving.push_back(&change);
   std::stable_sort(by_saving.begin(), by_saving.end(),
-                   [](const Useful& a, const Useful& b) { return a.can_save > b.can_save; });
-  for (const Useful& change : by_saving) {
+                   [](const Useful* a, const Useful* b) { return a->can_save > b->can_save; });
+  for (Useful* change : by_saving) {
     if (found.size() >= kMost) break;
-    if (const auto then = again(question_of(*change.step), Bytes(Saturating::kMax)))
-      add(*change.family, *change.step, *then);
+    if (!change->answer) change->answer = again(question_of(*change->step), Bytes(Saturating::kMax));
+    if (change->answer) add(*change->family, *change->step, *change->answer);
   }
 
   if (!is_enough && useful.size() > 1) {
