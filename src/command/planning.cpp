@@ -66,6 +66,7 @@ Result<Plan> planned(const Setup& setup, RunDraft draft, const AllocatorSettings
   auto valid = validated(draft, setup.model(), setup.subject.stack, setup.gpu());
   if (!valid) return valid.error();
   MemoryMeter meter(setup.device, allocator, give_up_above);
+  meter.widen(emulate::unsloth::left_to_compiler(setup.model(), valid->run, setup.subject.stack));
   const bool may_give_up = give_up_above < Bytes(Saturating::kMax);
   ReadingThread reading(meter, may_give_up ? ReadingThread::Until::enough : ReadingThread::Until::end);
   trace(setup.model(), valid->run, setup.subject.stack, setup.subject.compute_capability(), reading);

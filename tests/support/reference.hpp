@@ -142,6 +142,7 @@ inline void set_loss(Run& run, std::string_view name) {
 inline ModelCode code_of(std::string_view trace) {
   if (trace.starts_with("torchtune_")) return ModelCode::torchtune;
   if (trace.starts_with("litgpt_")) return ModelCode::litgpt;
+  if (trace.starts_with("unsloth_")) return ModelCode::unsloth;
   return ModelCode::transformers;
 }
 
@@ -215,7 +216,7 @@ inline Run run_of(const CsvRow& row) {
   run.offloads_checkpoints = row.text("offload") == "unsloth";
   run.offloads_activations = row.text("offload") == "streams";
   const std::string kernels = row.text("lora_kernels");
-  run.fuses_mlp = run.fuses_qkv = run.fuses_o = !kernels.empty();
+  run.fuses_mlp = run.fuses_qkv = run.fuses_o = !kernels.empty() || run.code == ModelCode::unsloth;
   run.optimizer_in_backward = row.integer("in_backward") != 0;
   return run;
 }

@@ -21,7 +21,7 @@ enum class FusedLoss : std::uint8_t { liger, cut_cross_entropy, unsloth, flash_a
 /// What a trainer computes from the logits after the forward, to log it.
 enum class LogitMetrics : std::uint8_t { none, accuracy, entropy };
 /// Whose modelling code runs.
-enum class ModelCode : std::uint8_t { transformers, torchtune, litgpt };
+enum class ModelCode : std::uint8_t { transformers, torchtune, litgpt, unsloth };
 enum class OptimizerKind : std::uint8_t {
   adamw_fused, adamw_foreach, adamw_loop, adamw_8bit, paged_adamw, paged_adamw_8bit, sgd, sgd_momentum,
   adafactor, adagrad, lion, lion_8bit, paged_lion, paged_lion_8bit, ademamix, ademamix_8bit,

@@ -191,7 +191,7 @@ constexpr std::string_view name(FusedLoss loss) {
   return names[static_cast<int>(loss)];
 }
 constexpr std::string_view name(ModelCode code) {
-  constexpr std::string_view names[] = {"transformers", "torchtune", "litgpt"};
+  constexpr std::string_view names[] = {"transformers", "torchtune", "litgpt", "unsloth"};
   return names[static_cast<int>(code)];
 }
 constexpr std::string_view name(LogitMetrics metrics) {
@@ -364,10 +364,10 @@ inline std::optional<Error> not_modelled(const RunDraft& d) {
   if (d.trainer && static_cast<int>(d.trainer->value.trainer) >= kTrainersWithDefaults)
     return unmodelled("the trainer " + std::string(name(d.trainer->value.trainer)), "--trainer",
                       "leave it out for transformers with PEFT, and set what differs by flags");
-  const auto is_on = [](const auto& given) { return given && given->value; };
   if (d.trainer && d.trainer->value.trainer == Trainer::unsloth &&
-      (is_on(d.lora_mlp_kernel) || is_on(d.offloads_checkpoints)))
-    return unmodelled("Unsloth's own code", "--trainer", "leave it out for transformers with PEFT");
+      d.trainer->value.version < Version{2026, 10, 0})
+    return unmodelled("the code of " + text(d.trainer->value), "--trainer",
+                      "modelled: unsloth 2026.10; leave it out for transformers with PEFT");
   if (d.gpus && d.gpus->value != 1)
     return unmodelled("a run on " + std::to_string(d.gpus->value) + " GPUs", "--gpus",
                       "leave it out for one GPU");
@@ -583,6 +583,40 @@ inline std::optional<Error> settle_loss(const RunDraft& d, const Model& model, R
   return std::nullopt;
 }
 
+/// What Unsloth does in a way that is not modelled: it has other code for most of these.
+inline std::optional<Error> outside_of_unsloth(const Run& run) {
+  const auto refused = [](const std::string& what, std::string where, std::string hint) {
+    return unmodelled(what + " in Unsloth's own code", std::move(where), std::move(hint));
+  };
+  if (!run.has_adapters())
+    return refused("full fine-tuning", "--method", "use --method lora or qlora");
+  if (run.is_quantized() && run.quantization != Quantization::nf4)
+    return refused(std::string(name(run.quantization)), "--quant", "modelled: nf4");
+  if (run.lora_dropout > 0) return refused("dropout of adapters", "--lora-dropout", "use 0, its own default");
+  if (run.modules_to_save != 0)
+    return refused("training whole modules beside adapters", "--modules-to-save", "leave it out");
+  if (run.weights == DType::fp32 || !run.autocasts)
+    return refused("a base in fp32, or without autocast", "--precision", "use bf16-mixed or fp16-mixed");
+  if (run.attention != Attention::sdpa && run.attention != Attention::fa2)
+    return refused("the attention '" + std::string(name(run.attention)) + "'", "--attention",
+                   "leave it out for xformers, or use fa2");
+  if (run.has_positions())
+    return refused("several samples in one row", run.packs ? "--packing" : "--padding-free", "leave it out");
+  if (run.checkpoints && !run.checkpoints_reentrant)
+    return refused("checkpointing without reentry", "--no-reentrant", "leave it out");
+  if (run.offloads_activations)
+    return refused("activations in host memory", "--offload-activations", "leave it out");
+  if (run.liger_rope || run.liger_rms_norm || run.liger_glu)
+    return refused("a kernel of Liger's", "--use-liger-kernel", "leave it out");
+  const bool is_own_loss = run.loss == Loss::fused && (run.fused_loss == FusedLoss::unsloth ||
+                                                       run.fused_loss == FusedLoss::unsloth_logits);
+  if (!is_own_loss) return refused("another loss", "--loss", "use --loss fused");
+  if (run.upcasts_for_kbit || run.norm_weights || run.embedding_weights)
+    return refused("norms or embeddings in a format of their own", "--kbit-upcast", "leave it out");
+  if (run.adds_noise) return refused("NEFTune", "--neftune-alpha", "leave it out");
+  return std::nullopt;
+}
+
 /// What a trainer's own modelling code refuses, or does in a way that is not modelled.
 inline std::optional<Error> outside_of_code(const Run& run, const Model& model) {
   if (run.code == ModelCode::transformers) return std::nullopt;
@@ -596,6 +630,7 @@ inline std::optional<Error> outside_of_code(const Run& run, const Model& model) 
   if (!is_of({Architecture::qwen2, Architecture::qwen3, Architecture::llama, Architecture::mistral}) ||
       model.experts || model.has_o_bias || model.has_mlp_bias)
     return refused(model.architecture_name, "--model", "modelled: Qwen2, Qwen2.5, Qwen3, Llama and Mistral");
+  if (run.code == ModelCode::unsloth) return outside_of_unsloth(run);
   if (run.modules_to_save != 0)
     return refused("training whole modules beside adapters", "--modules-to-save", "leave it out");
   if (run.attention == Attention::eager || run.attention == Attention::math || run.attention == Attention::fa2)
@@ -882,7 +917,8 @@ inline Result<ValidRun> decided(const RunDraft& d, const Model& model, const Sta
     run.fuses_qkv = is_on(d.lora_qkv_kernel);
     run.fuses_o = is_on(d.lora_o_kernel);
     if (run.fuses_mlp || run.fuses_qkv || run.fuses_o) {
-      if (run.quantization == Quantization::int8)
+      const bool is_unsloth = d.code && d.code->value == ModelCode::unsloth;
+      if (run.quantization == Quantization::int8 && !is_unsloth)
         return wrong("the fused functions of adapters know no 8-bit base", "--lora-kernels",
                      "use --quant nf4, or leave it out");
       const auto is_wide = [&](std::optional<DType> own) {
@@ -918,6 +954,14 @@ inline Result<ValidRun> decided(const RunDraft& d, const Model& model, const Sta
   if (d.lora_alpha) shown("lora-alpha", d.lora_alpha->value, d.lora_alpha->from);
   if (d.code) {
     run.code = d.code->value;
+    if (run.code == ModelCode::unsloth) {
+      // Training, it leaves the padding mask out.
+      run.is_padded = false;
+      if (stack.torch >= Version{2, 11, 0})
+        out.notes.push_back(
+            "Unsloth compiles its layers with this torch, and what they allocate is the compiler's choice: the "
+            "range is half of a layer's tensors wider to both sides, which nobody measured");
+    }
     shown("model-code", std::string(name(run.code)), d.code->from);
     if (const auto error = draft::outside_of_code(run, model)) return *error;
   }

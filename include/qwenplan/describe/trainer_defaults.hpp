@@ -299,6 +299,7 @@ inline void ms_swift(RunDraft& d, const Situation& s) {
 
 /// Unsloth's patched defaults.
 inline void unsloth(RunDraft& d, const Situation& s) {
+  otherwise(d.code, ModelCode::unsloth);
   otherwise(d.method, Method::qlora);
   otherwise(d.length, 2048);
   otherwise(d.micro_batch, 4);
@@ -309,7 +310,7 @@ inline void unsloth(RunDraft& d, const Situation& s) {
     otherwise(d.offloads_checkpoints, true);
   }
   otherwise(d.precision, s.has_bf16() ? Precision::bf16_mixed : Precision::fp16_mixed);
-  if (!is_pure(d)) otherwise(d.weights, s.model.stored);
+  if (!is_pure(d)) otherwise(d.weights, s.has_bf16() ? s.model.stored : DType::fp16);
   otherwise(d.optimizer, "adamw-8bit");
   otherwise(d.loss, Loss::fused);
   if (d.loss->value == Loss::fused) otherwise(d.fused_loss, FusedLoss::unsloth);

@@ -24,6 +24,8 @@ struct Setting {
   std::vector<Tensor> autocast_copies;
   /// Whether layers leave their adapters out, as under PEFT's disable_adapter.
   bool leaves_adapters_out = false;
+  /// In which Unsloth dequantizes weights forward; as large as the largest so far.
+  Tensor dequantized{};
 
   std::int64_t tokens() const { return run.tokens(); }
   /// Elements of a layer's attention scores, cut at a size that no card has: the largest run of the

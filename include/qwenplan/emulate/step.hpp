@@ -15,6 +15,7 @@
 #include "qwenplan/emulate/optimizer.hpp"
 #include "qwenplan/emulate/preference.hpp"
 #include "qwenplan/emulate/torchtune.hpp"
+#include "qwenplan/emulate/unsloth.hpp"
 #include "qwenplan/emulate/weights.hpp"
 
 namespace qwenplan {
@@ -40,6 +41,10 @@ class Training : public Tape::Layers, public Tape::GradientHook {
       Setting setting{s_.model, frozen, s_.behavior, s_.compute_capability, {}};
       reference_ = load_weights(t_, setting);
       prepare_weights(t_, setting, reference_);
+    }
+    if (is_unsloth()) {
+      const std::int64_t elements = unsloth::rotary_rows(s_) * s_.model.head_dim;
+      for (Tensor& table : rotary_tables_) table = t_.allocate(elements, s_.run.half, Term::buffers);
     }
     optimizer_.emplace(s_.run.optimizer, weights_.embedding);
     optimizer_->begin(t_);
@@ -109,8 +114,10 @@ class Training : public Tape::Layers, public Tape::GradientHook {
   }
 
   Tensor run(Tape& tape, std::int32_t layer, const std::vector<Tensor>& arguments) override {
+    DecoderLayer& weights = weights_.layers[static_cast<std::size_t>(layer)];
+    if (is_unsloth()) return unsloth::decoder_layer(tape, s_, weights, arguments[0]);
     const Surroundings around{arguments[1], arguments[2], arguments[3], arguments[4]};
-    return decoder_layer(tape, s_, weights_.layers[static_cast<std::size_t>(layer)], arguments[0], around);
+    return decoder_layer(tape, s_, weights, arguments[0], around);
   }
 
   Tensor run_again(Tape& tape, std::int32_t layer, const std::vector<Tensor>& arguments) override {
@@ -335,7 +342,7 @@ class Training : public Tape::Layers, public Tape::GradientHook {
       const Tensor noise = t_.allocate(embedded.elements(), embedded.dtype());
       embedded = add(t_, embedded, noise);
     }
-    surround(embedded.dtype());
+    if (!is_unsloth()) surround(embedded.dtype());
     Tensor hidden = embedded;
     for (std::int32_t i = 0; i < m.layers; ++i) {
       const bool slides = m.architecture == Architecture::gemma2 && i % 2 == 0;
@@ -349,21 +356,39 @@ class Training : public Tape::Layers, public Tape::GradientHook {
       if (!s_.run.checkpoints || is_frozen || t_.mode() == Tape::Mode::silent) {
         hidden = run(t_, i, arguments);
       } else if (s_.run.checkpoints_reentrant || s_.run.offloads_checkpoints) {
-        hidden = t_.checkpoint_reentrant(*this, i, arguments,
-                                         s_.run.offloads_checkpoints ? Tape::Keep::on_host : Tape::Keep::on_device);
+        const bool is_buffered = s_.run.offloads_checkpoints && is_unsloth();
+        hidden = t_.checkpoint_reentrant(
+            *this, i, arguments,
+            s_.run.offloads_checkpoints && !is_buffered ? Tape::Keep::on_host : Tape::Keep::on_device,
+            is_buffered ? offload_buffer(i, hidden) : Tensor());
       } else {
         hidden = t_.checkpoint(*this, i, std::move(arguments));
       }
     }
-    hidden = norm(t_, s_, weights_.final_norm, hidden, s_.tokens());
+    hidden = is_unsloth() ? unsloth::fast_norm(t_, weights_.final_norm, hidden, s_.tokens())
+                          : norm(t_, s_, weights_.final_norm, hidden, s_.tokens());
     around_ = {};
     sliding_mask_.reset();
     return hidden;
   }
 
   bool asks_inputs_for_gradients() const {
-    return s_.run.checkpoints && s_.run.has_adapters() && !weights_.embedding.requires_grad() &&
-           t_.mode() != Tape::Mode::silent;
+    return (s_.run.checkpoints || is_unsloth()) && s_.run.has_adapters() &&
+           !weights_.embedding.requires_grad() && t_.mode() != Tape::Mode::silent;
+  }
+
+  bool is_unsloth() const { return s_.run.code == ModelCode::unsloth; }
+
+  /// Where a layer's input comes back to from the host (unsloth_zoo's UnslothCheckpointFunction): one
+  /// buffer in the first pass, two that take turns after it. What is small stays on the device, and so
+  /// does the last layer's input once it is known which that is.
+  Tensor offload_buffer(std::int32_t layer, const Tensor& input) {
+    constexpr std::int64_t kSmallest = 2 * 1024 * 1024;
+    const bool is_last = layer + 1 == s_.model.layers && !is_first_pass_;
+    if (is_last || Saturating::multiply(input.elements(), element_size(input.dtype())) <= kSmallest) return {};
+    Tensor& buffer = offload_buffers_[is_first_pass_ ? 0 : layer % 2];
+    if (!buffer) buffer = t_.allocate(input.elements(), input.dtype(), Term::buffers);
+    return buffer;
   }
 
   /// Position ids, rotary tables and masks: once a forward.
@@ -525,6 +550,7 @@ class Training : public Tape::Layers, public Tape::GradientHook {
   void backward(Tensor& loss) {
     t_.set_term(Term::temporary);
     t_.backward(loss);
+    is_first_pass_ = false;
     loss.reset();
     t_.forget();
   }
@@ -537,6 +563,8 @@ class Training : public Tape::Layers, public Tape::GradientHook {
   Surroundings around_;
   Tensor sliding_mask_;
   Tensor ids_, labels_, padding_, positions_, block_mask_;
+  Tensor rotary_tables_[2], offload_buffers_[2];  // Unsloth's
+  bool is_first_pass_ = true;
 };
 
 }  // namespace emulate
@@ -594,9 +622,10 @@ inline void trace(const Model& model, const Run& run, const Stack& stack, int co
   // What is computed is told once, so a reader that wants it has each step emulated.
   const bool repeats =
       second_step == SecondStep::repeated && !reader.wants_work() && !run.optimizer_in_backward &&
-      !run.offloads_activations;
+      !run.offloads_activations && run.code != ModelCode::unsloth;
   switch (run.code) {
-    case ModelCode::transformers: return run_steps<Training>(tape, setting, repeats);
+    case ModelCode::transformers:
+    case ModelCode::unsloth: return run_steps<Training>(tape, setting, repeats);
     case ModelCode::torchtune: return run_steps<torchtune::Training>(tape, setting, false);
     case ModelCode::litgpt: return run_steps<litgpt::Training>(tape, setting, false);
   }

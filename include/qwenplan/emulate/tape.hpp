@@ -301,9 +301,10 @@ class Tape {
   Tensor checkpoint(Layers& layers, std::int32_t layer, std::vector<Tensor> arguments);
   /// Where a checkpoint keeps a layer's input until backward.
   enum class Keep : std::uint8_t { on_device, on_host };
-  /// Reentrant checkpointing: forward without a graph; backward builds one of its own and runs it.
+  /// Reentrant checkpointing: forward without a graph; backward builds one of its own and runs it. With
+  /// a buffer, the layer's input waits on the host and comes back into that.
   Tensor checkpoint_reentrant(Layers& layers, std::int32_t layer, const std::vector<Tensor>& arguments,
-                              Keep keep = Keep::on_device);
+                              Keep keep = Keep::on_device, const Tensor& buffer = {});
 
   /// How tensors that are saved for backward wait in host memory (TRL's OffloadActivations, after
   /// torchtune's): not at all; copied on a stream of its own, which holds the last of them and those
@@ -1079,12 +1080,13 @@ inline void Tape::reentrant_backward(Tape& tape, const Node& node, const Tensor&
 }
 
 inline Tensor Tape::checkpoint_reentrant(Layers& layers, std::int32_t layer, const std::vector<Tensor>& arguments,
-                                         Keep keep) {
+                                         Keep keep, const Tensor& buffer) {
   mode_ = Mode::silent;
   Tensor output = layers.run(*this, layer, arguments);
   mode_ = Mode::record;
   Recording recording = record(reentrant_backward, {&arguments.front()});
-  if (keep == Keep::on_device) recording.save(arguments.front());
+  if (buffer) recording.save(buffer);
+  else if (keep == Keep::on_device) recording.save(arguments.front());
   // The other arguments hang on the function that is to run again, which the graph holds to its end.
   const auto frame = static_cast<std::int64_t>(frames_.size());
   frames_.push_back({0, 0, 0, layer, true, &layers, section_, term_, {arguments.begin() + 1, arguments.end()}, {}});

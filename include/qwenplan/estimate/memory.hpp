@@ -312,6 +312,9 @@ class MemoryMeter final : public TraceReader {
   }
   bool has_enough() const override { return !replay_; }
 
+  /// Bytes at the peak that may be more or less: the range is so much wider to both sides.
+  void widen(Bytes unsettled) { unsettled_ = unsettled; }
+
   MemoryEstimate finish() {
     MemoryEstimate result;
     result.footprint = counter_.finish();
@@ -332,6 +335,10 @@ class MemoryMeter final : public TraceReader {
     result.reserved = {std::max(blocks, scaled(reserved, kReservedLow)),
                        std::max(blocks, reserved),
                        std::max(result.allocated.high, scaled(reserved, kReservedHigh))};
+    for (Range<Bytes>* const range : {&result.allocated, &result.reserved}) {
+      range->low -= std::min(range->low, unsettled_);
+      range->high += unsettled_;
+    }
     result.device = result.reserved + device_.context.bytes;
     result.device.high += device_.driver_keeps;
     if (const auto capacity = capacity_of(device_)) {
@@ -353,6 +360,7 @@ class MemoryMeter final : public TraceReader {
   Device device_;
   AllocatorSettings settings_;
   Bytes give_up_above_;
+  Bytes unsettled_{};
   FootprintCounter counter_;
   std::optional<ReplayOnCard> replay_;
 };

@@ -66,8 +66,6 @@ TrainFile read_unsloth(const Source& source) {
                                s.place("training"), "load_in_4bit: true or false"});
     if (is_4bit) draft.double_quantizes = by_trainer(true);
   }
-  draft.weights = by_trainer(DType::bf16);
-  draft.precision = by_trainer(Precision::bf16_mixed);
   draft.micro_batch = training.whole("batch_size");
   otherwise(draft.micro_batch, std::int64_t{2});
   draft.accumulation = training.whole("gradient_accumulation_steps");
@@ -79,10 +77,9 @@ TrainFile read_unsloth(const Source& source) {
   const std::string word = kind ? kind->value : "unsloth";
   draft.checkpoints =
       kind ? from_file(word != "none" && word != "false", kind->place) : by_trainer(true);
-  draft.loss = by_trainer(Loss::fused);
-  if (training.is_on("packing")) draft.is_padded = from_file(false, training.place("packing"));
-  set_unmodelled(file, "Unsloth's own kernels and checkpoints in host memory are not modelled",
-                 name, "check the same run as a TRL file for an upper bound");
+  // "unsloth" sends the layers' inputs to the host; true is transformers' checkpointing.
+  if (kind && word != "unsloth") draft.offloads_checkpoints = from_file(false, kind->place);
+  draft.packs = training.truth("packing");
   if (const auto epochs = training.number("num_epochs"); epochs && epochs->value > 0)
     file.epochs = epochs->value;
   if (const auto steps = training.whole("max_steps"); steps && steps->value > 0)

@@ -83,3 +83,48 @@ TEST_CASE("what these trainers' code does otherwise is named, not estimated") {
   CHECK(is_unknown(by(Trainer::litgpt, in_backward)));
   CHECK_FALSE(by(Trainer::litgpt, [](RunDraft& d) { give(d.checkpoints, true); }).ok());
 }
+
+TEST_CASE("Unsloth runs code of its own, for adapters") {
+  const auto run = by(Trainer::unsloth);
+  REQUIRE(run.ok());
+  CHECK(run->run.code == ModelCode::unsloth);
+  CHECK(run->run.quantization == Quantization::nf4);
+  CHECK(run->run.offloads_checkpoints);
+  CHECK(run->run.fused_loss == FusedLoss::unsloth);
+  CHECK(run->run.optimizer == OptimizerKind::adamw_8bit);
+  // Training, it takes no padding mask.
+  const auto padded = by(Trainer::unsloth, [](RunDraft& d) { give(d.is_padded, true); });
+  REQUIRE(padded.ok());
+  CHECK_FALSE(padded->run.is_padded);
+  Gpu turing;
+  turing.has_bf16 = false;
+  turing.compute_capability = 75;
+  RunDraft draft;
+  draft.trainer = Given<TrainerRelease>{{Trainer::unsloth, latest_version(Trainer::unsloth)}, From::flag};
+  const auto old = validated(draft, qwen2(), kLatest, &turing);
+  REQUIRE(old.ok());
+  CHECK(old->run.weights == DType::fp16);
+  CHECK(old->run.half == DType::fp16);
+}
+
+TEST_CASE("what Unsloth does otherwise is named") {
+  const std::pair<const char*, std::function<void(RunDraft&)>> cases[] = {
+      {"full fine-tuning", [](RunDraft& d) { give(d.method, Method::full); }},
+      {"int8", [](RunDraft& d) { give(d.quantization, Quantization::int8); }},
+      {"dropout", [](RunDraft& d) { give(d.lora_dropout, 0.05); }},
+      {"whole modules", [](RunDraft& d) { give(d.modules_to_save, std::vector<std::string>{"lm_head"}); }},
+      {"eager", [](RunDraft& d) { give(d.attention, std::string("eager")); }},
+      {"several samples", [](RunDraft& d) { give(d.packs, true); }},
+      {"another loss", [](RunDraft& d) { give(d.loss, Loss::standard); }},
+      {"unsloth 2025.9.0",
+       [](RunDraft& d) { give(d.trainer, TrainerRelease{Trainer::unsloth, {2025, 9, 0}}); }},
+      {"dpo as unsloth", [](RunDraft& d) { give(d.objective, Objective::dpo); }},
+  };
+  for (const auto& [named, change] : cases) {
+    INFO(named);
+    const auto run = by(Trainer::unsloth, change);
+    REQUIRE_FALSE(run.ok());
+    CHECK(run.error().kind == Error::Kind::unknown);
+    CHECK(run.error().what.find(named) != std::string::npos);
+  }
+}
