@@ -184,6 +184,10 @@ inline Run run_of(const CsvRow& row) {
       run.reference = run.has_adapters() ? Reference::without_adapters : Reference::second_model;
     run.reference_weights = run.half;
     const std::string trace = row.text("trace");
+    if (trace.starts_with("swift_")) {
+      run.preference_code = PreferenceCode::ms_swift;
+      run.reference_weights = run.weights;
+    }
     if (trace.starts_with("trl")) {
       run.preference_code = PreferenceCode::trl;
       run.reference_weights = run.weights;

@@ -161,7 +161,7 @@ TEST_CASE("recorded steps and emulated steps allocate the same sequence") {
     // number for each token, and the attention that stands in for xformers' no random state.
     const std::int64_t leaves_out = run.code == ModelCode::unsloth ? 512
                                     : !run.compares()              ? 0
-                                    : run.preference_code == PreferenceCode::trl
+                                    : run.preference_code != PreferenceCode::llama_factory
                                         ? 2 * element_size(DType::int64) * run.tokens()
                                         : 512;
     const std::string parted =

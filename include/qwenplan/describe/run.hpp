@@ -63,7 +63,7 @@ enum class Objective : std::uint8_t {
 /// second, frozen model.
 enum class Reference : std::uint8_t { none, without_adapters, second_model };
 /// Whose code compares the sequences.
-enum class PreferenceCode : std::uint8_t { llama_factory, trl };
+enum class PreferenceCode : std::uint8_t { llama_factory, trl, ms_swift };
 
 /// The linear layers that an adapter can wrap, as bits of a set.
 enum Module : std::uint16_t {

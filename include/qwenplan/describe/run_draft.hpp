@@ -287,6 +287,10 @@ inline bool is_comparison_known(const RunDraft& d) {
   const Objective objective = d.objective->value;
   if (d.trainer && d.trainer->value.trainer == Trainer::llama_factory)
     return objective != Objective::cpo && objective != Objective::reward;
+  // ms-swift has DPO of its own, and ORPO and CPO of the TRL of its time.
+  if (d.trainer && d.trainer->value.trainer == Trainer::ms_swift)
+    return d.trainer->value.version >= Version{4, 6, 0} && objective != Objective::kto &&
+           objective != Objective::reward;
   const auto trl = trl_of(d);
   if (!trl) return false;
   switch (objective) {
@@ -320,7 +324,8 @@ inline std::optional<Error> trainers_addition_not_modelled(const RunDraft& d) {
               (d.trainer ? text(d.trainer->value) : std::string("TRL")) + " runs it",
           "--objective",
           "modelled: dpo, ipo, orpo, simpo and kto with --trainer llama-factory; dpo and ipo of TRL "
-          "0.29, kto of 1.8, orpo, simpo and cpo of 0.15 and later, and of axolotl 0.17 and later");
+          "0.29, kto of 1.8, orpo, simpo and cpo of 0.15 and later, and of axolotl 0.17 and later; "
+          "all but kto of ms-swift 4.6");
     if (compares && d.loss && d.loss->value != Loss::standard)
       return unmodelled("a " + std::string(name(d.loss->value)) + " loss of preferences", "--loss",
                         "use --loss standard");
@@ -494,7 +499,13 @@ inline std::optional<Error> settle_objective(const RunDraft& d, const Model& mod
   const bool has_reference = run.objective == Objective::dpo || run.objective == Objective::ipo ||
                              run.objective == Objective::kto;
   const bool is_axolotl = d.trainer && d.trainer->value.trainer == Trainer::axolotl;
-  if (const auto trl = trl_of(d)) {
+  const bool is_swift = d.trainer && d.trainer->value.trainer == Trainer::ms_swift;
+  if (is_swift) {
+    run.preference_code = has_reference ? PreferenceCode::ms_swift : PreferenceCode::trl;
+    run.adds_likelihood = !has_reference && (!d.adds_likelihood || d.adds_likelihood->value);
+    if (has_reference)
+      out.notes.push_back("ms-swift computes the logits of the answers alone: taken as if they were all tokens");
+  } else if (const auto trl = trl_of(d)) {
     run.preference_code = PreferenceCode::trl;
     run.adds_likelihood = !has_reference && (!d.adds_likelihood || d.adds_likelihood->value);
     run.copies_shifted_logits = *trl < Version{1, 6, 0} && has_reference;
@@ -508,11 +519,11 @@ inline std::optional<Error> settle_objective(const RunDraft& d, const Model& mod
   if (!has_reference || is_precomputed) return std::nullopt;
   const bool has_second = d.has_reference ? d.has_reference->value : !run.has_adapters();
   run.reference = has_second ? Reference::second_model : Reference::without_adapters;
-  // TRL and axolotl load it as the policy; LLaMA-Factory as it is stored.
+  // LLaMA-Factory loads it as it is stored, the others as the policy.
   const bool is_pure = run.precision == Precision::bf16_true || run.precision == Precision::fp16_true;
-  run.reference_weights = run.preference_code == PreferenceCode::trl ? run.weights
-                          : is_pure                                  ? run.half
-                                                                     : model.stored;
+  run.reference_weights = run.preference_code != PreferenceCode::llama_factory ? run.weights
+                          : is_pure                                            ? run.half
+                                                                               : model.stored;
   out.settings.push_back({"reference", std::string(has_second ? "second-model" : "without-adapters"),
                           d.has_reference ? d.has_reference->from
                           : d.trainer     ? From::trainer

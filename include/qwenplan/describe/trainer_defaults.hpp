@@ -61,7 +61,7 @@ inline bool has_reference(const RunDraft& d) {
   return d.objective && (d.objective->value == Objective::dpo || d.objective->value == Objective::ipo ||
                          d.objective->value == Objective::kto);
 }
-/// TRL's collators bring a mask, and answers have different lengths.
+/// The collators of TRL and ms-swift bring a mask, and answers have different lengths.
 inline void padded_answers(RunDraft& d) {
   const bool takes_mask = !d.attention || d.attention->value != "flash";
   if (compares(d) && takes_mask) otherwise(d.is_padded, true);
@@ -285,6 +285,7 @@ inline void ms_swift(RunDraft& d, const Situation& s) {
   otherwise(d.precision,
             s.model.stored == DType::bf16 ? Precision::bf16_mixed : Precision::fp16_mixed);
   if (!is_pure(d)) otherwise(d.weights, s.model.stored);
+  padded_answers(d);
   if (has_adapters(d)) {
     otherwise(d.lora_rank, 8);
     otherwise(d.lora_alpha, 32.0);

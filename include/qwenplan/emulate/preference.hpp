@@ -67,12 +67,14 @@ inline Tensor sequence_log_probabilities(Tape& t, const Setting& s, const Tensor
 
 /// TRL's selective_log_softmax, summed up for each sequence: of fp32 logits the labels' less the
 /// logarithm of the sum over all words, one sequence after the other; in 16 bits, where that is too
-/// coarse, a log-softmax of each sequence. `shifted` is the caller's name for all logits but the last.
+/// coarse, a log-softmax of each sequence. `shifted` is the caller's name for all logits but the last;
+/// ms-swift moves the labels instead, and takes all.
 inline Tensor selective_log_probabilities(Tape& t, const Setting& s, const Tensor& logits,
                                           const Tensor& labels, std::int64_t sequences, Tensor& shifted) {
-  const std::int64_t positions = s.run.length - 1;
+  const bool is_whole = s.run.preference_code == PreferenceCode::ms_swift;
+  const std::int64_t positions = is_whole ? s.run.length : s.run.length - 1;
   const std::int64_t words = s.model.vocabulary;
-  shifted = slice(t, logits, sequences * positions * words);
+  shifted = is_whole ? logits : slice(t, logits, sequences * positions * words);
   if (s.run.copies_shifted_logits && sequences > 1) shifted = clone(t, shifted);
   const auto pick = [&](const Tensor& from) {
     auto gather = t.record(gradient::gathered, {&from});

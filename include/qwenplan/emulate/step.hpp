@@ -65,9 +65,9 @@ class Training : public Tape::Layers, public Tape::GradientHook {
     if (t_.is_read_enough()) return;
     t_.enter(Phase::forward, step, micro);
     if (s_.run.compares()) {
-      if (s_.run.preference_code == PreferenceCode::trl) trl_comparing_step(step, micro);
-      else comparing_step(step, micro);
-      return;
+      if (s_.run.preference_code == PreferenceCode::llama_factory) return comparing_step(step, micro);
+      return s_.run.preference_code == PreferenceCode::trl ? trl_comparing_step(step, micro)
+                                                           : swift_comparing_step(step, micro);
     }
     if (s_.run.offloads_activations) t_.set_offload(Tape::Offload::with_streams);
     std::vector<Tensor> logits;
@@ -274,6 +274,27 @@ class Training : public Tape::Layers, public Tape::GradientHook {
     t_.enter(Phase::backward, step, micro);
     backward(loss);
     if (run.empties_cache) t_.empty_cache();
+  }
+
+  /// ms-swift's micro-step of DPO: what its forward returns are numbers, so that logits live as long as
+  /// the graph wants them.
+  void swift_comparing_step(int step, int micro) {
+    const auto sums_of = [&](auto enters_loss) {
+      const Tensor logits = wrapped_logits();
+      enters_loss();
+      Tensor shifted;
+      return selective_log_probabilities(t_, s_, logits, ids_, s_.run.sequences(), shifted);
+    };
+    Tensor loss;
+    {
+      const Tensor policy = cast(t_, sums_of([&] { t_.enter(Phase::loss, step, micro); }), DType::fp32);
+      Tensor reference;
+      ask_reference([&] { reference = sums_of([] {}); });
+      loss = loss_of_sequences(t_, policy, reference);
+    }
+    if (t_.is_read_enough()) return;
+    t_.enter(Phase::backward, step, micro);
+    backward(loss);
   }
 
   Tensor head(const Tensor& hidden) {

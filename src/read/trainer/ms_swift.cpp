@@ -279,8 +279,16 @@ TrainFile read_arguments(const Node& root, const Around& around, const std::stri
   const auto rlhf = s.text("rlhf_type");
   if (around.command == "rlhf" || rlhf) {
     const std::string kind = rlhf ? rlhf->value : "dpo";
-    set_unmodelled(file, "the method '" + kind + "' is not modelled", "rlhf_type",
-                   "modelled: swift sft and swift pt");
+    const auto known = draft::by_name<Objective>(kind == "rm" ? "reward" : kind, 13);
+    if (known)
+      draft.objective = rlhf ? from_file(*known, rlhf->place) : by_trainer(*known);
+    else
+      set_unmodelled(file, "the method '" + kind + "' is not modelled", "rlhf_type",
+                     "modelled: swift sft, pt, and rlhf with dpo, orpo, simpo and cpo");
+    if (const auto loss = s.text("loss_type"); loss && known == Objective::dpo && loss->value == "ipo")
+      draft.objective = from_file(Objective::ipo, loss->place);
+    if (const auto alpha = s.number("cpo_alpha"))
+      draft.adds_likelihood = from_file(alpha->value != 0, alpha->place);
   }
   if (is_vision(file.model))
     set_unmodelled(file, "a model with a vision or audio tower is not modelled", "model",

@@ -253,6 +253,11 @@ TEST_CASE("what is not modelled is named, never ignored") {
          give(d.objective, Objective::kto);
          give(d.trainer, TrainerRelease{Trainer::axolotl, {0, 17, 0}});
        }},
+      {"kto as ms-swift 4.6.0",
+       [](RunDraft& d) {
+         give(d.objective, Objective::kto);
+         give(d.trainer, TrainerRelease{Trainer::ms_swift, {4, 6, 0}});
+       }},
       {"dpo as torchtune",
        [](RunDraft& d) {
          give(d.objective, Objective::dpo);
@@ -456,6 +461,12 @@ TEST_CASE("preferences are compared as the trainer's TRL does") {
   const TrainerRelease axolotl{Trainer::axolotl, {0, 19, 0}};
   CHECK(run_of(axolotl, Objective::ipo, Method::lora).empties_cache);
   CHECK(!run_of(axolotl, Objective::orpo, Method::lora).empties_cache);
+
+  // ms-swift has DPO of its own, and TRL's ORPO.
+  const TrainerRelease swift{Trainer::ms_swift, {4, 6, 0}};
+  CHECK(run_of(swift, Objective::dpo, Method::lora).preference_code == PreferenceCode::ms_swift);
+  CHECK(run_of(swift, Objective::orpo, Method::lora).preference_code == PreferenceCode::trl);
+  CHECK(run_of(swift, Objective::orpo, Method::lora).adds_likelihood);
 
   const auto precomputed = valid([](RunDraft& d) {
     give(d.objective, Objective::dpo);

@@ -56,6 +56,20 @@ TEST_CASE("What ms-swift refuses", "[ms-swift]") {
                    "ms-swift/packing-without-flash"));
   CHECK(reading(text + "deepspeed: zero3_offload\n").draft.zero->value == "3");
   CHECK(reading(text + "deepspeed: zero3_offload\n").draft.offload->value == "optimizer,params");
-  CHECK(reading("swift rlhf --rlhf_type grpo --model a/b --dataset c", "a.sh").unmodelled);
+  CHECK(reading("swift rlhf --rlhf_type grpo --model a/b --dataset c", "a.sh").draft.objective->value ==
+        Objective::grpo);
   CHECK(reading("megatron sft --model a/b --dataset c", "a.sh").unmodelled);
+}
+
+TEST_CASE("What swift rlhf teaches is in rlhf_type, and DPO where nobody says", "[ms-swift]") {
+  const std::string text = "model: Qwen/Qwen2.5-7B-Instruct\ndataset: a\nmax_length: 2048\n";
+  const TrainFile dpo = reading(text + "rlhf_type: dpo\n");
+  CHECK(dpo.draft.objective->value == Objective::dpo);
+  CHECK_FALSE(dpo.unmodelled);
+  CHECK(reading(text + "rlhf_type: dpo\nloss_type: ipo\n").draft.objective->value == Objective::ipo);
+  const TrainFile simpo = reading(text + "rlhf_type: simpo\ncpo_alpha: 0\n");
+  CHECK(simpo.draft.objective->value == Objective::simpo);
+  CHECK_FALSE(simpo.draft.adds_likelihood->value);
+  CHECK(reading(text + "rlhf_type: rm\n").draft.objective->value == Objective::reward);
+  CHECK(reading(text + "rlhf_type: gkd\n").unmodelled);
 }
