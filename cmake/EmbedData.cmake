@@ -45,7 +45,7 @@ endif()
 set(QWENPLAN_EMBED_SCRIPT ${CMAKE_CURRENT_LIST_FILE})
 
 function(qwenplan_embed_data target)
-  foreach(table IN ITEMS gpus models sources prices machines measurements speeds tokens)
+  foreach(table IN ITEMS gpus models sources prices machines measurements calibration tokens)
     set(input ${PROJECT_SOURCE_DIR}/data/${table}.json)
     set(output ${PROJECT_BINARY_DIR}/embedded/${table}.cpp)
     add_custom_command(OUTPUT ${output}

@@ -240,7 +240,7 @@ constexpr Flag kMatrix[] = {
     {.name = "against", .value = "WHAT", .group = "Output", .help = "guide: mark each cell where the guide differs"},
 };
 constexpr Choice kGoals[] = {{"best-quality", "full before lora before qlora, then the rank"},
-                             {"fastest", "fewest operations"},
+                             {"fastest", "the most tokens per second"},
                              {"largest-batch", "the largest micro-batch"},
                              {"longest", "the longest sequence"},
                              {"cheapest", "the cheapest card that runs it"}};
@@ -281,9 +281,14 @@ constexpr Flag kBatch[] = {
 constexpr Choice kSpeedTables[] = {{"speed", "an RTX 3060 by model and method"},
                                    {"comparative", "five cards", "comparison"}};
 constexpr Flag kTime[] = {
-    {.name = "dataset", .value = "FILE", .group = "Data", .help = "a jsonl to take lengths from"},
+    {.name = "dataset", .value = "FILE", .group = "Data", .help = "the file of examples; - is standard input"},
     {.name = "tokens", .value = "N", .group = "Data", .help = "tokens of one epoch"},
     {.name = "epochs", .value = "N", .group = "Data", .help = "passes over the data", .aliases = "num-train-epochs"},
+    {.name = "examples", .value = "N", .group = "Data", .help = "sequences of one epoch, each of --seq-len"},
+    {.name = "eval-examples", .value = "N", .group = "Data", .help = "sequences evaluated after each epoch"},
+    {.name = "saves", .value = "N", .group = "Data", .help = "checkpoints written in the whole run; by default one an epoch"},
+    {.name = "workers", .value = "N", .group = "Data", .help = "processes that prepare batches", .aliases = "dataloader-num-workers num-workers"},
+    {.name = "load-ms", .value = "MS", .group = "Data", .help = "milliseconds that one example takes to prepare"},
     {.name = "table", .value = "NAME", .group = "Guide", .help = "the guide's table beside published measurements", .choices = kSpeedTables},
 };
 constexpr Choice kTemplates[] = {{"none", "the texts alone"},
@@ -315,6 +320,10 @@ constexpr Flag kReading[] = {
      .aliases = "chat-template", .choices = kTemplates},
     {.name = "file-format", .value = "NAME", .group = "Data", .help = "instead of what the content says", .choices = kFileFormats},
     {.name = "example", .value = "UNIT", .group = "Data", .help = "what an example of plain text is", .choices = kTextUnits},
+};
+constexpr Flag kCalibrate[] = {
+    {.name = "out", .value = "DIR", .group = "Calibrate", .help = "the folder of the overlay; by default --data"},
+    {.name = "published", .kind = marker, .group = "Calibrate", .help = "fit to the published runs, and print calibration.json"},
 };
 constexpr Flag kBench[] = {
     {.name = "script", .kind = marker, .group = "Measure", .help = "print a benchmark in Python"},
@@ -426,6 +435,7 @@ std::span<const Flag> batch_flags() { return kBatch; }
 std::span<const Flag> time_flags() { return kTime; }
 std::span<const Flag> dataset_flags() { return kDataset; }
 std::span<const Flag> reading_flags() { return kReading; }
+std::span<const Flag> calibrate_flags() { return kCalibrate; }
 std::span<const Flag> bench_flags() { return kBench; }
 std::span<const Flag> data_flags() { return kData; }
 std::span<const Flag> storage_plan_flags() { return kStoragePlan; }

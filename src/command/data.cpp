@@ -24,7 +24,8 @@ constexpr std::pair<std::string_view, Kind> kKinds[] = {
     {"sources", Kind::sources},
     {"prices", Kind::prices},
     {"machines", Kind::machines},
-    {"measurements", Kind::measurements}};
+    {"measurements", Kind::measurements},
+    {"calibration", Kind::calibration}};
 
 Value as_value(const Json& json) {
   switch (json.type()) {
@@ -122,7 +123,7 @@ Result<Kind> kind_named(const std::string& word) {
   }
   const auto near = nearest(folded(word), names);
   return Error{Error::Kind::wrong, "unknown table '" + word + "'", "data list",
-               near.empty() ? "one of: gpus, models, sources, prices, machines, measurements" : "did you mean '" + near[0] + "'?"};
+               near.empty() ? "one of: gpus, models, sources, prices, machines, measurements, calibration" : "did you mean '" + near[0] + "'?"};
 }
 
 }  // namespace
@@ -171,12 +172,16 @@ Result<Answer> data_list(const Invocation& in) {
       columns = {{"id", "id"}, {"name", "name"}, {"budget", "budget"}};
     } else if (*kind == Kind::measurements) {
       table.columns = {
-          {"id"}, {"source"}, {"allocated", right}, {"reserved", right}, {"device", right}};
+          {"id"}, {"source"}, {"allocated", right}, {"reserved", right}, {"device", right}, {"rate", right}};
       columns = {{"id", "id"},
                  {"source", "source"},
                  {"allocated", "allocated"},
                  {"reserved", "reserved"},
-                 {"device", "device"}};
+                 {"device", "device"},
+                 {"rate", "rate"}};
+    } else if (*kind == Kind::calibration) {
+      table.columns = {{"id"}, {"what"}, {"value", right}, {"low", right}, {"high", right}};
+      columns = {{"id", "id"}, {"what", "what"}, {"value", "value"}, {"low", "low"}, {"high", "high"}};
     } else {
       table.columns = {{"id"}, {"title"}, {"read"}};
       columns = {{"id", "id"}, {"title", "title"}, {"read", "read"}};

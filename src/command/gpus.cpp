@@ -1,4 +1,5 @@
 #include <algorithm>
+#include <cmath>
 #include <optional>
 #include <string>
 #include <utility>
@@ -9,7 +10,9 @@
 #include "command/job.hpp"
 #include "command/money.hpp"
 #include "command/shop.hpp"
+#include "command/step_time.hpp"
 #include "qwenplan/estimate/guide.hpp"
+#include "read/calibration.hpp"
 #include "read/prices.hpp"
 #include "read/tables.hpp"
 #include "render/quantity.hpp"
@@ -29,7 +32,7 @@ constexpr std::pair<const char*, const char*> kDefinitions[] = {
     {"usd_per_tflops", "price per TFLOP/s of that rate"},
     {"usd_per_gib", "price per GiB"},
     {"score", "that rate, 10 for the fastest card listed"},
-    {"tokens_per_second", "null until time is modelled"}};
+    {"tokens_per_second", "of training the job with its best method there, predicted (docs/accuracy.md says how well); null where nothing fits"}};
 
 const std::optional<Sourced<double>>& tensor_rate(const Gpu& gpu) { return gpu.bf16_rate ? gpu.bf16_rate : gpu.fp16_rate; }
 
@@ -73,6 +76,8 @@ Result<Answer> gpus(const Invocation& in) {
   if (!tables) return tables.error();
   const auto offers = read_offers(*tables);
   if (!offers) return offers.error();
+  const auto calibration = read_calibration(*tables);
+  if (!calibration) return calibration.error();
   const auto cards = chosen_cards(in, *tables);
   if (!cards) return cards.error();
 
@@ -96,7 +101,7 @@ Result<Answer> gpus(const Invocation& in) {
 
   using enum Column::Align;
   Table table{{{"GPU"}, {"memory", right}, {"GB/s", right}, {"TFLOP/s", right}, {"W", right}, {"price", right}, {"rent", right},
-               {"$/TFLOP/s", right}, {"score", right}, {"job"}, {"memory used", right}}, {}};
+               {"$/TFLOP/s", right}, {"score", right}, {"job"}, {"memory used", right}, {"tokens/s", right}}, {}};
   Value rows = Value::list();
   PriceDays days;
   const bool has_street = std::any_of(cards->begin(), cards->end(), [](const Gpu& gpu) { return gpu.price() && !gpu.launch_price; });
@@ -124,13 +129,23 @@ Result<Answer> gpus(const Invocation& in) {
                                {"rent_usd_per_hour", rent ? Value(rent->per_hour) : Value()},
                                {"usd_per_tflops", per_tflops},
                                {"usd_per_gib", per_gib},
-                               {"score", score},
-                               {"tokens_per_second", Value()}});
+                               {"score", score}});
     const auto& fit = fits.on(gpu);
-    std::string job_words = "not emulated", used = "-";
+    std::string job_words = "not emulated", used = "-", rate_words = "-";
+    Value rate_value;
     if (fit) {
       const MemoryEstimate& estimate = fit->estimate();
       const bool runs = fit->fit != Fit::exceeds;
+      if (runs) {
+        Subject subject = job->subject;
+        subject.gpu = FoundGpu{gpu, 1, {}, {}};
+        const Run& run = fit->best().plan.valid.run;
+        if (!not_timed(run)) {
+          const Timing timing = timed(setup_of(subject), run, *calibration);
+          rate_value = timing.rate;
+          rate_words = grouped(std::llround(timing.rate.likely));
+        }
+      }
       const double share = static_cast<double>(estimate.device.likely.count()) / static_cast<double>(estimate.on.usable->value.count());
       row.set("fit", name(fit->fit));
       row.set("best", runs ? Value(name(fit->best().method)) : Value("none"));
@@ -143,11 +158,12 @@ Result<Answer> gpus(const Invocation& in) {
       for (const char* key : {"fit", "best", "rung", "device_bytes", "memory_efficiency"}) row.set(key, Value());
       row.set("why", fit.error().what);
     }
+    row.set("tokens_per_second", std::move(rate_value));
     rows.push(std::move(row));
     table.rows.push_back({gpu.id, text(gpu.memory.value), fixed(gpu.bandwidth.value / 1e9, 0),
                           rate ? fixed(rate->value / 1e12, 1) : "-", gpu.power ? fixed(gpu.power->value, 0) : "-",
                           price ? "$" + fixed(*price, 0) + (gpu.launch_price ? "" : "*") : "-", rent ? text_rate(rent->per_hour.likely) : "-",
-                          per_tflops ? fixed(*per_tflops, 1) : "-", score ? fixed(*score, 1) : "-", job_words, used});
+                          per_tflops ? fixed(*per_tflops, 1) : "-", score ? fixed(*score, 1) : "-", job_words, used, rate_words});
   }
   answer.json.set("job", job->words());
   answer.json.set("rows", rows);

@@ -1,7 +1,9 @@
 #include "command/named_run.hpp"
 
+#include <algorithm>
 #include <cstdint>
 #include <string>
+#include <string_view>
 #include <utility>
 #include <variant>
 #include <vector>
@@ -10,6 +12,7 @@
 #include "cli/flags.hpp"
 #include "cli/run_flags.hpp"
 #include "cli/spelling.hpp"
+#include "read/measurement.hpp"
 #include "render/quantity.hpp"
 
 namespace qwenplan {
@@ -33,7 +36,24 @@ struct Argument {
 
 }  // namespace
 
-Result<Plan> planned(const NamedSettings& run, const Tables& tables, Environment environment) {
+NamedSettings settings_of(const Measurement& measurement) {
+  NamedSettings run = measurement.run;
+  const auto place = [&run](std::string_view name) {
+    return std::find_if(run.begin(), run.end(), [&](const auto& setting) { return setting.first == name; });
+  };
+  std::string stack;
+  for (const auto& [name, version] : measurement.software)
+    for (const std::string_view known : {"torch", "transformers", "peft", "accelerate", "bitsandbytes"})
+      if (name == known) (stack += stack.empty() ? "" : ",") += name + "=" + version;
+  if (!stack.empty()) {
+    if (const auto known = place("stack"); known != run.end()) known->second = stack;
+    else run.emplace_back("stack", stack);
+  }
+  if (place("gpu") == run.end() && measurement.gpu) run.emplace_back("gpu", *measurement.gpu);
+  return run;
+}
+
+Result<NamedRun> named_run(const NamedSettings& run, const Tables& tables, Environment environment) {
   // Through the parser of the command line, so that a name means here what it means there.
   std::vector<std::string> arguments{"vram"};
   bool has_method = false;
@@ -54,14 +74,20 @@ Result<Plan> planned(const NamedSettings& run, const Tables& tables, Environment
   if (!line) return line.error();
   const auto invocation = parse(*line, environment);
   if (!invocation) return invocation.error();
-  const auto subject = read_subject(*invocation, tables);
+  auto subject = read_subject(*invocation, tables);
   if (!subject) return subject.error();
   if (auto error = not_emulated(*subject)) return *std::move(error);
   auto draft = read_run(*invocation);
   if (!draft) return draft.error();
   if (subject->gpu && subject->gpu->count > 1 && !draft->gpus)
     draft->gpus = Given<std::int64_t>{subject->gpu->count, From::flag};
-  return planned(setup_of(*subject), std::move(*draft), subject->allocator);
+  return NamedRun{std::move(*subject), std::move(*draft)};
+}
+
+Result<Plan> planned(const NamedSettings& run, const Tables& tables, const Environment& environment) {
+  auto named = named_run(run, tables, environment);
+  if (!named) return named.error();
+  return planned(setup_of(named->subject), std::move(named->draft), named->subject.allocator);
 }
 
 }  // namespace qwenplan

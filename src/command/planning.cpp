@@ -1,5 +1,7 @@
 #include "command/planning.hpp"
 
+#include <span>
+
 #include "command/reading_thread.hpp"
 #include "qwenplan/describe/valid_run.hpp"
 #include "qwenplan/emulate/step.hpp"
@@ -30,6 +32,26 @@ std::vector<Rung> rungs(const Setup& setup, const RunDraft& draft) {
   }
   return list;
 }
+
+/// Counts the work of a run beside another reader of it.
+class WorkBeside final : public TraceReader {
+ public:
+  WorkBeside(TraceReader& reader, const Run& run) : reader_(reader), counter_(run) {}
+
+  void enter(const Mark& mark) override {
+    reader_.enter(mark);
+    counter_.enter(mark);
+  }
+  void read(std::span<const Event> events) override { reader_.read(events); }
+  bool has_enough() const override { return reader_.has_enough(); }
+  bool wants_work() const override { return true; }
+  void work(const Work& work) override { counter_.work(work); }
+  StepWork finish() { return counter_.finish(); }
+
+ private:
+  TraceReader& reader_;
+  WorkCounter counter_;
+};
 
 }  // namespace
 
@@ -62,14 +84,23 @@ std::optional<Error> not_emulated(const Subject& subject) {
 }
 
 Result<Plan> planned(const Setup& setup, RunDraft draft, const AllocatorSettings& allocator,
-                     Bytes give_up_above) {
+                     Bytes give_up_above, StepWork* work) {
   auto valid = validated(draft, setup.model(), setup.subject.stack, setup.gpu());
   if (!valid) return valid.error();
   MemoryMeter meter(setup.device, allocator, give_up_above);
   meter.widen(emulate::unsloth::left_to_compiler(setup.model(), valid->run, setup.subject.stack));
   const bool may_give_up = give_up_above < Bytes(Saturating::kMax);
   ReadingThread reading(meter, may_give_up ? ReadingThread::Until::enough : ReadingThread::Until::end);
-  trace(setup.model(), valid->run, setup.subject.stack, setup.subject.compute_capability(), reading);
+  const auto told_to = [&](TraceReader& reader) {
+    trace(setup.model(), valid->run, setup.subject.stack, setup.subject.compute_capability(), reader);
+  };
+  if (work) {
+    WorkBeside both(reading, valid->run);
+    told_to(both);
+    *work = both.finish();
+  } else {
+    told_to(reading);
+  }
   reading.finish();
   Plan plan{std::move(draft), std::move(*valid), meter.finish(), {}};
   plan.fit = judge(plan.estimate);

@@ -11,6 +11,7 @@
 #include "qwenplan/describe/run_draft.hpp"
 #include "qwenplan/emulate/caching_allocator.hpp"
 #include "qwenplan/estimate/memory.hpp"
+#include "qwenplan/estimate/roofline.hpp"
 #include "qwenplan/judge/advice.hpp"
 #include "qwenplan/judge/fit.hpp"
 
@@ -40,9 +41,9 @@ Setup setup_of(const Subject& subject);
 std::optional<Error> not_emulated(const Subject& subject);
 
 /// Decides every setting, emulates the run and judges it. `give_up_above` is for runs of which only
-/// matters whether they fit, as MemoryMeter has it.
+/// matters whether they fit, as MemoryMeter has it. `work`, if given, is told what a step computes.
 Result<Plan> planned(const Setup& setup, RunDraft draft, const AllocatorSettings& allocator,
-                     Bytes give_up_above = Bytes(Saturating::kMax));
+                     Bytes give_up_above = Bytes(Saturating::kMax), StepWork* work = nullptr);
 
 /// Gives a setting that nobody asked for.
 template <class T>

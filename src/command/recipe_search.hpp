@@ -8,6 +8,7 @@
 #include "command/planning.hpp"
 #include "qwenplan/describe/recipe.hpp"
 #include "qwenplan/describe/trainer.hpp"
+#include "qwenplan/estimate/calibration.hpp"
 
 namespace qwenplan {
 
@@ -45,8 +46,8 @@ struct Trial {
 /// read back, so that the answer is what `check` says of that file.
 class RecipeSearch {
  public:
-  RecipeSearch(const Setup& setup, const RecipeWish& wish)
-      : setup_(setup), wish_(wish), length_(wish.length.value_or(kUsualLength)) {}
+  RecipeSearch(const Setup& setup, const RecipeWish& wish, const Calibration& calibration)
+      : setup_(setup), wish_(wish), calibration_(calibration), length_(wish.length.value_or(kUsualLength)) {}
 
   /// The best recipe for the goal; nothing if none fits.
   std::optional<Trial> best();
@@ -79,6 +80,7 @@ class RecipeSearch {
 
   const Setup& setup_;
   const RecipeWish& wish_;
+  const Calibration& calibration_;
   std::int64_t length_;
   std::optional<Trial> nearest_;
   std::optional<Error> refused_;

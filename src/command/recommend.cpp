@@ -10,8 +10,10 @@
 #include "command/command.hpp"
 #include "command/recipe_search.hpp"
 #include "command/shop.hpp"
+#include "command/step_time.hpp"
 #include "command/verdict.hpp"
 #include "qwenplan/base/version.hpp"
+#include "read/calibration.hpp"
 #include "render/quantity.hpp"
 #include "render/trainer/configuration.hpp"
 
@@ -113,7 +115,7 @@ std::string in_words(const Recipe& recipe) {
 std::string reason(std::string_view flag, const Recipe& recipe, const RecipeWish& wish) {
   const std::string goal =
       wish.goal == Goal::best_quality    ? "best quality: full before lora before qlora"
-      : wish.goal == Goal::fastest       ? "fewest operations that fit; a heuristic, not a time"
+      : wish.goal == Goal::fastest       ? "the most tokens per second, as predicted"
       : wish.goal == Goal::largest_batch ? "what takes the largest micro-batch"
                                          : "what takes the longest sequence";
   if (flag == "method") return wish.method ? "asked for" : goal;
@@ -174,7 +176,7 @@ struct NextCard {
 };
 std::vector<NextCard> next_cards(const Tables& tables, const Subject& subject,
                                  const Setup& here, const RecipeWish& wish,
-                                 const std::optional<Trial>& best) {
+                                 const Calibration& calibration, const std::optional<Trial>& best) {
   std::vector<NextCard> list;
   if (!here.card) return list;
   auto cards = sold_cards(tables);
@@ -204,7 +206,7 @@ std::vector<NextCard> next_cards(const Tables& tables, const Subject& subject,
     other.gpu = FoundGpu{gpu, 1, {}, {}};
     other.vram.reset();
     const Setup setup = setup_of(other);
-    auto found = RecipeSearch(setup, wish).best();
+    auto found = RecipeSearch(setup, wish, calibration).best();
     if (found && is_better(*found)) {
       list.push_back({gpu, std::move(*found)});
       if (best) break;
@@ -240,6 +242,8 @@ Result<Answer> recommend(const Invocation& in) {
     return wrong("the cheapest card is what is asked for", "--goal cheapest", "leave --gpu out");
   const auto tables = Tables::open(in.data_directory);
   if (!tables) return tables.error();
+  const auto calibration = read_calibration(*tables);
+  if (!calibration) return calibration.error();
   Invocation asked = in;
   if (wish->trainer) asked.given["trainer"] = {std::string(name(*wish->trainer))};
   auto subject = read_subject(asked, *tables);
@@ -271,7 +275,7 @@ Result<Answer> recommend(const Invocation& in) {
     for (const Gpu& gpu : *cards) {
       subject->gpu = FoundGpu{gpu, 1, {}, {}};
       const Setup setup = setup_of(*subject);
-      RecipeSearch search(setup, *wish);
+      RecipeSearch search(setup, *wish, *calibration);
       const bool fits = search.first_of(wish->method.value_or(Method::qlora)).has_value();
       if (search.refused() && !search.nearest() && !fits) return *search.refused();
       if (!fits) continue;
@@ -293,7 +297,7 @@ Result<Answer> recommend(const Invocation& in) {
     return answer;
   }
 
-  RecipeSearch search(setup, *wish);
+  RecipeSearch search(setup, *wish, *calibration);
   std::optional<Trial> best = search.best();
   if (!best && !search.nearest() && search.refused()) return *search.refused();
   if (!best && !search.nearest())
@@ -315,14 +319,14 @@ Result<Answer> recommend(const Invocation& in) {
   };
   for (const Method method : {Method::full, Method::lora, Method::qlora}) {
     if (method == shown.recipe.method || wish->method) continue;
-    RecipeSearch again(setup, *wish);
+    RecipeSearch again(setup, *wish, *calibration);
     auto other = again.first_of(method);
     if (!other) other = again.nearest();
     if (other)
       add_other("--method " + std::string(name(method)), *other,
                 Value::object({{"change", "--method " + std::string(name(method))}}));
   }
-  for (NextCard& next : next_cards(*tables, *subject, setup, *wish, best))
+  for (NextCard& next : next_cards(*tables, *subject, setup, *wish, *calibration, best))
     add_other(next.gpu.id + ", $" + std::to_string(static_cast<int>(next.gpu.price()->value)),
               next.trial,
               Value::object({{"change", "--gpu " + next.gpu.id},
@@ -334,6 +338,9 @@ Result<Answer> recommend(const Invocation& in) {
   answer.notes.insert(answer.notes.end(), plan.valid.notes.begin(), plan.valid.notes.end());
   answer.json.set("run", run_json(shown, *wish));
   answer.json.set("verdict", verdict_json(plan));
+  std::optional<Timing> timing;
+  if (best && subject->gpu && !not_timed(plan.valid.run)) timing = timed(setup, plan.valid.run, *calibration);
+  answer.json.set("time", timing ? time_json(*timing) : Value());
   if (wants_cheapest)
     answer.json.set("card", Value::object({{"gpu", subject->gpu->gpu.id}, {"price_usd", *price}}));
   answer.json.set("alternatives", std::move(alternatives));
@@ -353,6 +360,7 @@ Result<Answer> recommend(const Invocation& in) {
     answer.add(Paragraph{"the cheapest card that runs it: " + subject->gpu->gpu.name + ", $" +
                          std::to_string(static_cast<int>(*price))});
   answer.add(headline(setup, plan));
+  if (timing) answer.add(Paragraph{text_rate_of(*timing)});
   Table choices{{{"setting"}, {"because"}}, {}};
   for (const RunSetting& setting : plan.valid.settings) {
     const std::string why = reason(setting.flag, shown.recipe, *wish);

@@ -18,6 +18,7 @@ Result<Answer> cloud_compare(const Invocation&);
 Result<Answer> cloud_script(const Invocation&);
 Result<Answer> cloud_strategy(const Invocation&);
 Result<Answer> cpu(const Invocation&);
+Result<Answer> calibrate(const Invocation&);
 Result<Answer> check(const Invocation&);
 Result<Answer> data_check(const Invocation&);
 Result<Answer> data_list(const Invocation&);
@@ -69,8 +70,8 @@ const std::array kCommands = {
             {subject_flags(), run_flags(), parallel_flags(), batch_flags()}, kNoWords,
             "qwenplan batch --model 3b --gpu rtx3060 --method qlora"},
     Command{"time", "tokens per second, hours per epoch, energy", command::time,
-            {subject_flags(), run_flags(), parallel_flags(), time_flags()}, kNoWords,
-            "qwenplan time --table speed"},
+            {subject_flags(), run_flags(), parallel_flags(), time_flags(), reading_flags()}, kNoWords,
+            "qwenplan time --model 7b --gpu rtx3060 --method qlora --examples 10000"},
     Command{"dataset", "tokens of a file of examples: lengths, cuts, padding", command::dataset,
             {dataset_flags(), reading_flags()},
             {"FILE", 1, 1}, "qwenplan dataset train.jsonl --model 7b --seq-len 2048"},
@@ -114,7 +115,9 @@ const std::array kCommands = {
     Command{"data check", "check the tables and an overlay", command::data_check, {no_flags()}, kNoWords},
     Command{"validate", "estimates against measurements", command::validate, {validate_flags()}, {"[FILE...]", 0, -1},
             "qwenplan validate --source fitcheck"},
-    Command{"calibrate", "coefficients from your own measurements", nullptr, {no_flags()}, {"FILE...", 1, -1}},
+    Command{"calibrate", "what your own measurements say of a card's speed", command::calibrate,
+            {subject_flags(), run_flags(), calibrate_flags()}, {"[FILE...]", 0, -1},
+            "qwenplan calibrate run.json --out overlay"},
 };
 
 }  // namespace

@@ -7,13 +7,20 @@
 #include <vector>
 
 #include "cli/flags.hpp"
+#include "cli/run_flags.hpp"
 #include "command/command.hpp"
+#include "command/dataset_job.hpp"
 #include "command/guide_answer.hpp"
+#include "command/job.hpp"
 #include "command/planning.hpp"
+#include "command/step_time.hpp"
 #include "command/verdict.hpp"
+#include "qwenplan/estimate/batching.hpp"
+#include "qwenplan/estimate/duration.hpp"
 #include "qwenplan/estimate/guide.hpp"
 #include "qwenplan/estimate/parameters.hpp"
-#include "read/speeds.hpp"
+#include "qwenplan/estimate/storage.hpp"
+#include "read/calibration.hpp"
 #include "render/quantity.hpp"
 
 namespace qwenplan::command {
@@ -35,49 +42,6 @@ double work_per_token(const Model& model, Method method, bool checkpoints) {
 std::optional<double> matrix_rate(const Gpu& gpu) {
   const auto& rate = gpu.has_bf16 ? gpu.bf16_rate : gpu.fp16_rate;
   return rate ? std::optional(rate->value) : std::nullopt;
-}
-
-/// A published speed with the share of the card's matrix rate that its linear layers took.
-struct Known {
-  PublishedSpeed speed;
-  Model model;
-  double share = 0;
-};
-
-Result<std::vector<Known>> known_speeds(const Tables& tables) {
-  const auto speeds = read_speeds();
-  if (!speeds) return speeds.error();
-  std::vector<Known> known;
-  for (const PublishedSpeed& speed : *speeds) {
-    const auto model = tables.model(speed.model);
-    if (!model) return model.error();
-    const auto gpu = tables.gpu(speed.gpu);
-    if (!gpu) return gpu.error();
-    const auto rate = matrix_rate(gpu->gpu);
-    if (!rate) continue;
-    known.push_back({speed, model->model,
-                     speed.rate * work_per_token(model->model, speed.method, speed.checkpoints) / *rate});
-  }
-  return known;
-}
-
-/// The run of the same method whose model is nearest in size; of several the one that used its card
-/// best.
-const Known* nearest(const std::vector<Known>& known, Method method, const Model& model) {
-  const auto size = [](const Model& each) {
-    return std::log(static_cast<double>(model_parameters(each).total().count()));
-  };
-  const Known* best = nullptr;
-  double distance = 0;
-  for (const Known& each : known) {
-    if (each.speed.method != method) continue;
-    const double off = std::abs(size(each.model) - size(model));
-    if (!best || off < distance - 1e-9 || (off < distance + 1e-9 && each.share > best->share)) {
-      best = &each;
-      distance = off;
-    }
-  }
-  return best;
 }
 
 double number_in(std::string_view text) {
@@ -114,15 +78,11 @@ Result<std::string> gpu_id(std::string_view name) {
 
 std::string percent(double share) { return fixed(share * 100, 0) + " %"; }
 
-Result<Answer> speed_table(const Tables& tables) {
-  const auto known = known_speeds(tables);
-  if (!known) return known.error();
+Result<Answer> speed_table(const Tables& tables, const Calibration& calibration) {
   Answer answer;
   Value rows = Value::list();
   using enum Column::Align;
-  Table table{{{"run on an RTX 3060"}, {"guide", right}, {"of the card's peak", right}, {"memory"}}, {}};
-  Table measured{{{"run"}, {"nearest published"}, {"measured", right}, {"of its peak", right}, {"same share here", right}},
-                 {}};
+  Table table{{{"run on an RTX 3060"}, {"guide", right}, {"of the card's peak", right}, {"ours", right}, {"memory"}}, {}};
   for (std::size_t i = 0; i < guide::kSpeed.rows(); ++i) {
     const auto cells = guide::kSpeed.row(i);
     const auto subject = subject_of(tables, cells[0], "rtx3060-12g");
@@ -136,16 +96,13 @@ Result<Answer> speed_table(const Tables& tables) {
     const auto best = best_rung(setup, method, draft);
     if (!best) return best.error();
     const Plan& plan = best->plan;
+    const Timing timing = timed(setup, plan.valid.run, calibration);
 
     const double said = number_in(cells[4]);
     const double work = work_per_token(setup.model(), method, true);
     const auto rate = matrix_rate(*setup.gpu());
     if (!rate) return Error{Error::Kind::unknown, "the table does not know the matrix rate of this card", "gpus.json",
                    "qwenplan data show rtx3060-12g"};
-    const Known* other = nearest(*known, method, setup.model());
-    const std::string run = std::string(cells[0]) + " " + std::string(cells[1]) + ", " + std::string(cells[2]) + " x " +
-                            std::string(cells[3]);
-    const double here = other ? other->share * *rate / work : 0;
     rows.push(Value::object(
         {{"model", setup.model().id},
          {"method", name(method)},
@@ -154,42 +111,27 @@ Result<Answer> speed_table(const Tables& tables) {
          {"gpu", "rtx3060-12g"},
          {"guide_tokens_per_second", said},
          {"guide_memory", cells[6]},
-         {"tokens_per_second", Value()},
+         {"tokens_per_second", timing.rate},
+         {"bound_by", name(bound_of(timing.step))},
          {"flop_per_token", work},
          {"share_of_peak", said * work / *rate},
          {"fit", fit_words(plan.fit)},
          {"rung", best->rung.empty() ? "defaults" : best->rung},
-         {"device_bytes", plan.estimate.device},
-         {"nearest", other ? Value::object({{"id", other->speed.id},
-                                            {"model", other->speed.model},
-                                            {"gpu", other->speed.gpu},
-                                            {"batch", other->speed.micro_batch},
-                                            {"seq_len", other->speed.length},
-                                            {"tokens_per_second", other->speed.rate},
-                                            {"share_of_peak", other->share},
-                                            {"same_share_here_tokens_per_second", here},
-                                            {"source", other->speed.source}})
-                           : Value()}}));
-    table.rows.push_back({run, std::string(cells[4]) + " tokens/s", percent(said * work / *rate),
+         {"device_bytes", plan.estimate.device}}));
+    table.rows.push_back({std::string(cells[0]) + " " + std::string(cells[1]) + ", " + std::string(cells[2]) + " x " +
+                              std::string(cells[3]),
+                          std::string(cells[4]) + " tokens/s", percent(said * work / *rate), text_rate_of(timing),
                           fit_words(plan.fit) + ": " + text(plan.estimate.device) + ", guide " + std::string(cells[6])});
-    if (other)
-      measured.rows.push_back({run, other->speed.model + " on " + other->speed.gpu + " (" + other->speed.id + ")",
-                               grouped(std::llround(other->speed.rate)) + " tokens/s", percent(other->share),
-                               grouped(std::llround(here)) + " tokens/s"});
   }
-  answer.add(Headline{"the guide's speeds of an RTX 3060 beside what was measured"});
+  answer.add(Headline{"the guide's speeds of an RTX 3060 beside ours"});
   answer.add(std::move(table));
   answer.add(Paragraph{"of the peak: the linear layers and the head alone, with checkpointing as the guide configures it; "
                        "over 100 % no such card can do it"});
-  answer.add(std::move(measured));
-  answer.add(Paragraph{"same share here: what the RTX 3060 would do if it used as much of its matrix rate; an orientation, no "
-                       "prediction: lengths, batches and kernels differ",
-                       Tone::faint});
   answer.json.set("rows", std::move(rows));
   return answer;
 }
 
-Result<Answer> comparative_table(const Tables& tables) {
+Result<Answer> comparative_table(const Tables& tables, const Calibration& calibration) {
   Answer answer;
   Value rows = Value::list(), flat = Value::list();
   using enum Column::Align;
@@ -216,11 +158,12 @@ Result<Answer> comparative_table(const Tables& tables) {
     const double bandwidth = gpu.bandwidth.value / first->gpu.bandwidth.value;
     const double price = gpu.launch_price ? gpu.launch_price->value / (*rate / 1e12) : 0;
     const MemoryEstimate& estimate = best->plan.estimate;
+    const Timing timing = timed(setup, best->plan.valid.run, calibration);
     rows.push(Value::object({{"gpu", *id},
                              {"model", setup.model().id},
                              {"method", "full"},
                              {"guide_relative_speed", number_in(cells[3])},
-                             {"tokens_per_second", Value()},
+                             {"tokens_per_second", timing.rate},
                              {"relative_matrix_rate", matrix},
                              {"relative_bandwidth", bandwidth},
                              {"launch_usd_per_tflops", price > 0 ? Value(price) : Value()},
@@ -240,29 +183,238 @@ Result<Answer> comparative_table(const Tables& tables) {
   return answer;
 }
 
-}  // namespace
-
-Result<Answer> time(const Invocation& in) {
-  const auto which = in.value("table");
-  if (!which)
-    return Error{Error::Kind::unknown, "the time of a step is not modelled yet", "time",
-                 "qwenplan time --table speed shows published measurements; qwenplan bench --script measures"};
+/// One of the guide's tables beside what is said here.
+Result<Answer> table(const Invocation& in, bool is_speed) {
   for (const std::span<const Flag> flags : {subject_flags(), run_flags(), parallel_flags(), time_flags()})
     for (const Flag& flag : flags)
       if (flag.name != "table" && in.has(flag.name))
         return Error{Error::Kind::wrong, "the rows of the table are the guide's own", "--" + std::string(flag.name),
                      "leave it out"};
-  const bool is_speed = *which == "speed";
   if (in.uses_guide)
     return guide_table("qwenplan.time/1", is_speed ? guide::kSpeed : guide::kComparative,
                        {is_speed ? guide::GuideSystem::speed : guide::GuideSystem::comparative});
   const auto tables = Tables::open(in.data_directory);
   if (!tables) return tables.error();
-  auto answer = is_speed ? speed_table(*tables) : comparative_table(*tables);
+  const auto calibration = read_calibration(*tables);
+  if (!calibration) return calibration.error();
+  auto answer = is_speed ? speed_table(*tables, *calibration) : comparative_table(*tables, *calibration);
   if (!answer) return answer.error();
   answer->schema = "qwenplan.time/1";
   answer->data_as_of = tables->as_of();
-  answer->inputs.push_back({"table", Value(*which), "flag"});
+  answer->inputs.push_back({"table", Value(is_speed ? "speed" : "comparative"), "flag"});
+  return answer;
+}
+
+/// What the flags say of the data and of the loop around the steps.
+struct Loop {
+  std::optional<double> tokens;  ///< of one epoch
+  double epochs = 1;
+  double evaluation_examples = 0;
+  std::optional<std::int64_t> saves;
+  Loading loading;
+  std::optional<DatasetJob> data;  ///< where the data is a file
+  std::int64_t length = 0;         ///< tokens that a sequence of a batch has on average, padding included
+};
+
+/// A tokenized example is read and collated in well under a millisecond.
+constexpr double kLoadMilliseconds = 0.3;
+
+Result<Loop> read_loop(const Invocation& in, const Run& run, const Model& model) {
+  constexpr double kMost = 1e15;
+  Loop loop;
+  const auto tokens = in.number("tokens", 1, kMost);
+  if (!tokens) return tokens.error();
+  const auto examples = in.number("examples", 1, kMost);
+  if (!examples) return examples.error();
+  const auto epochs = in.number("epochs", 0.001, 1e6);
+  if (!epochs) return epochs.error();
+  const auto evaluated = in.number("eval-examples", 0, kMost);
+  if (!evaluated) return evaluated.error();
+  const auto saves = in.whole("saves", 0, 1'000'000);
+  if (!saves) return saves.error();
+  const auto workers = in.whole("workers", 0, 1024);
+  if (!workers) return workers.error();
+  const auto load = in.number("load-ms", 0, 1e6);
+  if (!load) return load.error();
+  const auto file = in.value("dataset");
+  if (int{tokens->has_value()} + int{examples->has_value()} + int{file.has_value()} > 1)
+    return Error{Error::Kind::wrong, "--dataset, --tokens and --examples all say how much data there is",
+                 "--dataset, --tokens, --examples", "give one of them"};
+  loop.length = run.length;
+  loop.tokens = *tokens;
+  if (file) {
+    auto job = read_dataset_job(in, *file, &model);
+    if (!job) return job.error();
+    const Lengths& lengths = job->data.lengths.likely;
+    if (lengths.count() == 0)
+      return Error{Error::Kind::wrong, "the file has no example", *file, "qwenplan dataset " + *file + " shows what it holds"};
+    if (run.packs) {
+      loop.tokens = static_cast<double>(packed_rows(lengths, run.length)) * static_cast<double>(run.length);
+    } else {
+      // A row without padding takes each sequence as long as it is.
+      const Tokens all = padded_to_longest(lengths, run.is_joined ? 1 : run.micro_batch, run.length);
+      loop.length = std::max<std::int64_t>(1, (all.count() + lengths.count() - 1) / lengths.count());
+      loop.tokens = static_cast<double>(loop.length) * static_cast<double>(lengths.count());
+    }
+    loop.data = std::move(*job);
+  }
+  if (*examples) loop.tokens = **examples * static_cast<double>(run.length);
+  loop.epochs = epochs->value_or(1);
+  loop.evaluation_examples = evaluated->value_or(0);
+  loop.saves = *saves;
+  loop.loading = {load->value_or(kLoadMilliseconds) / 1e3, workers->value_or(0)};
+  return loop;
+}
+
+std::string seconds_text(double seconds) {
+  if (seconds >= 100) return text_duration(seconds);
+  return seconds >= 0.1 ? fixed(seconds, 2) + " s" : fixed(seconds * 1e3, 1) + " ms";
+}
+
+std::string hours_text(const Range<double>& seconds) {
+  return text_duration(seconds.likely) + " (" + text_duration(seconds.low) + " to " + text_duration(seconds.high) + ")";
+}
+
+std::string_view bound_words(Bound bound) {
+  switch (bound) {
+    case Bound::compute: return "matrix products decide: a card with a higher tensor rate is faster";
+    case Bound::bandwidth: return "memory decides: kernels that stream tensors; fused kernels or less checkpointing help";
+    case Bound::launch: return "the host decides: it launches kernels more slowly than the card runs them; a larger batch is free";
+    case Bound::input: return "data loading decides: more --workers or tokenizing beforehand help";
+  }
+  return "";
+}
+
+}  // namespace
+
+Result<Answer> time(const Invocation& in) {
+  if (const auto which = in.value("table")) return table(in, *which == "speed");
+  const auto tables = Tables::open(in.data_directory);
+  if (!tables) return tables.error();
+  const auto calibration = read_calibration(*tables);
+  if (!calibration) return calibration.error();
+  const auto subject = read_subject(in, *tables);
+  if (!subject) return subject.error();
+  if (auto error = not_emulated(*subject)) return *std::move(error);
+  auto draft = read_run(in);
+  if (!draft) return draft.error();
+  if (!subject->gpu)
+    return Error{Error::Kind::wrong, "time depends on the card", "--gpu", "name one: --gpu rtx3060"};
+  if (subject->gpu->count > 1 && !draft->gpus) draft->gpus = Given<std::int64_t>{subject->gpu->count, From::flag};
+  if (!draft->method && !(draft->quantization && draft->quantization->value != Quantization::none))
+    settle(draft->method, Method::qlora);
+
+  const Setup setup = setup_of(*subject);
+  const auto plan = planned(setup, *draft, subject->allocator);
+  if (!plan) return plan.error();
+  const Run& run = plan->valid.run;
+  if (auto error = not_timed(run)) return *std::move(error);
+  const auto loop = read_loop(in, run, setup.model());
+  if (!loop) return loop.error();
+  Run average = run;
+  average.length = loop->length;
+  const StepWork work = work_of(setup, average);
+  const double alone = timed(work, *setup.gpu(), *calibration).step.seconds;
+  const Timing t = timed(work, *setup.gpu(), *calibration, input_wait(loop->loading, run, alone));
+
+  Answer answer;
+  answer.schema = "qwenplan.time/1";
+  answer.data_as_of = tables->as_of();
+  answer.inputs = subject->inputs;
+  answer.notes = subject->notes;
+  for (const RunSetting& setting : plan->valid.settings) answer.inputs.push_back(as_input(setting));
+  answer.notes.insert(answer.notes.end(), plan->valid.notes.begin(), plan->valid.notes.end());
+  if (loop->data) {
+    for (const Input& input : loop->data->inputs) answer.inputs.push_back(input);
+    answer.notes.insert(answer.notes.end(), loop->data->notes.begin(), loop->data->notes.end());
+    if (average.length != run.length)
+      answer.notes.push_back("the step is of sequences of " + grouped(average.length) +
+                             " tokens, which batches of this file have on average, padding included");
+  }
+  if (plan->fit == Fit::exceeds) answer.notes.push_back("this run does not fit the card: the time is of one that would");
+  if (const std::string what = not_compared(run, setup.model()); !what.empty())
+    answer.notes.push_back("no measured run has " + what + ": how far its time is met is not known, and the range may be too narrow");
+  const bool knows_epochs = loop->tokens.has_value();
+  for (const auto& [flag, value] : {std::pair{"tokens", knows_epochs ? Value(*loop->tokens) : Value()},
+                                    {"epochs", Value(loop->epochs)},
+                                    {"eval-examples", Value(loop->evaluation_examples)},
+                                    {"workers", Value(loop->loading.workers)},
+                                    {"load-ms", Value(loop->loading.seconds_per_example * 1e3)}})
+    answer.inputs.push_back({flag, value, in.has(flag) || (in.has("examples") && std::string_view(flag) == "tokens") ? "flag" : "default"});
+
+  Duration d;
+  if (knows_epochs) {
+    Course course;
+    course.tokens = *loop->tokens;
+    course.epochs = loop->epochs;
+    course.evaluation_tokens = loop->evaluation_examples * static_cast<double>(average.length);
+    course.saves = loop->saves.value_or(static_cast<std::int64_t>(std::ceil(loop->epochs)));
+    course.checkpoint = checkpoint_size(setup.model(), run).likely;
+    course.write_rate = kDiskBytesPerSecond;
+    d = duration(course, average, t.seconds, t.forward_share);
+  }
+  const Range<double> total = d.total();
+  const auto hours = [](const Range<double>& seconds) { return times(1.0 / 3600, seconds); };
+  std::optional<Range<double>> watts, kilowatt_hours;
+  if (setup.gpu()->power) {
+    const StepTime& s = t.step;
+    watts = drawn_watts(setup.gpu()->power->value, s.compute / s.seconds, (s.device - s.compute) / s.seconds);
+    if (knows_epochs)
+      kilowatt_hours = Range<double>{watts->low * total.low / 3.6e6, watts->likely * total.likely / 3.6e6,
+                                     watts->high * total.high / 3.6e6};
+  }
+
+  answer.json.set("tokens_per_second", t.rate);
+  answer.json.set("seconds_per_step", t.seconds);
+  answer.json.set("hours", knows_epochs ? Value(hours(total)) : Value());
+  answer.json.set("energy_kwh", kilowatt_hours);
+  answer.json.set("bound_by", name(bound_of(t.step)));
+  Value& terms = answer.json.set("terms", Value::list());
+  Value flat = Value::list();
+  Bars bars;
+  for (int i = 0; i < kTimeTerms; ++i) {
+    const double seconds = t.step.terms[static_cast<std::size_t>(i)];
+    if (seconds <= 0) continue;
+    const std::string_view term = name(static_cast<TimeTerm>(i));
+    Value row = Value::object({{"term", term}, {"seconds", seconds}, {"share", seconds / t.step.seconds}});
+    flat.push(row);
+    terms.push(std::move(row));
+    bars.bars.push_back({std::string(term), seconds, seconds_text(seconds), text_percent(seconds / t.step.seconds), Tone::plain});
+  }
+  answer.rows = std::move(flat);
+  answer.json.set("tokens_per_step", work.tokens);
+  answer.json.set("flops_per_step", work.flops());
+  answer.json.set("launches_per_step", work.launches());
+  answer.json.set("device_seconds", t.step.device);
+  answer.json.set("watts", watts);
+  answer.json.set("epochs", knows_epochs ? Value::object({{"steps", d.steps},
+                                                         {"training_hours", hours(d.training)},
+                                                         {"evaluation_hours", hours(d.evaluation)},
+                                                         {"saving_hours", hours(d.saving)}})
+                                         : Value());
+  answer.json.set("calibrated", t.is_calibrated);
+  answer.json.set("fit", plan->fit ? Value(name(*plan->fit)) : Value());
+
+  answer.add(Headline{text_rate_of(t) + ", " + seconds_text(t.seconds.likely) + " a step of " + grouped(work.tokens) +
+                      " tokens on " + setup.gpu()->name + (knows_epochs ? "; " + hours_text(total) : "")});
+  answer.add(Paragraph{std::string(name(run.method)) + " of " + setup.model().id + "; " + std::string(bound_words(bound_of(t.step)))});
+  answer.add(std::move(bars));
+  if (knows_epochs) {
+    std::string words = grouped(d.steps) + " steps: training " + text_duration(d.training.likely);
+    if (d.evaluation.likely > 0) words += ", evaluation " + text_duration(d.evaluation.likely);
+    if (d.saving.likely > 0) words += ", saving " + text_duration(d.saving.likely);
+    if (kilowatt_hours)
+      words += "; " + fixed(kilowatt_hours->likely, 2) + " kWh (" + fixed(kilowatt_hours->low, 2) + " to " +
+               fixed(kilowatt_hours->high, 2) + ") for the card";
+    answer.add(Paragraph{words});
+  } else {
+    answer.add(Paragraph{"give --dataset, --tokens or --examples for hours and energy", Tone::faint});
+  }
+  if (watts) answer.add(Paragraph{"assumed: the card draws " + fixed(watts->likely, 0) + " W on average; checkpoints go to a disk at 200 MB/s",
+                                  Tone::faint});
+  answer.add(Paragraph{t.is_calibrated ? "corrected by your own steps on this card (qwenplan calibrate)"
+                                       : "no step of yours was measured on this card: 'qwenplan calibrate run.json' narrows the range",
+                       Tone::faint});
   return answer;
 }
 

@@ -10,8 +10,11 @@
 #include "command/command.hpp"
 #include "command/measured.hpp"
 #include "command/named_run.hpp"
+#include "command/step_time.hpp"
+#include "command/validate_time.hpp"
 #include "qwenplan/base/nearest.hpp"
 #include "qwenplan/judge/accuracy.hpp"
+#include "read/calibration.hpp"
 #include "read/measurement.hpp"
 #include "read/published.hpp"
 #include "render/quantity.hpp"
@@ -35,6 +38,8 @@ struct Comparison {
   PerFigure<Bytes> estimated{};
   bool is_eager = false;
   std::optional<Error> refused;  ///< why there is no estimate
+  std::optional<double> seconds;  ///< of a step, measured
+  std::optional<Range<double>> predicted_seconds;
 
   std::optional<double> error(std::size_t figure) const {
     if (refused || !measured[figure] || *measured[figure] <= Bytes()) return std::nullopt;
@@ -86,7 +91,7 @@ Result<Tolerances> read_tolerances(const Invocation& in) {
   return result;
 }
 
-void estimate(Comparison& run, const Tables& tables, const Environment& environment) {
+void estimate(Comparison& run, const Tables& tables, const Calibration& calibration, const Environment& environment) {
   const auto plan = planned(run.run, tables, environment);
   if (!plan) {
     run.refused = plan.error();
@@ -98,36 +103,22 @@ void estimate(Comparison& run, const Tables& tables, const Environment& environm
   const Bytes reserved = ends_there ? std::min(e.reserved.likely, e.at_capacity->peak_reserved) : e.reserved.likely;
   run.estimated = {e.allocated.likely, reserved, reserved + e.on.context.bytes.likely};
   run.is_eager = plan->valid.run.attention == Attention::eager;
-}
-
-/// The libraries that a measurement names, as --stack takes them; empty if none.
-std::string stack_of(const Measurement& m) {
-  std::string text;
-  for (const auto& [name, version] : m.software)
-    for (const std::string_view known : {"torch", "transformers", "peft", "accelerate", "bitsandbytes"})
-      if (name == known) (text += text.empty() ? "" : ",") += name + "=" + version;
-  return text;
-}
-
-/// Puts a setting into a run, in place of the one it has.
-void put(NamedSettings& run, const std::string& name, std::string value) {
-  for (auto& [known, old] : run)
-    if (known == name) {
-      old = std::move(value);
-      return;
-    }
-  run.emplace_back(name, std::move(value));
+  if (!run.seconds) return;
+  const auto named = named_run(run.run, tables, environment);
+  if (!named || !named->subject.gpu) return;
+  run.predicted_seconds = timed(setup_of(named->subject), plan->valid.run, calibration).seconds;
 }
 
 Comparison read_file(const std::string& path) {
-  Comparison run{path, "file", path, {}, {}, {}, {}, false, {}};
+  Comparison run{path, "file", path, {}, {}, {}, {}, false, {}, {}, {}};
   const auto m = read_measurement(path);
   if (!m) {
     run.refused = m.error();
     return run;
   }
   if (!m->source.empty()) run.source = m->source;
-  run.run = m->run;
+  run.run = settings_of(*m);
+  run.seconds = m->seconds_per_step;
   run.measured = {m->allocated, m->reserved, m->device};
   const auto refuse = [&](std::string what, std::string hint) {
     run.refused = Error{Error::Kind::unknown, std::move(what), path, std::move(hint)};
@@ -137,31 +128,29 @@ Comparison read_file(const std::string& path) {
   else if (m->run.empty())
     refuse("the measurement does not say which run it is of",
            "record with 'qwenplan monitor --plan PLAN --record FILE -- CMD'");
-  // What was seen goes before what was planned.
-  if (const std::string stack = stack_of(*m); !stack.empty()) put(run.run, "stack", stack);
-  const bool names_gpu = std::any_of(run.run.begin(), run.run.end(),
-                                     [](const auto& setting) { return setting.first == "gpu"; });
-  if (!names_gpu && m->gpu) put(run.run, "gpu", *m->gpu);
   return run;
 }
 
-Result<std::vector<Comparison>> read_table(const Tables& tables) {
-  auto rows = read_published_runs(tables);
-  if (!rows) return rows.error();
+/// The rows of which memory was measured.
+std::vector<Comparison> with_memory(const std::vector<PublishedRun>& rows) {
   std::vector<Comparison> runs;
-  for (PublishedRun& row : *rows)
-    runs.push_back({row.id, row.source, row.repository + " " + row.path + " " + row.commit, std::move(row.run),
-                    row.inferred, {row.allocated, row.reserved, row.device}, {}, false, {}});
+  for (const PublishedRun& row : rows)
+    if (row.allocated || row.reserved || row.device)
+      runs.push_back({row.id, row.source, row.repository + " " + row.path + " " + row.commit, row.run, row.inferred,
+                      {row.allocated, row.reserved, row.device}, {}, false, {}, {}, {}});
   return runs;
 }
 
 /// Leaves the runs of the sources that --source names.
-std::optional<Error> choose_sources(const Invocation& in, std::vector<Comparison>& runs) {
+std::optional<Error> choose_sources(const Invocation& in, const std::vector<PublishedRun>& rows,
+                                    std::vector<Comparison>& runs) {
   const std::vector<std::string> wanted = in.values("source");
   if (wanted.empty()) return std::nullopt;
   std::vector<std::string> known;
   for (const Comparison& run : runs)
     if (std::find(known.begin(), known.end(), run.source) == known.end()) known.push_back(run.source);
+  for (const PublishedRun& row : rows)
+    if (std::find(known.begin(), known.end(), row.source) == known.end()) known.push_back(row.source);
   for (const std::string& name : wanted)
     if (std::find(known.begin(), known.end(), name) == known.end()) {
       const auto near = nearest(name, known);
@@ -230,6 +219,12 @@ Value as_json(const Comparison& run) {
                                               {"error_percent", error ? Value(*error * 100) : Value()}})
                              : Value());
   }
+  json.set("seconds_per_step",
+           run.seconds && run.predicted_seconds
+               ? Value::object({{"estimated", *run.predicted_seconds},
+                                {"measured", *run.seconds},
+                                {"error_percent", (run.predicted_seconds->likely / *run.seconds - 1) * 100}})
+               : Value());
   json.set("inferred", run.inferred.empty() ? Value() : Value(run.inferred));
   json.set("refused", run.refused ? Value::object({{"what", run.refused->what}, {"where", run.refused->where}})
                                   : Value());
@@ -339,16 +334,20 @@ Result<Answer> validate(const Invocation& in) {
   if (!tables) return tables.error();
   const auto tolerances = read_tolerances(in);
   if (!tolerances) return tolerances.error();
+  const auto calibration = read_calibration(*tables);
+  if (!calibration) return calibration.error();
   std::vector<Comparison> runs;
+  std::vector<PublishedRun> published;
   if (in.words.empty()) {
-    auto table = read_table(*tables);
-    if (!table) return table.error();
-    runs = std::move(*table);
+    auto rows = read_published_runs(*tables);
+    if (!rows) return rows.error();
+    published = std::move(*rows);
+    runs = with_memory(published);
   }
   for (const std::string& path : in.words) runs.push_back(read_file(path));
-  if (auto error = choose_sources(in, runs)) return *std::move(error);
+  if (auto error = choose_sources(in, published, runs)) return *std::move(error);
   for (Comparison& run : runs)
-    if (!run.refused) estimate(run, *tables, in.environment);
+    if (!run.refused) estimate(run, *tables, *calibration, in.environment);
 
   const std::vector<Group> groups = grouped_runs(runs);
   const std::vector<std::string> misses = outside(groups, *tolerances);
@@ -378,7 +377,9 @@ Result<Answer> validate(const Invocation& in) {
   }
 
   const auto count = [](int n) { return std::to_string(n) + (n == 1 ? " run" : " runs"); };
-  if (judged == 0) {
+  if (judged == 0 && !published.empty()) {
+    answer.add(Headline{"no memory was measured there", Tone::plain});
+  } else if (judged == 0) {
     answer.add(Headline{"no run is held to the tolerance", Tone::warning});
     answer.error = Error{Error::Kind::unknown, "none of these runs is told in full, or none has an estimate", "validate",
                          "'qwenplan validate --source fitcheck' has some that are"};
@@ -401,6 +402,16 @@ Result<Answer> validate(const Invocation& in) {
     for (const std::string& why : inferred)
       if (!why.empty()) answer.add(Paragraph{"inferred: " + why});
   }
+  if (!published.empty()) {
+    const auto steps = published_steps(published, *tables, in.environment);
+    if (!steps) return steps.error();
+    if (!tell_time(*steps, published, calibration->efficiency, in.values("source"), answer)) answer.status = kNo;
+  }
+  for (const Comparison& run : runs)
+    if (run.seconds && run.predicted_seconds)
+      answer.add(Paragraph{run.id + ": " + fixed(run.predicted_seconds->likely, 3) + " s a step (" +
+                           fixed(run.predicted_seconds->low, 3) + " to " + fixed(run.predicted_seconds->high, 3) + "), measured " +
+                           fixed(*run.seconds, 3) + " s"});
   Table refused{{{"id"}, {"why there is no estimate"}}, {}};
   for (const Comparison& run : runs) {
     if (!run.refused) continue;

@@ -7,6 +7,7 @@
 #include "cli/run_flags.hpp"
 #include "command/command.hpp"
 #include "command/planning.hpp"
+#include "command/step_time.hpp"
 #include "command/subject.hpp"
 #include "command/terms.hpp"
 #include "command/verdict.hpp"
@@ -16,6 +17,7 @@
 #include "qwenplan/estimate/parameters.hpp"
 #include "qwenplan/judge/advice.hpp"
 #include "qwenplan/judge/fit.hpp"
+#include "read/calibration.hpp"
 #include "render/quantity.hpp"
 
 namespace qwenplan::command {
@@ -167,6 +169,7 @@ Result<Answer> vram(const Invocation& in) {
 
   const Setup setup = setup_of(subject);
   std::vector<MethodPlan> methods;
+  StepWork work;
   const bool tries_methods =
       !given->method && !(given->quantization && given->quantization->value != Quantization::none);
   if (tries_methods) {
@@ -177,7 +180,7 @@ Result<Answer> vram(const Invocation& in) {
         methods.push_back(std::move(*best));
       }
   } else {
-    auto plan = planned(setup, *given, subject.allocator);
+    auto plan = planned(setup, *given, subject.allocator, Bytes(Saturating::kMax), &work);
     if (!plan) return plan.error();
     const Method method = plan->valid.run.method;
     methods.push_back({method, "", std::move(*plan)});
@@ -186,6 +189,13 @@ Result<Answer> vram(const Invocation& in) {
   const std::size_t best = setup.device.usable ? best_of(methods) : methods.size() - 1;
   const Plan& plan = methods[best].plan;
   const MemoryEstimate& e = plan.estimate;
+  std::optional<Timing> timing;
+  if (subject.gpu && plan.fit != Fit::exceeds && !not_timed(plan.valid.run)) {
+    const auto calibration = read_calibration(*tables);
+    if (!calibration) return calibration.error();
+    if (tries_methods) work = work_of(setup, plan.valid.run);
+    timing = timed(work, *setup.gpu(), *calibration);
+  }
 
   for (const RunSetting& setting : plan.valid.settings) answer.inputs.push_back(as_input(setting));
   answer.notes.insert(answer.notes.end(), plan.valid.notes.begin(), plan.valid.notes.end());
@@ -204,6 +214,7 @@ Result<Answer> vram(const Invocation& in) {
                                     {"fit", each.plan.fit ? Value(name(*each.plan.fit)) : Value()},
                                     {"rung", each.rung.empty() ? "defaults" : each.rung},
                                     {"device_bytes", each.plan.estimate.device}}));
+  answer.json.set("time", timing ? time_json(*timing) : Value());
   const std::vector<Advice> advice = advised(setup, plan);
   answer.json.set("advice", advice_json(advice));
   Value& assumed = answer.json.set("assumed", Value::list());
@@ -243,6 +254,7 @@ Result<Answer> vram(const Invocation& in) {
                        text(e.on.context.bytes.likely)});
   answer.add(timeline(e));
   answer.add(Paragraph{"at the peak: " + largest_terms(e.footprint.timeline[e.footprint.peak], 4)});
+  if (timing) answer.add(Paragraph{text_rate_of(*timing) + "; 'qwenplan time' tells what a step goes to"});
   if (const auto words = at_capacity_words(plan)) answer.add(Paragraph{*words, Tone::warning});
   if (tries_methods) {
     Table table{{{"method"}, {"verdict"}, {"needs"}, {"with"}}, {}};

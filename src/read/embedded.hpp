@@ -25,7 +25,7 @@ Table sources();
 Table prices();
 Table machines();
 Table measurements();
-Table speeds();
+Table calibration();
 Table tokens();
 
 }  // namespace qwenplan::embedded

@@ -26,6 +26,7 @@ Result<PublishedRun> read_row(const Json& row, const std::string& id) {
   run.allocated = size("allocated");
   run.reserved = size("reserved");
   run.device = size("device");
+  run.rate = fields.measure("rate", {{"tokens/s", 1}}, "760 tokens/s");
   const auto settings = row.find("run");
   if (settings == row.end() || !settings->is_object()) {
     fields.expected("run", "an object of settings");

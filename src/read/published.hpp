@@ -22,6 +22,7 @@ struct PublishedRun {
   std::optional<Bytes> allocated;
   std::optional<Bytes> reserved;
   std::optional<Bytes> device;
+  std::optional<double> rate;  ///< tokens a second, padding included unless `inferred` says otherwise
   std::string inferred;  ///< what the source does not say, and what is taken instead; else empty
 };
 

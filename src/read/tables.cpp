@@ -37,7 +37,8 @@ constexpr TableKind kKinds[] = {{"gpus", "name", embedded::gpus},
                                 {"sources", "title", embedded::sources},
                                 {"prices", "instance", embedded::prices},
                                 {"machines", "name", embedded::machines},
-                                {"measurements", "source", embedded::measurements}};
+                                {"measurements", "source", embedded::measurements},
+                                {"calibration", "what", embedded::calibration}};
 
 const TableKind& of(Tables::Kind kind) { return kKinds[static_cast<std::size_t>(kind)]; }
 
@@ -522,7 +523,7 @@ Result<Tables> Tables::open(const std::string& overlay) {
   auto laid = std::make_shared<Overlay>();
   laid->as_of = tables.as_of();
   for (const Kind kind : {Kind::gpus, Kind::models, Kind::sources, Kind::prices, Kind::machines,
-                          Kind::measurements}) {
+                          Kind::measurements, Kind::calibration}) {
     const embedded::Table table = of(kind).table();
     laid->rows[static_cast<std::size_t>(kind)].assign(table.rows.begin(), table.rows.end());
     const std::string file =

@@ -39,7 +39,7 @@ struct FoundGpu {
 /// asked for, so that one question does not pay for the whole table.
 class Tables {
  public:
-  enum class Kind : std::uint8_t { gpus, models, sources, prices, machines, measurements };
+  enum class Kind : std::uint8_t { gpus, models, sources, prices, machines, measurements, calibration };
 
   /// `overlay` is a folder with gpus.json or models.json of the same schema; empty: none. A row of
   /// it replaces the embedded row of its id field by field; a new id is a new row.

@@ -37,7 +37,7 @@ class WorkKeeper final : public TraceReader {
 inline WorkKeeper work_of(const Model& model, const Run& run, const Stack& stack = kLatest,
                           int compute_capability = 80) {
   WorkKeeper keeper;
-  trace(model, run, stack, compute_capability, keeper);
+  trace(model, run, stack, compute_capability, keeper, SecondStep::emulated);
   return keeper;
 }
 

@@ -239,6 +239,8 @@ inline Tensor sdpa_attention(Tape& t, Setting& s, const Tensor& query, const Ten
   Tensor k_half = autocast(t, s, k);
   Tensor q_half = autocast(t, s, q);
   const bool is_unpadded = s.run.attention == Attention::fa2 && s.run.is_padded;
+  // Where the samples of a row begin, or that it is one sample, each layer asks the device.
+  if (s.run.attention == Attention::fa2 && (s.run.is_padded || s.run.has_positions() || s.run.rows() == 1)) t.wait();
   if (is_unpadded)
     for (Tensor* input : {&q_half, &k_half, &v_half}) *input = moved_rows(t, *input);
   const AttentionKernel kernel = attention_kernel(s, q_half.dtype(), static_cast<bool>(mask));

@@ -640,10 +640,9 @@ inline void trace(const Model& model, const Run& run, const Stack& stack, int co
   Tape tape(reader);
   Setting setting{model, run, behavior_of(stack), compute_capability, {}};
   tape.set_matmul_workspace(cublas_workspace(stack, compute_capability));
-  // What is computed is told once, so a reader that wants it has each step emulated.
   const bool repeats =
-      second_step == SecondStep::repeated && !reader.wants_work() && !run.optimizer_in_backward &&
-      !run.offloads_activations && run.code != ModelCode::unsloth;
+      second_step == SecondStep::repeated && !run.optimizer_in_backward && !run.offloads_activations &&
+      run.code != ModelCode::unsloth;
   switch (run.code) {
     case ModelCode::transformers:
     case ModelCode::unsloth: return run_steps<Training>(tape, setting, repeats);

@@ -199,6 +199,14 @@ class Tape {
     work.launches = launches;
     tell_work(work);
   }
+  /// The host asks for a value that the device computes, and launches nothing until it has it.
+  void wait() {
+    if (!tells_work_ || stopped_) return;
+    Work work;
+    work.launches = 0;
+    work.waits = true;
+    tell_work(work);
+  }
   /// Names the part of the model that work belongs to while it lives; backward follows.
   class InSection {
    public:

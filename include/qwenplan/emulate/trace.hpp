@@ -66,6 +66,7 @@ struct Work {
   std::uint8_t products = 0;
   bool is_causal = false;  ///< a fused kernel that leaves out what the mask hides
   bool recomputes = false; ///< a checkpointed forward that runs again
+  bool waits = false;      ///< the host waits here for all that it launched
   Section section = Section::layers;
 
   /// Floating-point operations as torch.utils.flop_counter counts them: two for each multiplication,
