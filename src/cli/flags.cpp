@@ -281,8 +281,6 @@ constexpr Flag kBatch[] = {
 constexpr Choice kSpeedTables[] = {{"speed", "an RTX 3060 by model and method"},
                                    {"comparative", "five cards", "comparison"}};
 constexpr Flag kTime[] = {
-    {.name = "dataset", .value = "FILE", .group = "Data", .help = "the file of examples; - is standard input"},
-    {.name = "tokens", .value = "N", .group = "Data", .help = "tokens of one epoch"},
     {.name = "epochs", .value = "N", .group = "Data", .help = "passes over the data", .aliases = "num-train-epochs"},
     {.name = "examples", .value = "N", .group = "Data", .help = "sequences of one epoch, each of --seq-len"},
     {.name = "eval-examples", .value = "N", .group = "Data", .help = "sequences evaluated after each epoch"},
@@ -338,6 +336,12 @@ constexpr Flag kData[] = {
     kReading[2],
     kReading[3],
     kReading[4],
+};
+constexpr Flag kPlan[] = {
+    {.name = "epochs", .value = "N", .group = "Data", .help = "passes over the data", .aliases = "num-train-epochs"},
+    {.name = "effective-batch", .value = "N", .group = "Run", .help = "sequences of an optimizer step, 16 unless given"},
+    {.name = "hours-per-month", .value = "HOURS", .group = "Money", .help = "hours of training in a month; else one such run a week"},
+    {.name = "electricity", .value = "USD", .group = "Money", .help = "price of a kilowatt hour"},
 };
 constexpr Flag kStoragePlan[] = {
     {.name = "save-total-limit", .value = "N", .group = "Folders", .help = "checkpoints that are kept",
@@ -438,6 +442,7 @@ std::span<const Flag> reading_flags() { return kReading; }
 std::span<const Flag> calibrate_flags() { return kCalibrate; }
 std::span<const Flag> bench_flags() { return kBench; }
 std::span<const Flag> data_flags() { return kData; }
+std::span<const Flag> plan_flags() { return kPlan; }
 std::span<const Flag> storage_plan_flags() { return kStoragePlan; }
 std::span<const Flag> layout_flags() { return kLayout; }
 std::span<const Flag> storage_bench_flags() { return kStorageBench; }

@@ -25,6 +25,7 @@ std::span<const Flag> reading_flags();  ///< how a file of examples is read
 std::span<const Flag> calibrate_flags();
 std::span<const Flag> bench_flags();
 std::span<const Flag> data_flags();  ///< how much text a run reads; holds `reading_flags`
+std::span<const Flag> plan_flags();
 std::span<const Flag> storage_plan_flags();
 std::span<const Flag> layout_flags();
 std::span<const Flag> storage_bench_flags();

@@ -1,10 +1,13 @@
 #include "command/dataset_job.hpp"
 
 #include <algorithm>
+#include <cmath>
+#include <cstdint>
 #include <optional>
 #include <utility>
 
 #include "cli/run_flags.hpp"
+#include "qwenplan/estimate/batching.hpp"
 #include "qwenplan/estimate/text.hpp"
 #include "read/dataset_file.hpp"
 #include "read/token_rates.hpp"
@@ -130,7 +133,9 @@ Result<DatasetJob> read_dataset_job(const Invocation& in, const std::string& fil
   return job;
 }
 
-Result<std::optional<TextJob>> read_text_job(const Invocation& in, const Model& model) {
+Result<std::optional<TextJob>> read_text_job(const Invocation& in, const Model& model,
+                                             const std::optional<TextJob>* known) {
+  if (known) return *known;
   const auto file = in.value("dataset");
   const auto tokens = in.whole("tokens", 1, std::int64_t{1} << 50);
   if (!tokens) return tokens.error();
@@ -166,6 +171,27 @@ Result<std::optional<TextJob>> read_text_job(const Invocation& in, const Model& 
     }
   }
   return std::optional(std::move(text));
+}
+
+Epoch epoch_of(const Range<Lengths>& lengths, std::int64_t length, std::int64_t batch, bool packs) {
+  const auto rows_tokens = [&](const Lengths& each) {
+    return packs ? static_cast<double>(packed_rows(each, length)) * static_cast<double>(length)
+                 : static_cast<double>(padded_to_longest(each, batch, length).count());
+  };
+  Epoch epoch;
+  epoch.tokens = {rows_tokens(lengths.low), rows_tokens(lengths.likely), rows_tokens(lengths.high)};
+  const Cut cut = cut_at(lengths.likely, length);
+  epoch.cut = cut.sequences;
+  epoch.rows = packs ? packed_rows(lengths.likely, length) : lengths.likely.count();
+  if (epoch.rows > 0)
+    epoch.length = std::max<std::int64_t>(1, std::llround(epoch.tokens.likely / static_cast<double>(epoch.rows)));
+  const auto kept = static_cast<double>((lengths.likely.total() - cut.tokens).count());
+  if (epoch.tokens.likely > 0) epoch.padding = std::max(0.0, 1 - kept / epoch.tokens.likely);
+  return epoch;
+}
+
+std::int64_t suggested_length(const Range<Lengths>& lengths) {
+  return std::max<std::int64_t>(1, (lengths.likely.percentile(99) + 63) / 64) * 64;
 }
 
 }  // namespace qwenplan

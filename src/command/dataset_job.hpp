@@ -1,5 +1,6 @@
 #pragma once
 
+#include <cstdint>
 #include <optional>
 #include <string>
 #include <vector>
@@ -39,7 +40,34 @@ struct TextJob {
   std::vector<std::string> notes;
 };
 
-/// The text that --dataset, --tokens or --dataset-size name; none where none of them is given.
-Result<std::optional<TextJob>> read_text_job(const Invocation& invocation, const Model& model);
+/// The text that --dataset, --tokens or --dataset-size name, none where none of them is given; or
+/// `known`, where it was read before.
+Result<std::optional<TextJob>> read_text_job(const Invocation& invocation, const Model& model,
+                                             const std::optional<TextJob>* known = nullptr);
+
+/// What a run makes of the sequences of one epoch.
+struct Epoch {
+  std::int64_t rows = 0;
+  std::int64_t length = 0;       ///< of a row on average, padding included
+  Range<double> tokens;          ///< of all rows, padding included
+  std::int64_t cut = 0;          ///< sequences longer than the run's length
+  double padding = 0;            ///< share of the tokens
+};
+
+/// Rows of at most `length` tokens: `batch` sequences padded to their longest, or packed whole.
+Epoch epoch_of(const Range<Lengths>& lengths, std::int64_t length, std::int64_t batch, bool packs);
+
+/// The shortest length in whole 64 that 99 of 100 sequences do not exceed.
+std::int64_t suggested_length(const Range<Lengths>& lengths);
+
+namespace command {
+
+/// The commands of these names, with data that another command has read; null: by their own flags.
+using KnownText = const std::optional<TextJob>*;
+Result<Answer> ram(const Invocation& invocation, KnownText known);
+Result<Answer> storage_plan(const Invocation& invocation, KnownText known);
+Result<Answer> time(const Invocation& invocation, KnownText known);
+
+}  // namespace command
 
 }  // namespace qwenplan

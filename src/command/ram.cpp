@@ -125,7 +125,7 @@ struct Asked {
   std::vector<std::string> notes;
 };
 
-Result<Asked> read_options(const Invocation& in, const Model& model) {
+Result<Asked> read_options(const Invocation& in, const Model& model, KnownText known) {
   Asked asked;
   HostOptions& o = asked.options;
   const auto shown = [&](const char* flag, const char* key, Value value) {
@@ -152,7 +152,7 @@ Result<Asked> read_options(const Invocation& in, const Model& model) {
   shown("loading", "loading", in.value("loading").value_or("mapped"));
   if (in.has("load-to")) asked.load_to = choice(in, "load-to", {"cpu", "gpu"}, LoadTo::cpu);
 
-  auto data = read_text_job(in, model);
+  auto data = read_text_job(in, model, known);
   if (!data) return data.error();
   if (!*data && o.dataset_in != DatasetIn::disk)
     return wrong("how much data is held in memory is not given", "--dataset-in",
@@ -250,7 +250,9 @@ std::string allowance(const HostEstimate& host, Bytes usable, Fit fit) {
 
 }  // namespace
 
-Result<Answer> ram(const Invocation& in) {
+Result<Answer> ram(const Invocation& in) { return ram(in, nullptr); }
+
+Result<Answer> ram(const Invocation& in, KnownText known) {
   if (in.uses_guide) return as_guide(in);
   for (const char* flag : {"model-size", "use-case"})
     if (in.has(flag))
@@ -265,7 +267,7 @@ Result<Answer> ram(const Invocation& in) {
   if (subject->gpu && subject->gpu->count > 1 && !draft->gpus)
     draft->gpus = Given<std::int64_t>{subject->gpu->count, From::flag};
   if (const auto error = not_emulated(*subject)) return *error;
-  auto asked = read_options(in, subject->model.model);
+  auto asked = read_options(in, subject->model.model, known);
   if (!asked) return asked.error();
   const auto offload = take_offload(*draft);
   if (!offload) return offload.error();

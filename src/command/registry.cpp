@@ -29,6 +29,7 @@ Result<Answer> explain(const Invocation&);
 Result<Answer> gpus(const Invocation&);
 Result<Answer> roi(const Invocation&);
 Result<Answer> specs(const Invocation&);
+Result<Answer> plan(const Invocation&);
 Result<Answer> ram(const Invocation&);
 Result<Answer> storage_bench(const Invocation&);
 Result<Answer> storage_clean(const Invocation&);
@@ -70,7 +71,7 @@ const std::array kCommands = {
             {subject_flags(), run_flags(), parallel_flags(), batch_flags()}, kNoWords,
             "qwenplan batch --model 3b --gpu rtx3060 --method qlora"},
     Command{"time", "tokens per second, hours per epoch, energy", command::time,
-            {subject_flags(), run_flags(), parallel_flags(), time_flags(), reading_flags()}, kNoWords,
+            {subject_flags(), run_flags(), parallel_flags(), data_flags(), time_flags()}, kNoWords,
             "qwenplan time --model 7b --gpu rtx3060 --method qlora --examples 10000"},
     Command{"dataset", "tokens of a file of examples: lengths, cuts, padding", command::dataset,
             {dataset_flags(), reading_flags()},
@@ -103,8 +104,9 @@ const std::array kCommands = {
             {subject_flags(), run_flags(), cloud_budget_flags()}, kNoWords},
     Command{"cloud script", "a set-up that runs", command::cloud_script,
             {subject_flags(), run_flags(), cloud_script_flags()}, {"[PLATFORM]", 0, 1}},
-    Command{"plan", "the whole answer on one screen", nullptr,
-            {subject_flags(), run_flags(), parallel_flags(), time_flags()}, kNoWords},
+    Command{"plan", "the whole answer on one screen", command::plan,
+            {subject_flags(), run_flags(), data_flags(), plan_flags()}, kNoWords,
+            "qwenplan plan --model 7b --gpu rtx3060 --dataset train.jsonl"},
     Command{"emit", "a ready launch for an engine", nullptr,
             {subject_flags(), run_flags(), parallel_flags()}, {"ENGINE", 1, 1}},
     Command{"explain", "a term of the answers, or a rule of check", command::explain, {no_flags()}, {"[TERM]", 0, 1},

@@ -43,7 +43,7 @@ struct DiskJobs {
   std::string model, data_as_of;
 };
 
-Result<DiskJobs> read_jobs(const Invocation& in) {
+Result<DiskJobs> read_jobs(const Invocation& in, KnownText known = nullptr) {
   DiskJobs result;
   DiskOptions o;
   const auto kept = in.whole("save-total-limit", 1, 1'000'000);
@@ -60,7 +60,7 @@ Result<DiskJobs> read_jobs(const Invocation& in) {
   const auto jobs = method_plans(setup, *draft);
   if (!jobs) return jobs.error();
 
-  auto data = read_text_job(in, setup.model());
+  auto data = read_text_job(in, setup.model(), known);
   if (!data) return data.error();
   if (*data) {
     o.tokens = (*data)->tokens;
@@ -224,11 +224,13 @@ Value add_layout(const Layout& layout, const DiskJob* job, Answer& answer) {
 
 }  // namespace
 
-Result<Answer> storage_plan(const Invocation& in) {
+Result<Answer> storage_plan(const Invocation& in) { return storage_plan(in, nullptr); }
+
+Result<Answer> storage_plan(const Invocation& in, KnownText known) {
   constexpr const char* kSchema = "qwenplan.storage-plan/1";
   if (in.uses_guide)
     return guide_table(kSchema, guide::kStoragePlan, {guide::GuideSystem::storage_plan});
-  const auto jobs = read_jobs(in);
+  const auto jobs = read_jobs(in, known);
   if (!jobs) return jobs.error();
   const DiskJob& job = jobs->jobs.front();
   const Range<Bytes> all = total(job.uses);

@@ -15,7 +15,6 @@
 #include "command/planning.hpp"
 #include "command/step_time.hpp"
 #include "command/verdict.hpp"
-#include "qwenplan/estimate/batching.hpp"
 #include "qwenplan/estimate/duration.hpp"
 #include "qwenplan/estimate/guide.hpp"
 #include "qwenplan/estimate/parameters.hpp"
@@ -185,7 +184,7 @@ Result<Answer> comparative_table(const Tables& tables, const Calibration& calibr
 
 /// One of the guide's tables beside what is said here.
 Result<Answer> table(const Invocation& in, bool is_speed) {
-  for (const std::span<const Flag> flags : {subject_flags(), run_flags(), parallel_flags(), time_flags()})
+  for (const std::span<const Flag> flags : {subject_flags(), run_flags(), parallel_flags(), data_flags(), time_flags()})
     for (const Flag& flag : flags)
       if (flag.name != "table" && in.has(flag.name))
         return Error{Error::Kind::wrong, "the rows of the table are the guide's own", "--" + std::string(flag.name),
@@ -212,18 +211,17 @@ struct Loop {
   double evaluation_examples = 0;
   std::optional<std::int64_t> saves;
   Loading loading;
-  std::optional<DatasetJob> data;  ///< where the data is a file
+  std::optional<TextJob> data;     ///< where flags name it
+  Range<double> share{1, 1, 1};    ///< how much more or less its tokens may be
   std::int64_t length = 0;         ///< tokens that a sequence of a batch has on average, padding included
 };
 
 /// A tokenized example is read and collated in well under a millisecond.
 constexpr double kLoadMilliseconds = 0.3;
 
-Result<Loop> read_loop(const Invocation& in, const Run& run, const Model& model) {
+Result<Loop> read_loop(const Invocation& in, const Run& run, const Model& model, KnownText known) {
   constexpr double kMost = 1e15;
   Loop loop;
-  const auto tokens = in.number("tokens", 1, kMost);
-  if (!tokens) return tokens.error();
   const auto examples = in.number("examples", 1, kMost);
   if (!examples) return examples.error();
   const auto epochs = in.number("epochs", 0.001, 1e6);
@@ -236,27 +234,25 @@ Result<Loop> read_loop(const Invocation& in, const Run& run, const Model& model)
   if (!workers) return workers.error();
   const auto load = in.number("load-ms", 0, 1e6);
   if (!load) return load.error();
-  const auto file = in.value("dataset");
-  if (int{tokens->has_value()} + int{examples->has_value()} + int{file.has_value()} > 1)
-    return Error{Error::Kind::wrong, "--dataset, --tokens and --examples all say how much data there is",
-                 "--dataset, --tokens, --examples", "give one of them"};
+  auto data = read_text_job(in, model, known);
+  if (!data) return data.error();
+  if (*data && *examples)
+    return Error{Error::Kind::wrong, "--examples and another flag both say how much data there is", "--examples",
+                 "give one of --dataset, --tokens, --dataset-size and --examples"};
   loop.length = run.length;
-  loop.tokens = *tokens;
-  if (file) {
-    auto job = read_dataset_job(in, *file, &model);
-    if (!job) return job.error();
-    const Lengths& lengths = job->data.lengths.likely;
-    if (lengths.count() == 0)
-      return Error{Error::Kind::wrong, "the file has no example", *file, "qwenplan dataset " + *file + " shows what it holds"};
-    if (run.packs) {
-      loop.tokens = static_cast<double>(packed_rows(lengths, run.length)) * static_cast<double>(run.length);
-    } else {
+  if (*data) {
+    const auto count = [](Tokens tokens) { return static_cast<double>(tokens.count()); };
+    Range<double> tokens = {count((*data)->tokens.low), count((*data)->tokens.likely), count((*data)->tokens.high)};
+    loop.tokens = tokens.likely;
+    if (const auto& job = (*data)->job) {
       // A row without padding takes each sequence as long as it is.
-      const Tokens all = padded_to_longest(lengths, run.is_joined ? 1 : run.micro_batch, run.length);
-      loop.length = std::max<std::int64_t>(1, (all.count() + lengths.count() - 1) / lengths.count());
-      loop.tokens = static_cast<double>(loop.length) * static_cast<double>(lengths.count());
+      const Epoch epoch = epoch_of(job->data.lengths, run.length, run.is_joined ? 1 : run.micro_batch, run.packs);
+      tokens = epoch.tokens;
+      loop.length = epoch.length;
+      loop.tokens = static_cast<double>(epoch.length) * static_cast<double>(epoch.rows);
     }
-    loop.data = std::move(*job);
+    loop.share = {tokens.low / tokens.likely, 1, tokens.high / tokens.likely};
+    loop.data = std::move(*data);
   }
   if (*examples) loop.tokens = **examples * static_cast<double>(run.length);
   loop.epochs = epochs->value_or(1);
@@ -287,7 +283,9 @@ std::string_view bound_words(Bound bound) {
 
 }  // namespace
 
-Result<Answer> time(const Invocation& in) {
+Result<Answer> time(const Invocation& in) { return time(in, nullptr); }
+
+Result<Answer> time(const Invocation& in, KnownText known) {
   if (const auto which = in.value("table")) return table(in, *which == "speed");
   const auto tables = Tables::open(in.data_directory);
   if (!tables) return tables.error();
@@ -309,7 +307,7 @@ Result<Answer> time(const Invocation& in) {
   if (!plan) return plan.error();
   const Run& run = plan->valid.run;
   if (auto error = not_timed(run)) return *std::move(error);
-  const auto loop = read_loop(in, run, setup.model());
+  const auto loop = read_loop(in, run, setup.model(), known);
   if (!loop) return loop.error();
   Run average = run;
   average.length = loop->length;
@@ -340,7 +338,7 @@ Result<Answer> time(const Invocation& in) {
                                     {"eval-examples", Value(loop->evaluation_examples)},
                                     {"workers", Value(loop->loading.workers)},
                                     {"load-ms", Value(loop->loading.seconds_per_example * 1e3)}})
-    answer.inputs.push_back({flag, value, in.has(flag) || (in.has("examples") && std::string_view(flag) == "tokens") ? "flag" : "default"});
+    answer.inputs.push_back({flag, value, in.has(flag) || (knows_epochs && std::string_view(flag) == "tokens") ? "flag" : "default"});
 
   Duration d;
   if (knows_epochs) {
@@ -352,6 +350,7 @@ Result<Answer> time(const Invocation& in) {
     course.checkpoint = checkpoint_size(setup.model(), run).likely;
     course.write_rate = kDiskBytesPerSecond;
     d = duration(course, average, t.seconds, t.forward_share);
+    d.training = {d.training.low * loop->share.low, d.training.likely, d.training.high * loop->share.high};
   }
   const Range<double> total = d.total();
   const auto hours = [](const Range<double>& seconds) { return times(1.0 / 3600, seconds); };
