@@ -42,11 +42,14 @@ Cell cell_of(const Subject& subject, const RunDraft& given, bool is_strict) {
     auto plan = best_rung(setup, method, *draft);
     if (!plan) {
       cell.error = plan.error();
+      // What a trainer does with one method may be modelled where another is not.
+      if (given.trainer && plan.error().kind == Error::Kind::unknown) continue;
       return cell;
     }
     cell.methods.push_back(std::move(*plan));
   }
   if (cell.methods.empty()) return cell;
+  cell.error.reset();
   const std::size_t best = best_of(cell.methods);
   if (is_yes(cell.methods[best].plan, is_strict)) cell.best = best;
   return cell;

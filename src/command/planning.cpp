@@ -17,7 +17,9 @@ struct Rung {
 
 std::vector<Rung> rungs(const Setup& setup, const RunDraft& draft) {
   std::vector<Rung> list{{"", draft}};
-  if (!setup.device.usable) return list;
+  // Unsloth's code is modelled in its own precision alone.
+  const bool is_unsloth = draft.trainer && draft.trainer->value.trainer == Trainer::unsloth;
+  if (!setup.device.usable || is_unsloth) return list;
   const bool has_bf16 = !setup.card || setup.card->has_bf16;
   RunDraft down = draft;
   std::string name;

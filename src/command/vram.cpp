@@ -170,15 +170,23 @@ Result<Answer> vram(const Invocation& in) {
   const Setup setup = setup_of(subject);
   std::vector<MethodPlan> methods;
   StepWork work;
+  std::optional<Error> unmodelled;
   const bool tries_methods =
       !given->method && !(given->quantization && given->quantization->value != Quantization::none);
   if (tries_methods) {
     for (const Method method : {Method::full, Method::lora, Method::qlora})
       if (const auto draft = draft_for(method, *given)) {
         auto best = best_rung(setup, method, *draft);
+        // What a trainer does with one method may be modelled where another is not.
+        if (!best && best.error().kind == Error::Kind::unknown && given->trainer) {
+          answer.notes.push_back(std::string(name(method)) + ": " + best.error().what);
+          unmodelled = best.error();
+          continue;
+        }
         if (!best) return best.error();
         methods.push_back(std::move(*best));
       }
+    if (methods.empty()) return *unmodelled;
   } else {
     auto plan = planned(setup, *given, subject.allocator, Bytes(Saturating::kMax), &work);
     if (!plan) return plan.error();

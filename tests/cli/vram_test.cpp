@@ -129,6 +129,17 @@ TEST_CASE("without a method each is tried, and the best that fits is shown") {
   CHECK(answer["inputs"]["method"]["value"] == best);
 }
 
+TEST_CASE("a method that a trainer runs in a way that is not modelled is left out, and named") {
+  const Left left = run("qwenplan vram --model 7b --trainer unsloth --gpu rtx3060 --json");
+  CHECK(left.status == 0);
+  const json answer = left.json();
+  REQUIRE(answer["methods"].size() == 2);
+  CHECK(answer["methods"][0]["method"] == "lora");
+  CHECK(answer["methods"][1]["method"] == "qlora");
+  CHECK(answer["notes"].dump().find("full: full fine-tuning in Unsloth's own code") != std::string::npos);
+  CHECK(run("qwenplan vram --model 7b --trainer unsloth --method full").status == 3);
+}
+
 TEST_CASE("advice saves what it says when it is taken") {
   const std::string ask = "--model 7b --gpu rtx3060 --method qlora";
   const json before = asked(ask, 1);
