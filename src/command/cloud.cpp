@@ -391,7 +391,7 @@ Result<Answer> strategies(const Invocation& in) {
   if (!*restart) assumed.push_back("it takes 10 minutes to get another one, load and go on, which is paid");
   const Interruptions interruptions{rate_of_loss > 0 ? 24 / rate_of_loss : 1e9, minutes / 60,
                                     restart->value_or(kRestartMinutes) / 60};
-  assumed.push_back("on-demand machines are not taken away; hours are the same on each GPU, since time is not modelled yet");
+  assumed.push_back("on-demand machines are not taken away; hours are the same on each GPU (qwenplan time tells them)");
 
   std::vector<Option> options;
   if (cheapest_on_demand) {
@@ -542,7 +542,7 @@ Result<Answer> budgeted(const Invocation& in) {
   answer.add(Headline{std::to_string(**experiments) + " experiments of " + plain(*hours) + " hours: from " +
                       text_usd(month_hours * *list.front()->offer->on_demand) + " a month"});
   answer.add(std::move(table));
-  assumed.push_back("on demand; hours are the same on each GPU, since time is not modelled yet; 'middle' is the middle of " +
+  assumed.push_back("on demand; hours are the same on each GPU (qwenplan time tells them); 'middle' is the middle of " +
                     std::to_string(list.size()) + " offers that run it, 'large cloud' the cheapest of AWS, Google and Azure");
   tell_assumed(assumed, answer);
   days.tell(in.environment.today, answer);

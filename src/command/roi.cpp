@@ -57,15 +57,9 @@ Result<std::vector<Named>> read_setups(const Invocation& in) {
   return setups;
 }
 
-/// Without hours a job cannot stand for them, since time is not modelled.
-Error no_hours_of_job() {
-  return {Error::Kind::unknown, "how long a job takes is not modelled yet", "--hours-per-month",
-          "say how many hours a month it trains, such as --hours-per-month 50"};
-}
-
 Error no_hours() {
   return wrong("no hours are given", "--hours-per-month",
-               "such as --hours-per-month 50, or --patterns for 20, 50, 100 and 200");
+               "such as --hours-per-month 50, or --patterns for 20, 50, 100 and 200; qwenplan plan takes them from a run");
 }
 
 Result<Answer> as_the_guide(const Invocation& in) {
@@ -299,7 +293,7 @@ Result<Answer> roi(const Invocation& in) {
     if (*hours) return wrong("--patterns has hours of its own", "--hours-per-month", "leave one of them out");
     for (const auto& [name, each] : guide::kUsagePatterns) uses.emplace_back(name, each);
   } else {
-    if (!*hours) return names_job(in) ? no_hours_of_job() : no_hours();
+    if (!*hours) return no_hours();
     uses.emplace_back("", **hours);
     answer.inputs.push_back({"hours_per_month", Value(**hours), "flag"});
   }
