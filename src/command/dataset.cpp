@@ -149,6 +149,8 @@ Result<Answer> dataset(const Invocation& in) {
   lengths.set("max", most);
   length_table.rows.push_back({"longest", words(most)});
   json.set("lengths", std::move(lengths));
+  const std::int64_t suggested = suggested_length(data.lengths);
+  json.set("suggested_seq_len", suggested);
   json.set("cut", Value::object({{"seq_len", l},
                                  {"sequences", cut_sequences},
                                  {"tokens", cut_tokens},
@@ -199,6 +201,7 @@ Result<Answer> dataset(const Invocation& in) {
                            ? "nothing is cut at " + grouped(l) + " tokens"
                            : words(cut_sequences) + " sequences are cut at " + grouped(l) + " tokens, which loses " +
                                  words(cut_tokens) + " tokens, " + text_percent(share(cut_tokens.likely, all.likely))});
+  answer.add(Paragraph{"--seq-len " + std::to_string(suggested) + " holds 99 of 100 sequences whole"});
   answer.add(Paragraph{"an epoch: " + words(kept) + " tokens, " + counted(grouped(steps(data.sequences)), "step") + " of " +
                        counted(grouped(in_step), "sequence") + ", " + words(packed_steps) + " if packed"});
   if (!assumed_words.empty()) answer.add(Paragraph{"assumed: " + assumed_words, Tone::faint});

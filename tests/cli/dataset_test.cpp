@@ -72,6 +72,10 @@ TEST_CASE("Lengths, cuts and rows are of the same tokens") {
   CHECK(answer["tokens"]["total"]["likely"].get<std::int64_t>() ==
         answer["epoch"]["tokens"]["likely"].get<std::int64_t>() + answer["cut"]["tokens"]["likely"].get<std::int64_t>());
   CHECK(answer["epoch"]["steps"] == 25);
+  const auto suggested = answer["suggested_seq_len"].get<std::int64_t>(), p99 = answer["lengths"]["p99"]["likely"].get<std::int64_t>();
+  CHECK(suggested % 64 == 0);
+  CHECK(suggested >= p99);
+  CHECK(suggested < p99 + 64);
   std::int64_t by_script = 0;
   for (const json& each : answer["tokens"]["scripts"]) by_script += each["tokens"]["likely"].get<std::int64_t>();
   const std::int64_t of_text = answer["tokens"]["total"]["likely"].get<std::int64_t>() - 200;  // an end each
