@@ -4,6 +4,7 @@
 #include <system_error>
 
 #ifdef __linux__
+#include <pthread.h>
 #include <sched.h>
 #endif
 
@@ -34,12 +35,25 @@ bool has_two_cores() {
 #endif
 }
 
+/// Sends a new thread to another core than this one. The system leaves it behind its maker for as long
+/// as the whole run takes, until it comes to balance its cores.
+void move_aside([[maybe_unused]] std::thread& thread) {
+#ifdef __linux__
+  cpu_set_t cores;
+  const int here = sched_getcpu();
+  if (here < 0 || here >= CPU_SETSIZE || sched_getaffinity(0, sizeof cores, &cores) != 0) return;
+  CPU_CLR(static_cast<std::size_t>(here), &cores);
+  if (CPU_COUNT(&cores) > 0) pthread_setaffinity_np(thread.native_handle(), sizeof cores, &cores);
+#endif
+}
+
 }  // namespace
 
 ReadingThread::ReadingThread(TraceReader& reader, Until until) : reader_(reader), until_(until) {
   if (!has_two_cores()) return;
   try {
     thread_ = std::thread([this] { work(); });
+    move_aside(thread_);
   } catch (const std::system_error&) {
     // A limit on threads: the caller's own will do.
   }
