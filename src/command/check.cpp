@@ -1,3 +1,5 @@
+#include <algorithm>
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
@@ -23,6 +25,35 @@ CheckedFile nothing_to_read(const std::string& word, const Error& error) {
   file.findings.push_back({"unreadable-file", error.what, {}, error.hint});
   file.error = error;
   return file;
+}
+
+/// What the estimates ask the reader to know: each note once, with the first file that it concerns.
+std::vector<std::string> notes_of(const std::vector<CheckedFile>& files) {
+  struct Note {
+    std::string text;
+    const CheckedFile* first;
+    const CheckedFile* last;
+    int files;
+  };
+  std::vector<Note> notes;
+  for (const CheckedFile& file : files)
+    for (const std::optional<Plan>* plan : {&file.plan, &file.one_gpu}) {
+      if (!*plan) continue;
+      for (const std::string& text : (*plan)->valid.notes) {
+        const auto found = std::find_if(notes.begin(), notes.end(), [&](const Note& n) { return n.text == text; });
+        if (found == notes.end())
+          notes.push_back({text, &file, &file, 1});
+        else if (std::exchange(found->last, &file) != &file)
+          ++found->files;
+      }
+    }
+  std::vector<std::string> lines;
+  for (const Note& note : notes) {
+    std::string line = files.size() > 1 ? note.first->file : "";
+    if (note.files > 1) line += " and " + std::to_string(note.files - 1) + " more";
+    lines.push_back(line + (line.empty() ? "" : ": ") + note.text);
+  }
+  return lines;
 }
 
 }  // namespace
@@ -83,6 +114,7 @@ Result<Answer> check(const Invocation& in) {
     list.push(checked_json(file));
   }
   answer.rows = checked_rows(files);
+  for (std::string& note : notes_of(files)) answer.notes.push_back(std::move(note));
   show_checked(files, answer);
   const std::string format = in.value("format").value_or("text");
   if (format == "github") answer.raw = github_report(files);

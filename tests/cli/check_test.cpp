@@ -166,3 +166,19 @@ TEST_CASE("what is no file is refused, and a question without a card too") {
   CHECK(checked(kFactory, "").status == 2);
   CHECK(checked(kFactory, "--gpu rtx3060 --trainer nobody").status == 2);
 }
+
+TEST_CASE("check says once what an estimate asks its reader to know, and of which file") {
+  TempFolder folder;
+  const std::string text =
+      "base_model: Qwen/Qwen2.5-0.5B\nadapter: lora\nlora_r: 8\nlora_alpha: 16\nlora_target_linear: true\n"
+      "datasets:\n  - path: mine\n    type: alpaca\nsequence_len: 40000\nmicro_batch_size: 1\n"
+      "gradient_accumulation_steps: 1\noptimizer: adamw_torch\nbf16: true\noutput_dir: out\n";
+  const std::string first = folder.write("a.yaml", text);
+  const std::string second = folder.write("b.yaml", text + "seed: 3\n");
+  const std::string note = "the model was made for 32768 positions; --seq-len asks for 40000";
+  const auto notes = [](const std::string& files) {
+    return run("qwenplan check " + files + " --gpu h100 --fail-on never --json").json()["notes"];
+  };
+  CHECK(notes(quoted(first)) == json::array({note}));
+  CHECK(notes(quoted(first) + " " + quoted(second)) == json::array({first + " and 1 more: " + note}));
+}
