@@ -52,7 +52,7 @@ void move_aside([[maybe_unused]] std::thread& thread) {
 ReadingThread::ReadingThread(TraceReader& reader, Until until) : reader_(reader), until_(until) {
   if (!has_two_cores()) return;
   try {
-    thread_ = std::thread([this] { work(); });
+    thread_ = std::thread([this] { read_all(); });
     move_aside(thread_);
   } catch (const std::system_error&) {
     // A limit on threads: the caller's own will do.
@@ -107,7 +107,7 @@ void ReadingThread::finish() {
   thread_.join();
 }
 
-void ReadingThread::work() {
+void ReadingThread::read_all() {
   for (int taken = 0;;) {
     wait_for_other(sent_, taken);
     const Message& message = places_[static_cast<std::size_t>(taken % kPlaces)];

@@ -43,7 +43,7 @@ class ReadingThread final : public TraceReader {
 
   Message& next_place();
   void send();
-  void work();
+  void read_all();
 
   TraceReader& reader_;
   Until until_;
