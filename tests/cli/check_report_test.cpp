@@ -161,7 +161,7 @@ TEST_CASE("a report as SARIF has what the standard and code scanning require") {
   const json& results = log["runs"][0]["results"];
   CHECK(results.size() > 3);
   for (const json& result : results) {
-    CHECK(ids.at(result["ruleIndex"].get<std::size_t>()) == result["ruleId"]);
+    CHECK(result["ruleId"].get<std::string>() == ids.at(result["ruleIndex"].get<std::size_t>()));
     CHECK_FALSE(result["message"]["text"].get<std::string>().empty());
     REQUIRE(result["locations"].size() == 1);
     const json& place = result["locations"][0]["physicalLocation"];

@@ -84,7 +84,7 @@ TEST_CASE("a phase's terms sum to its bytes, and the largest phase is the verdic
   }
   // The likely value counts whole blocks of the allocator, the timeline what tensors take.
   CHECK(largest == answer["verdict"]["allocated_bytes"]["low"].get<std::int64_t>());
-  CHECK(peak == answer["verdict"]["peak_phase"]);
+  CHECK(answer["verdict"]["peak_phase"].get<std::string>() == peak);
   const std::vector<std::string> micro{"forward", "loss",     "backward", "forward",
                                        "loss",    "backward", "step"};
   std::vector<std::string> expected{"load", "prepare"};
