@@ -165,7 +165,12 @@ TEST_CASE("figures of the comparison follow from each other") {
   double best = 0;
   for (const json& row : rows) {
     best = std::max(best, row["score"].get<double>());
-    CHECK(row["tokens_per_second"].is_null());
+    const json& rate = row["tokens_per_second"];
+    REQUIRE(rate.is_null() == (row["best"] == "none"));
+    if (!rate.is_null()) {
+      CHECK(rate["low"].get<double>() <= rate["likely"].get<double>());
+      CHECK(rate["likely"].get<double>() <= rate["high"].get<double>());
+    }
     const json& price = row[row["launch_price_usd"].is_null() ? "street_price_usd" : "launch_price_usd"];
     CHECK(near(row["usd_per_tflops"], price.get<double>() / (row["tensor_flops"].get<double>() / 1e12)));
     if (row["best"] != "none") {
