@@ -17,6 +17,7 @@
 #include "qwenplan/estimate/cost.hpp"
 #include "read/prices.hpp"
 #include "render/quantity.hpp"
+#include "render/shell.hpp"
 
 namespace qwenplan::command {
 
@@ -80,16 +81,13 @@ std::string usd_words(const Range<double>& usd) {
   return text_usd(usd.likely) + (usd.low == usd.high ? "" : " (" + text_usd(usd.low) + " to " + text_usd(usd.high) + ")");
 }
 
-/// A word as a shell takes it.
+/// A word as a shell takes it, in quotes where it needs them.
 std::string shell_word(const std::string& word) {
   const bool is_plain = !word.empty() && std::all_of(word.begin(), word.end(), [](char c) {
     return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') ||
            std::string_view("._-/:=,+@%").find(c) != std::string_view::npos;
   });
-  if (is_plain) return word;
-  std::string out = "'";
-  for (const char c : word) out += c == '\'' ? std::string("'\\''") : std::string(1, c);
-  return out + "'";
+  return is_plain ? word : shell_quoted(word);
 }
 
 /// Flags with their values, as a command takes them.

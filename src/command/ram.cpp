@@ -159,10 +159,8 @@ Result<Asked> read_options(const Invocation& in, const Model& model, KnownText k
                  "give --dataset FILE, --tokens, or --dataset-size 2GB");
   if (*data) {
     o.tokens = (*data)->tokens.likely;
-    for (auto* const parts : {&asked.assumed, &asked.notes}) {
-      const auto& more = parts == &asked.assumed ? (*data)->assumed : (*data)->notes;
-      parts->insert(parts->end(), more.begin(), more.end());
-    }
+    asked.assumed.insert(asked.assumed.end(), (*data)->assumed.begin(), (*data)->assumed.end());
+    asked.notes.insert(asked.notes.end(), (*data)->notes.begin(), (*data)->notes.end());
     asked.inputs.insert(asked.inputs.end(), (*data)->inputs.begin(), (*data)->inputs.end());
   }
   asked.inputs.push_back({"tokens", *data ? Value(o.tokens) : Value(), *data ? "flag" : "default"});

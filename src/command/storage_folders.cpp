@@ -14,6 +14,7 @@
 #include "qwenplan/base/nearest.hpp"
 #include "qwenplan/estimate/storage.hpp"
 #include "render/quantity.hpp"
+#include "render/shell.hpp"
 
 namespace qwenplan::command {
 namespace {
@@ -22,13 +23,6 @@ namespace fs = std::filesystem;
 
 Error wrong(std::string what, std::string where, std::string hint) {
   return {Error::Kind::wrong, std::move(what), std::move(where), std::move(hint)};
-}
-
-/// A word that any POSIX shell reads as it stands.
-std::string shell_word(const std::string& text) {
-  std::string out = "'";
-  for (const char c : text) out += c == '\'' ? std::string("'\\''") : std::string(1, c);
-  return out + "'";
 }
 
 /// The folder without dots and from the root, whether it is there or not.
@@ -157,7 +151,7 @@ Result<Answer> storage_env(const Invocation& in) {
   Value rows = Value::list();
   for (const Variable& each : variables) {
     const std::string path = base + "/" + each.folder;
-    lines += std::string("export ") + each.name + "=" + shell_word(path) + "\n";
+    lines += std::string("export ") + each.name + "=" + shell_quoted(path) + "\n";
     members.set(each.name, path);
     rows.push(Value::object({{"variable", each.name}, {"value", path}, {"use", each.use}}));
   }
@@ -176,7 +170,7 @@ Result<Answer> storage_env(const Invocation& in) {
       "the Hub's token is looked for in HF_HOME: log in again, or set HF_TOKEN_PATH");
   if (!fs::exists(status))
     answer.notes.push_back("'" + base + "' is not there yet: qwenplan storage init " +
-                           shell_word(given) + " makes it");
+                           shell_quoted(given) + " makes it");
   else if (variables.back().name != std::string_view("TMPDIR"))
     answer.notes.emplace_back("it has no temp/, so TMPDIR is left as it is");
   if (in.format == Format::text) answer.raw = lines;

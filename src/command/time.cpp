@@ -303,7 +303,8 @@ Result<Answer> time(const Invocation& in, KnownText known) {
     settle(draft->method, Method::qlora);
 
   const Setup setup = setup_of(*subject);
-  const auto plan = planned(setup, *draft, subject->allocator);
+  StepWork work;
+  const auto plan = planned(setup, *draft, subject->allocator, Bytes(Saturating::kMax), &work);
   if (!plan) return plan.error();
   const Run& run = plan->valid.run;
   if (auto error = not_timed(run)) return *std::move(error);
@@ -311,7 +312,7 @@ Result<Answer> time(const Invocation& in, KnownText known) {
   if (!loop) return loop.error();
   Run average = run;
   average.length = loop->length;
-  const StepWork work = work_of(setup, average);
+  if (average.length != run.length) work = work_of(setup, average);
   const double alone = timed(work, *setup.gpu(), *calibration).step.seconds;
   const Timing t = timed(work, *setup.gpu(), *calibration, input_wait(loop->loading, run, alone));
 

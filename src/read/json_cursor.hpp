@@ -7,6 +7,8 @@
 #include <string>
 #include <string_view>
 
+#include "read/utf8.hpp"
+
 namespace qwenplan {
 
 enum class JsonKind : std::uint8_t { none, null, boolean, number, string, object, array };
@@ -196,28 +198,6 @@ class JsonCursor {
       code = code << 4 | digit;
     }
     return true;
-  }
-
-  static void append_utf8(std::uint32_t code, std::string& out) {
-    char bytes[4];
-    std::size_t n = 0;
-    const auto put = [&](std::uint32_t byte) { bytes[n++] = static_cast<char>(byte); };
-    if (code < 0x80) {
-      put(code);
-    } else if (code < 0x800) {
-      put(0xc0 | code >> 6);
-      put(0x80 | (code & 0x3f));
-    } else if (code < 0x10000) {
-      put(0xe0 | code >> 12);
-      put(0x80 | (code >> 6 & 0x3f));
-      put(0x80 | (code & 0x3f));
-    } else {
-      put(0xf0 | code >> 18);
-      put(0x80 | (code >> 12 & 0x3f));
-      put(0x80 | (code >> 6 & 0x3f));
-      put(0x80 | (code & 0x3f));
-    }
-    out.append(bytes, n);
   }
 
   void skip_space() {

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "read/unicode_nfc_table.hpp"
+#include "read/utf8.hpp"
 
 namespace qwenplan {
 namespace {
@@ -95,25 +96,6 @@ char32_t next(const unsigned char*& p) {
   return code | more();
 }
 
-void append(char32_t c, std::string& out) {
-  const auto put = [&](char32_t byte) { out += static_cast<char>(static_cast<unsigned char>(byte)); };
-  if (c < 0x80) {
-    put(c);
-  } else if (c < 0x800) {
-    put(0xc0 | c >> 6);
-    put(0x80 | (c & 0x3f));
-  } else if (c < 0x10000) {
-    put(0xe0 | c >> 12);
-    put(0x80 | (c >> 6 & 0x3f));
-    put(0x80 | (c & 0x3f));
-  } else {
-    put(0xf0 | c >> 18);
-    put(0x80 | (c >> 12 & 0x3f));
-    put(0x80 | (c >> 6 & 0x3f));
-    put(0x80 | (c & 0x3f));
-  }
-}
-
 }  // namespace
 
 bool is_surely_nfc(std::string_view text) {
@@ -180,7 +162,7 @@ std::string to_nfc(std::string_view text) {
   }
   std::string result;
   result.reserve(text.size());
-  for (const char32_t c : out) append(c, result);
+  for (const char32_t c : out) append_utf8(c, result);
   return result;
 }
 

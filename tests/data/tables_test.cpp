@@ -4,7 +4,6 @@
 #include <cmath>
 #include <cstdlib>
 #include <ctime>
-#include <fstream>
 #include <map>
 #include <nlohmann/json.hpp>
 #include <set>
@@ -15,19 +14,14 @@
 #include "read/embedded.hpp"
 #include "read/tables.hpp"
 #include "support/catch.hpp"
+#include "support/data_file.hpp"
 
 using nlohmann::json;
 using namespace qwenplan;
 
 namespace {
 
-json read(const std::string& file) {
-  std::ifstream in(std::string(QWENPLAN_SOURCE_DIR) + "/data/" + file);
-  REQUIRE(in);
-  return json::parse(in);
-}
-
-json rows_of(const std::string& table) { return read(table + ".json")[table]; }
+json rows_of(const std::string& table) { return test::data_file(table + ".json")[table]; }
 
 std::string text(const json& row, const char* key) { return row[key].get<std::string>(); }
 
@@ -59,9 +53,9 @@ const std::set<std::string> kNotFigures = {"id",       "name",   "hub_id", "alia
 TEST_CASE("every table is as its schema says") {
   const std::string table = GENERATE("gpus", "models", "sources", "prices", "machines", "measurements", "calibration");
   CAPTURE(table);
-  const json document = read(table + ".json");
+  const json document = test::data_file(table + ".json");
   std::vector<std::string> wrong;
-  test::check_schema(read("schema/" + table + ".schema.json"), document, "", wrong);
+  test::check_schema(test::data_file("schema/" + table + ".schema.json"), document, "", wrong);
   report(wrong);
   // What an overlay may leave out, the table may not.
   for (const char* key : {"$schema", "as_of"}) CHECK(document.contains(key));
@@ -77,7 +71,7 @@ TEST_CASE("every table is as its schema says") {
 }
 
 TEST_CASE("the schema refuses what is wrong") {
-  json document = read("gpus.json");
+  json document = test::data_file("gpus.json");
   json& row = document["gpus"][0];
   const auto break_it = [&](const std::string& which) {
     if (which == "a size without a unit") row["memory"] = 12;
@@ -93,14 +87,14 @@ TEST_CASE("the schema refuses what is wrong") {
   CAPTURE(which);
   break_it(which);
   std::vector<std::string> wrong;
-  test::check_schema(read("schema/gpus.schema.json"), document, "", wrong);
+  test::check_schema(test::data_file("schema/gpus.schema.json"), document, "", wrong);
   CHECK_FALSE(wrong.empty());
 }
 
 TEST_CASE("the program holds the tables of the repository") {
   const auto check = [](const std::string& name, embedded::Table table, const char* name_key) {
     CAPTURE(name);
-    json document = read(name + ".json");
+    json document = test::data_file(name + ".json");
     const json rows = document[name];
     REQUIRE(table.rows.size() == rows.size());
     for (std::size_t i = 0; i < rows.size(); ++i) {
@@ -139,7 +133,7 @@ TEST_CASE("every figure has a source or is marked assumed") {
   for (const std::string table : {"gpus", "models", "prices", "machines", "measurements"})
     for (const json& row : rows_of(table)) check_origins(row, text(row, "id"), check_origins);
   for (const std::string table : {"gpus", "models"}) {
-    const json document = read(table + ".json");
+    const json document = test::data_file(table + ".json");
     for (const json& row : document[table]) {
       if (!row.contains("evidence")) wrong.push_back(text(row, "id") + ": no evidence");
       std::set<std::string> excepted;
@@ -158,7 +152,7 @@ TEST_CASE("every figure has a source or is marked assumed") {
 TEST_CASE("no day is in the future") {
   std::vector<std::string> wrong;
   for (const std::string table : {"gpus", "models", "sources", "measurements"}) {
-    const json document = read(table + ".json");
+    const json document = test::data_file(table + ".json");
     if (text(document, "as_of") > today()) wrong.push_back(table + "/as_of");
     for (const json& row : document[table])
       for (const char* key : {"read", "released", "launch_date"})

@@ -1,4 +1,3 @@
-#include <fstream>
 #include <nlohmann/json.hpp>
 #include <set>
 #include <string>
@@ -7,31 +6,22 @@
 #include "data/schema.hpp"
 #include "read/token_rates.hpp"
 #include "support/catch.hpp"
+#include "support/data_file.hpp"
 
 using nlohmann::json;
 using namespace qwenplan;
 
-namespace {
-
-json read(const std::string& file) {
-  std::ifstream in(std::string(QWENPLAN_SOURCE_DIR) + "/data/" + file);
-  REQUIRE(in);
-  return json::parse(in);
-}
-
-}  // namespace
-
 TEST_CASE("The table of tokens is as its schema says, with known sources, and its ranges are in order") {
-  const json document = read("tokens.json");
+  const json document = test::data_file("tokens.json");
   std::vector<std::string> wrong;
-  test::check_schema(read("schema/tokens.schema.json"), document, "", wrong);
+  test::check_schema(test::data_file("schema/tokens.schema.json"), document, "", wrong);
   std::string lines;
   for (const std::string& line : wrong) lines += line + "\n";
   INFO(lines);
   CHECK(wrong.empty());
 
   std::set<std::string> sources;
-  const json known = read("sources.json");
+  const json known = test::data_file("sources.json");
   for (const json& source : known["sources"]) sources.insert(source["id"].get<std::string>());
   for (const json& row : document["tokens"]) {
     CAPTURE(row["id"].get<std::string>());

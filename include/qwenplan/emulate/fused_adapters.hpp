@@ -47,10 +47,22 @@ inline Tensor matmul_with_adapter(Tape& t, const Setting& s, const Linear& layer
 
 namespace gradient {
 
-/// Gradients of an adapter's two matrices: that of the low-rank values, which is used again, and two
-/// results. They are cast to the parameters' format when the function returns.
-struct AdapterGradients {
-  Tensor low, a, b;
+/// Gradients of an adapter's two matrices.
+struct AdapterResults {
+  Tensor a, b;
+
+  /// They are cast to the parameters' format when the function has returned.
+  void give(Tape& t, const Linear& layer) {
+    a = cast(t, a, layer.lora_a.dtype());
+    t.give_gradient(layer.lora_a, std::move(a));
+    b = cast(t, b, layer.lora_b.dtype());
+    t.give_gradient(layer.lora_b, std::move(b));
+  }
+};
+
+/// The same with that of the low-rank values, which is used again.
+struct AdapterGradients : AdapterResults {
+  Tensor low;
 
   AdapterGradients(Tape& t, const Setting& s, const Linear& layer, DType dtype) {
     const Tape::InSection section(t, Section::adapters);
@@ -64,12 +76,6 @@ struct AdapterGradients {
     t.multiply(rank, layer.inputs, tokens, dtype);
     const Tensor product = t.allocate(tokens * rank, dtype);
     multiply_in_place(t, tokens, rank, layer.inputs, dtype);  // to the input's gradient
-  }
-  void give(Tape& t, const Linear& layer) {
-    a = cast(t, a, layer.lora_a.dtype());
-    t.give_gradient(layer.lora_a, std::move(a));
-    b = cast(t, b, layer.lora_b.dtype());
-    t.give_gradient(layer.lora_b, std::move(b));
   }
 };
 

@@ -84,18 +84,10 @@ namespace gradient {
 using emulate::gradient::leave;
 
 /// Gradients of adapters in the format of the input, made before anything is computed.
-struct Results {
-  Tensor a, b;
+struct Results : emulate::gradient::AdapterResults {
   void make(Tape& t, const Linear& layer, DType dtype) {
     a = t.allocate(layer.lora_a.elements(), dtype);
     b = t.allocate(layer.lora_b.elements(), dtype);
-  }
-  /// They are cast to the parameters' format when the function has returned.
-  void give(Tape& t, const Linear& layer) {
-    a = cast(t, a, layer.lora_a.dtype());
-    t.give_gradient(layer.lora_a, std::move(a));
-    b = cast(t, b, layer.lora_b.dtype());
-    t.give_gradient(layer.lora_b, std::move(b));
   }
 };
 

@@ -162,7 +162,6 @@ struct StepTime {
   double device = 0;   ///< the device at work
   double compute = 0;  ///< of `device`, where arithmetic decides
   double forward = 0;  ///< of `seconds`, forward and loss: what evaluation repeats
-  double idle() const { return seconds - device; }
 };
 
 /// What most of a step goes to.
