@@ -130,6 +130,7 @@ inline ModuleSet saved_of(std::string_view names) {
 inline void set_loss(Run& run, std::string_view name) {
   const auto chunked = [&](ChunkedLoss loss) { run.loss = Loss::chunked, run.chunked_loss = loss; };
   const auto fused = [&](FusedLoss loss) { run.loss = Loss::fused, run.fused_loss = loss; };
+  run.weighs_tokens = name == "weighted";
   if (name == "trlchunked") chunked(ChunkedLoss::trl);
   if (name == "torchtune") chunked(ChunkedLoss::torchtune);
   if (name == "torchtunelogits") chunked(ChunkedLoss::torchtune_logits);

@@ -136,6 +136,7 @@ struct Run {
   OptimizerKind optimizer = OptimizerKind::adamw_fused;
   bool optimizer_in_backward = false;  ///< each weight is updated as soon as its gradient is there
   bool adds_noise = false;             ///< NEFTune: noise on the embeddings' output
+  bool weighs_tokens = false;          ///< LLaMA-Factory's second form: each token's loss has a weight of its own
 
   std::int64_t first_trained_layer = 0;  ///< of a run that freezes the others
   std::int64_t trained_layers = 0;

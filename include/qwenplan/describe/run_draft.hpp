@@ -110,6 +110,7 @@ struct RunDraft {
   Maybe<bool> compiles;            ///< torch.compile
   Maybe<bool> uses_fp8;            ///< products in fp8
   Maybe<double> neftune_alpha;     ///< noise on the embeddings' output
+  Maybe<bool> weighs_tokens;       ///< LLaMA-Factory's second form: a weight for each token's loss
   Maybe<std::vector<std::string>> lora_target_parameters;  ///< adapters on experts' tensors
   Maybe<std::string> lora_bias;    ///< none, all, lora_only
   Maybe<std::string> adapter_kind;  ///< another adapter than LoRA: oft, vera, adalora
@@ -594,6 +595,23 @@ inline std::optional<Error> settle_loss(const RunDraft& d, const Model& model, R
   return std::nullopt;
 }
 
+/// What the second form of LLaMA-Factory's files asks for in a way that is not modelled.
+inline std::optional<Error> outside_of_weights(const Run& run) {
+  const auto refused = [](const std::string& what, std::string where, std::string hint) {
+    return unmodelled(what + " in the second form of LLaMA-Factory's files", std::move(where), std::move(hint));
+  };
+  if (run.loss != Loss::standard) return refused("another loss", "--loss", "leave it out");
+  if (run.compares())
+    return refused("the objective '" + std::string(name(run.objective)) + "'", "--objective", "use sft");
+  if (!run.checkpoints)
+    return refused("the keys and values that the model caches without checkpointing", "--no-checkpointing",
+                   "leave it out");
+  if (run.packs || run.borders == Borders::mask) return refused("packing", "--packing", "leave it out");
+  if (run.offloads_checkpoints || run.offloads_activations)
+    return refused("activations in host memory", "--offload-checkpoints, --offload-activations", "leave it out");
+  return std::nullopt;
+}
+
 /// What Unsloth does in a way that is not modelled: it has other code for most of these.
 inline std::optional<Error> outside_of_unsloth(const Run& run) {
   const auto refused = [](const std::string& what, std::string where, std::string hint) {
@@ -955,6 +973,11 @@ inline Result<ValidRun> decided(const RunDraft& d, const Model& model, const Sta
   }
 
   if (const auto error = draft::settle_objective(d, model, run, out)) return *error;
+  if (d.weighs_tokens && d.weighs_tokens->value) {
+    run.weighs_tokens = true;
+    shown("weighs-tokens", true, d.weighs_tokens->from);
+    if (const auto error = draft::outside_of_weights(run)) return *error;
+  }
   if (model.max_positions > 0 && run.length > model.max_positions)
     out.notes.push_back("the model was made for " + std::to_string(model.max_positions) +
                         " positions; --seq-len asks for " + std::to_string(run.length));

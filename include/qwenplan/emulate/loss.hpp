@@ -11,6 +11,13 @@
 
 namespace qwenplan::emulate {
 
+/// Labels moved by one token, as transformers' loss and its likes make them: padded, then copied
+/// where there are several sequences. `padded` is held as long as a name holds it.
+inline Tensor shifted_labels(Tape& t, const Run& run, Tensor& padded) {
+  padded = t.allocate(run.rows() * (run.row_length() + 1), DType::int64);
+  return run.rows() > 1 ? t.allocate(run.tokens(), DType::int64) : padded;
+}
+
 /// transformers' loss of a causal language model: logits in fp32, one step of shift between logits
 /// and labels, cross-entropy as log-softmax and negative log-likelihood.
 inline Tensor causal_lm_loss(Tape& t, const Setting& s, const Tensor& logits) {
@@ -32,11 +39,56 @@ inline Tensor causal_lm_loss(Tape& t, const Setting& s, const Tensor& logits) {
   return likelihood(t, log_softmax(t, scores), labels);
 }
 
-/// Labels moved by one token, as transformers' loss and its likes make them: padded, then copied
-/// where there are several sequences. `padded` is held as long as a name holds it.
-inline Tensor shifted_labels(Tape& t, const Run& run, Tensor& padded) {
-  padded = t.allocate(run.rows() * (run.row_length() + 1), DType::int64);
-  return run.rows() > 1 ? t.allocate(run.tokens(), DType::int64) : padded;
+/// A loss that the model computes because it is given labels, and that nobody asks for gradients: what
+/// its graph holds as long as the model's output lives.
+inline std::vector<Tensor> unused_loss(Tape& t, const Setting& s, const Tensor& logits) {
+  const Tape::NoGrad none(t);
+  const Tensor upcast = cast(t, logits, DType::fp32);
+  Tensor padded;
+  const Tensor labels = shifted_labels(t, s.run, padded);
+  const Tensor log_p = log_softmax(t, upcast);
+  const Tensor loss = t.allocate(1, DType::fp32);
+  return {log_p, labels, loss, t.allocate(1, DType::fp32)};
+}
+
+/// The log-probability of each label, as LLaMA-Factory's second form takes it from the logits
+/// (v1/core/base_trainer.py). Slices of one sequence are contiguous, those of several are copied.
+inline Tensor label_log_probabilities(Tape& t, const Setting& s, const Tensor& logits, Tensor labels) {
+  const Run& run = s.run;
+  const bool is_batch = run.rows() > 1;
+  const std::int64_t positions = run.rows() * (run.row_length() - 1);
+  const Tensor wide = cast(t, logits, DType::fp32);
+  const Tensor targets = is_batch ? t.allocate(positions, DType::int64) : labels.viewed(positions);
+  Tensor shifted = slice(t, wide, positions * s.model.vocabulary);
+  if (is_batch) shifted = clone(t, shifted);
+  const Tensor losses = likelihood(t, log_softmax(t, shifted), targets, positions);
+  return scale(t, losses);
+}
+
+/// The mean of negative log-probabilities by their weights.
+inline Tensor weighted_loss(Tape& t, const Tensor& log_probabilities, const Tensor& weights) {
+  const auto sum = [&t](const Tensor& x) {
+    auto op = t.record(gradient::expanded, {&x});
+    return op.result(t.allocate(1, DType::fp32));
+  };
+  const auto weighed = [&] {
+    const Tensor losses = scale(t, log_probabilities);
+    return mul(t, losses, weights);
+  };
+  const Tensor total = sum(weighed());
+  Tensor weight = sum(weights);
+  weight = t.allocate(1, DType::fp32);  // and a little, against a division by zero
+  return divide(t, total, weight);
+}
+
+/// How many labels count: nobody's gradient, and a number on the host.
+inline void count_labels(Tape& t, std::int64_t tokens) {
+  Tensor counted;
+  {
+    const Tensor labels = t.allocate(tokens, DType::int64);
+    counted = t.allocate(tokens, DType::boolean);
+  }
+  const Tensor count = t.allocate(1, DType::int64);
 }
 
 /// Gemma 2 caps its logits: divided by the cap, tanh, multiplied by it.

@@ -52,6 +52,7 @@ class Training : public Tape::Layers, public Tape::GradientHook {
   }
 
   void make_inputs() {
+    if (s_.run.weighs_tokens) return;  // each micro-step brings its own
     t_.set_term(Term::inputs);
     ids_ = t_.allocate(s_.tokens(), DType::int64);
     labels_ = t_.allocate(s_.tokens(), DType::int64);
@@ -69,6 +70,7 @@ class Training : public Tape::Layers, public Tape::GradientHook {
       return s_.run.preference_code == PreferenceCode::trl ? trl_comparing_step(step, micro)
                                                            : swift_comparing_step(step, micro);
     }
+    if (s_.run.weighs_tokens) return weighing_step(step, micro);
     if (s_.run.offloads_activations) t_.set_offload(Tape::Offload::with_streams);
     std::vector<Tensor> logits;
     Tensor loss;
@@ -129,6 +131,50 @@ class Training : public Tape::Layers, public Tape::GradientHook {
   void finish_again() override { leave_autocast(); }
 
  private:
+  /// A micro-step of LLaMA-Factory's second form (v1/core/base_trainer.py, trainers/sft_trainer.py): all
+  /// of the batch goes to the model, which computes a loss of its own beside the one that is trained on.
+  void weighing_step(int step, int micro) {
+    const std::int64_t tokens = s_.tokens();
+    t_.set_term(Term::inputs);
+    count_labels(t_, tokens);
+    Tensor weights = t_.allocate(tokens, DType::fp32);
+    Tensor log_probabilities;
+    {
+      ids_ = t_.allocate(tokens, DType::int64);
+      const Tensor mask = t_.allocate(tokens, DType::int64);
+      const Tensor labels = t_.allocate(tokens, DType::int64);
+      weights_given_ = t_.allocate(tokens, DType::fp32);
+      positions_ = t_.allocate(tokens, DType::int64);
+      const Tensor targets = t_.allocate(tokens, DType::int64);
+      t_.set_term(Term::activations);
+      Tensor logits;
+      std::vector<Tensor> unused;
+      {
+        const Tensor hidden = body();
+        t_.set_term(Term::logits);
+        const Tape::InSection section(t_, Section::head);
+        logits = head(hidden);
+        t_.enter(Phase::loss, step, micro);
+        unused = unused_loss(t_, s_, logits);
+      }
+      const Tape::InSection section(t_, Section::head);
+      log_probabilities = label_log_probabilities(t_, s_, logits, targets);
+      for (Tensor* name : {&ids_, &weights_given_, &positions_}) name->reset();
+    }
+    Tensor loss = weighted_loss(t_, log_probabilities, weights.viewed(log_probabilities.elements()));
+    weights.reset(), log_probabilities.reset();
+    count_labels(t_, tokens);
+    {
+      // Times the labels of this micro-step and the processes, by the labels of the step.
+      Tensor share = scale(t_, loss);
+      share = scale(t_, share);
+      loss = scale(t_, share);
+    }
+    if (t_.is_read_enough()) return;
+    t_.enter(Phase::backward, step, micro);
+    backward(loss);
+  }
+
   /// What a model makes of a batch: all logits in fp32, and a number for each sequence.
   struct Comparison {
     Tensor logits, sums;
@@ -374,6 +420,7 @@ class Training : public Tape::Layers, public Tape::GradientHook {
         hidden = t_.require_grad(std::move(hidden));
       std::vector<Tensor> arguments = {hidden, around_.positions, around_.cos, around_.sin,
                                        slides ? sliding_mask_ : around_.mask};
+      if (weights_given_) arguments.push_back(weights_given_);
       if (!s_.run.checkpoints || is_frozen || t_.mode() == Tape::Mode::silent) {
         hidden = run(t_, i, arguments);
       } else if (s_.run.checkpoints_reentrant || s_.run.offloads_checkpoints) {
@@ -414,7 +461,8 @@ class Training : public Tape::Layers, public Tape::GradientHook {
 
   /// Position ids, rotary tables and masks: once a forward.
   void surround(DType dtype) {
-    const bool is_given = s_.run.has_positions();  // then each row has its own rotary table
+    // Then each row has its own rotary table.
+    const bool is_given = s_.run.has_positions() || s_.run.weighs_tokens;
     const std::int64_t length = is_given ? s_.tokens() : s_.run.row_length();
     const std::int64_t width = s_.model.head_dim;
     around_ = {};
@@ -431,6 +479,8 @@ class Training : public Tape::Layers, public Tape::GradientHook {
       around_.mask = causal_mask(dtype, Window::all);
       if (gemma) sliding_mask_ = causal_mask(dtype, Window::sliding);
     }
+    // A mask that hides nothing is read and left out.
+    if (s_.run.weighs_tokens && !around_.mask) { const Tensor present = t_.allocate(s_.tokens(), DType::boolean); }
     if (s_.behavior.caches_rotary_tables) return;
     Tensor angles;
     {
@@ -584,6 +634,7 @@ class Training : public Tape::Layers, public Tape::GradientHook {
   Surroundings around_;
   Tensor sliding_mask_;
   Tensor ids_, labels_, padding_, positions_, block_mask_;
+  Tensor weights_given_;  // of each token: layers are handed them too
   Tensor rotary_tables_[2], offload_buffers_[2];  // Unsloth's
   bool is_first_pass_ = true;
 };

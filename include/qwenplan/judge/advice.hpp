@@ -77,7 +77,9 @@ inline std::vector<Family> families(const Run& run, const AllocatorSettings& all
     return Family::Step{"--optimizer " + std::string(name(kind)), set_optimizer,
                         static_cast<std::int64_t>(kind)};
   };
-  const bool is_adam = run.optimizer <= OptimizerKind::paged_adamw_8bit;
+  // The second form of LLaMA-Factory's files has one optimizer, one loss, and no place for checkpoints but the card.
+  const bool is_fixed = run.weighs_tokens;
+  const bool is_adam = run.optimizer <= OptimizerKind::paged_adamw_8bit && !is_fixed;
   const BitsandbytesStates states = bitsandbytes_states(run.optimizer);
   const bool is_8bit = states.is_8bit;
   const bool is_paged = states.is_paged;
@@ -90,13 +92,13 @@ inline std::vector<Family> families(const Run& run, const AllocatorSettings& all
     add(Sacrifice::nothing, "the same result; the loop must let go of the model's output",
         {{"--no-keep-outputs",
           [](Question& q, std::int64_t) { give(q.draft.keeps_outputs, false); }}});
-  if (run.loss != Loss::fused)
+  if (run.loss != Loss::fused && !is_fixed)
     add(Sacrifice::nothing, "the same result, with Liger's kernel: no logits are kept",
         {{"--loss fused", [](Question& q, std::int64_t) {
             give(q.draft.loss, Loss::fused);
             give(q.draft.fused_loss, FusedLoss::liger);
           }}});
-  if (run.optimizer == OptimizerKind::adamw_foreach)
+  if (run.optimizer == OptimizerKind::adamw_foreach && !is_fixed)
     add(Sacrifice::nothing, "the same result", {optimizer(OptimizerKind::adamw_fused)});
   if (run.borders == Borders::positions && run.attention != Attention::fa2)
     add(Sacrifice::nothing, "the same result; flash-attn takes the borders of samples without a mask",
@@ -110,7 +112,7 @@ inline std::vector<Family> families(const Run& run, const AllocatorSettings& all
     add(Sacrifice::nothing, "the same result; the forward of each layer runs twice",
         {{"--checkpointing", [](Question& q, std::int64_t) { give(q.draft.checkpoints, true); }}});
   // What waits in RAM: the switches that these trainers have.
-  if (run.checkpoints && !run.offloads_checkpoints && trainer == Trainer::llama_factory)
+  if (run.checkpoints && !run.offloads_checkpoints && trainer == Trainer::llama_factory && !is_fixed)
     add(Sacrifice::nothing, "the same result; layers' inputs move to RAM and back",
         {{"--offload-checkpoints",
           [](Question& q, std::int64_t) { give(q.draft.offloads_checkpoints, true); }}});

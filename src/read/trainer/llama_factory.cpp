@@ -454,17 +454,4 @@ TrainFile read_llama_factory(const Source& source) {
   return file;
 }
 
-TrainFile read_llama_factory_v1(const Source& source) {
-  TrainFile file;
-  file.trainer = Trainer::llama_factory;
-  file.version = source.version;
-  if (const Node* model = source.root.find("model"); model && model->text()) {
-    file.model = *model->text();
-    file.model_place = model->place;
-  }
-  set_unmodelled(file, "the second form of LLaMA-Factory's files is not modelled", source.name,
-                 "describe the run by flags: qwenplan vram --help");
-  return file;
-}
-
 }  // namespace qwenplan
