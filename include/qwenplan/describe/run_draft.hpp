@@ -900,7 +900,8 @@ inline Result<ValidRun> decided(const RunDraft& d, const Model& model, const Sta
     if (gpu && !gpu->has_flash_attention)
       return wrong(kernel + " does not run on the " + gpu->name, "--attention",
                    "it needs an Ampere card or later; use sdpa");
-    if (run.precision == Precision::fp32)
+    const bool is_wide = run.weights == DType::fp32 || run.norm_weights == DType::fp32 || run.upcasts_for_kbit;
+    if (run.precision == Precision::fp32 && is_wide)
       return wrong(kernel + " does not compute in fp32", "--attention",
                    "use sdpa, or a 16-bit precision");
     if (attention == Attention::flash && run.is_padded)
