@@ -1,6 +1,7 @@
 #include <algorithm>
 #include <deque>
 #include <optional>
+#include <span>
 #include <string>
 #include <utility>
 #include <vector>
@@ -9,7 +10,7 @@
 #include "cli/spelling.hpp"
 #include "command/command.hpp"
 #include "command/guide_answer.hpp"
-#include "command/planning.hpp"
+#include "command/method_plans.hpp"
 #include "command/verdict.hpp"
 #include "qwenplan/estimate/guide.hpp"
 #include "qwenplan/judge/search.hpp"
@@ -85,10 +86,17 @@ class Search {
 
   /// The largest value whose verdict is at least as good as `wanted`.
   Largest run(Fit wanted) {
-    return largest(solved_.first, solved_.last, solved_.step, [&](std::int64_t value) {
+    const auto holds = [&](std::int64_t value) {
       const auto* tried = at(value);
       return tried != nullptr && *tried->plan.fit <= wanted;
-    });
+    };
+    std::optional<std::int64_t> guess;
+    const std::int64_t near = solved_.first + 3 * solved_.step;
+    if (near <= solved_.last)
+      if (const Tried *small = at(solved_.first), *more = at(near); small && more)
+        guess = straight_limit(solved_.first, small->plan.estimate.device.high, near,
+                               more->plan.estimate.device.high, setup_.device.usable->value);
+    return largest(solved_.first, solved_.last, solved_.step, holds, guess);
   }
   /// None where the value is impossible for this run.
   const Tried* at(std::int64_t value, std::int64_t accumulation = 0) {
@@ -190,17 +198,12 @@ Result<Answer> by_guide(const Invocation& in) {
 
 /// The draft of the method that is asked for, else of the best one by the defaults.
 Result<RunDraft> draft_to_solve(const Setup& setup, const RunDraft& given, const Solved& solved, Answer& answer) {
-  const bool is_quantized = given.quantization && given.quantization->value != Quantization::none;
-  if (given.method || is_quantized) return given;
-  std::vector<MethodPlan> methods;
-  for (const Method method : {Method::full, Method::lora, Method::qlora}) {
-    const auto draft = draft_for(method, given);
-    if (!draft || (method == Method::full && solved.flag == "lora-r")) continue;
-    auto plan = best_rung(setup, method, *draft);
-    if (!plan) return plan.error();
-    methods.push_back(std::move(*plan));
-  }
-  MethodPlan& best = methods[best_of(methods)];
+  if (names_method(given)) return given;
+  const std::span methods(kMethods);
+  auto found = best_rungs(setup, given, solved.flag == "lora-r" ? methods.subspan(1) : methods);
+  if (!found) return found.error();
+  answer.notes.insert(answer.notes.end(), found->left_out.begin(), found->left_out.end());
+  MethodPlan& best = found->plans[found->best];
   answer.notes.push_back("no --method is given: " + std::string(name(best.method)) +
                          (best.rung.empty() ? "" : " with " + best.rung) + " is taken, the best by the defaults");
   return std::move(best.plan.draft);

@@ -302,7 +302,7 @@ Result<std::optional<Place>> find_place(const Invocation& in, const Tables& tabl
   const Setup setup = setup_of(job.subject);
   auto plans = method_plans(setup, job.draft);
   if (!plans) return plans.error();
-  return std::optional<Place>(Place{std::nullopt, std::move(plans->front()), "", std::nullopt});
+  return std::optional<Place>(Place{std::nullopt, std::move(plans->plans[plans->best]), "", std::nullopt});
 }
 
 }  // namespace

@@ -28,7 +28,7 @@ Result<CardFit> fit_of(const Job& job, const Gpu& gpu, std::optional<Bytes> memo
   const Setup setup = setup_of(subject);
   auto methods = method_plans(setup, job.draft);
   if (!methods) return methods.error();
-  return CardFit{methods->front().plan.fit.value_or(Fit::exceeds), std::move(*methods)};
+  return CardFit{methods->chosen().plan.fit.value_or(Fit::exceeds), std::move(methods->plans[methods->best])};
 }
 
 }  // namespace

@@ -39,11 +39,11 @@ Result<Job> read_job(const Invocation& in, const Tables& tables, std::vector<std
 /// What a job is on one card: its best method there, and whether that fits.
 struct CardFit {
   Fit fit = Fit::exceeds;
-  std::vector<MethodPlan> methods;  ///< the best first
+  MethodPlan method;
 
-  const MethodPlan& best() const { return methods.front(); }
+  const MethodPlan& best() const { return method; }
   bool fits(bool is_strict) const { return fit == Fit::fits || (fit == Fit::tight && !is_strict); }
-  const MemoryEstimate& estimate() const { return best().plan.estimate; }
+  const MemoryEstimate& estimate() const { return method.plan.estimate; }
   /// "qlora", "full --precision bf16-true".
   std::string words() const;
 };

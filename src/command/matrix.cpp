@@ -8,7 +8,7 @@
 #include "cli/run_flags.hpp"
 #include "command/command.hpp"
 #include "command/guide_answer.hpp"
-#include "command/planning.hpp"
+#include "command/method_plans.hpp"
 #include "command/verdict.hpp"
 #include "qwenplan/estimate/guide.hpp"
 #include "render/quantity.hpp"
@@ -23,6 +23,7 @@ struct Cell {
   Bytes usable{};
   std::vector<MethodPlan> methods;
   std::optional<std::size_t> best;  ///< of `methods`; none where nothing fits
+  std::vector<std::string> left_out;  ///< methods that are not modelled, and why
   std::optional<Error> error;       ///< why it cannot be told
 };
 
@@ -31,27 +32,18 @@ bool is_yes(const Plan& plan, bool is_strict) {
 }
 
 Cell cell_of(const Subject& subject, const RunDraft& given, bool is_strict) {
-  Cell cell{subject.model.model.id, subject.gpu->gpu.id, {}, {}, {}, not_emulated(subject)};
+  Cell cell{subject.model.model.id, subject.gpu->gpu.id, {}, {}, {}, {}, not_emulated(subject)};
   if (cell.error) return cell;
   const Setup setup = setup_of(subject);
   cell.usable = setup.device.usable->value;
-  for (const Method method : {Method::full, Method::lora, Method::qlora}) {
-    if (given.method && given.method->value != method) continue;
-    const auto draft = draft_for(method, given);
-    if (!draft) continue;
-    auto plan = best_rung(setup, method, *draft);
-    if (!plan) {
-      cell.error = plan.error();
-      // What a trainer does with one method may be modelled where another is not.
-      if (given.trainer && plan.error().kind == Error::Kind::unknown) continue;
-      return cell;
-    }
-    cell.methods.push_back(std::move(*plan));
+  auto found = given.method ? best_rungs(setup, given, {&given.method->value, 1}) : best_rungs(setup, given);
+  if (!found) {
+    cell.error = found.error();
+    return cell;
   }
-  if (cell.methods.empty()) return cell;
-  cell.error.reset();
-  const std::size_t best = best_of(cell.methods);
-  if (is_yes(cell.methods[best].plan, is_strict)) cell.best = best;
+  if (is_yes(found->chosen().plan, is_strict)) cell.best = found->best;
+  cell.methods = std::move(found->plans);
+  cell.left_out = std::move(found->left_out);
   return cell;
 }
 
@@ -192,6 +184,8 @@ Result<Answer> matrix(const Invocation& in) {
       const Cell cell = cell_of(subject, *given, in.is_strict);
       if (cell.error && said.insert(cell.error->what).second)
         answer.notes.push_back(cell.model + " on " + cell.gpu + " cannot be told: " + cell.error->what);
+      for (const std::string& each : cell.left_out)
+        if (said.insert(each).second) answer.notes.push_back(each);
       if (!has_settings && !cell.methods.empty()) {
         has_settings = true;
         for (const RunSetting& setting : cell.methods.front().plan.valid.settings)

@@ -275,8 +275,8 @@ Result<Answer> ram(const Invocation& in, KnownText known) {
   const auto jobs = method_plans(setup, *draft);
   if (!jobs) return jobs.error();
   std::vector<Candidate> found;
-  for (const MethodPlan& job : *jobs) found.push_back(candidate(job, *asked, *subject));
-  const Candidate& best = found.front();
+  for (const MethodPlan& job : jobs->plans) found.push_back(candidate(job, *asked, *subject));
+  const Candidate& best = found[jobs->best];
   const HostEstimate& host = best.host;
   const Range<Bytes> total = host.total();
   const auto sufficient = sufficient_ram_gib(total);
@@ -294,6 +294,7 @@ Result<Answer> ram(const Invocation& in, KnownText known) {
   for (const RunSetting& setting : best.plan->valid.settings)
     answer.inputs.push_back(as_input(setting));
   answer.notes = subject->notes;
+  answer.notes.insert(answer.notes.end(), jobs->left_out.begin(), jobs->left_out.end());
   answer.notes.insert(answer.notes.end(), asked->notes.begin(), asked->notes.end());
   answer.notes.insert(answer.notes.end(), best.plan->valid.notes.begin(),
                       best.plan->valid.notes.end());

@@ -64,7 +64,10 @@ std::optional<Trial> RecipeSearch::tried(const Recipe& recipe, Bytes give_up_abo
   RunDraft draft = draft_of(recipe);
   if (wish_.trainer) {
     auto text = configuration(*wish_.trainer, recipe, setup_.model(), {});
-    if (!text) return std::nullopt;
+    if (!text) {
+      unwritten_ = text.error();
+      return std::nullopt;
+    }
     trial.configuration = std::move(*text);
     if (*wish_.trainer == Trainer::transformers) {
       add_script(recipe, draft);
@@ -232,15 +235,21 @@ std::optional<Trial> RecipeSearch::furthest(std::int64_t first, std::int64_t las
   for (const Method method : methods()) {
     const auto lean = leanest_of(method);
     if (!lean) continue;
-    const Largest limit = largest(first, last, step, [&](std::int64_t value) {
+    const auto at = [&](std::int64_t value) {
       Recipe recipe = lean->recipe;
       change(recipe, value);
-      return fitting(recipe).has_value();
-    });
+      return fitting(recipe);
+    };
+    std::optional<std::int64_t> guess;
+    const std::int64_t near = first + 3 * step;
+    if (setup_.device.usable && near <= last)
+      if (const auto small = at(first), more = at(near); small && more)
+        guess = straight_limit(first, small->plan.estimate.device.high, near, more->plan.estimate.device.high,
+                               setup_.device.usable->value);
+    const Largest limit =
+        largest(first, last, step, [&](std::int64_t value) { return at(value).has_value(); }, guess);
     if (!limit.value || (best && *limit.value <= most)) continue;  // a richer method stays
-    Recipe recipe = lean->recipe;
-    change(recipe, *limit.value);
-    if (auto trial = fitting(recipe)) {
+    if (auto trial = at(*limit.value)) {
       best = std::move(trial);
       most = *limit.value;
     }

@@ -57,6 +57,8 @@ class RecipeSearch {
   const std::optional<Trial>& nearest() const { return nearest_; }
   /// Why recipes could not be judged at all, such as a mechanism that is not modelled.
   const std::optional<Error>& refused() const { return refused_; }
+  /// Why recipes could not be written for the trainer.
+  const std::optional<Error>& unwritten() const { return unwritten_; }
 
   /// A recipe as the engine sees it; nothing where trainer or engine refuse it.
   std::optional<Trial> tried(const Recipe& recipe, Bytes give_up_above = Bytes(Saturating::kMax));
@@ -84,6 +86,7 @@ class RecipeSearch {
   std::int64_t length_;
   std::optional<Trial> nearest_;
   std::optional<Error> refused_;
+  std::optional<Error> unwritten_;
 };
 
 /// A recipe as the flags of `vram` would describe it, for transformers and PEFT.

@@ -111,41 +111,49 @@ std::string in_words(const Recipe& recipe) {
   return words;
 }
 
-/// Why each setting is as it is, by the name of its flag.
+/// Whether the user decided a setting, by the name of its flag.
+bool is_asked(std::string_view flag, const RecipeWish& wish) {
+  if (flag == "method") return wish.method.has_value();
+  if (flag == "seq-len") return wish.length.has_value();
+  if (flag == "batch") return wish.micro_batch.has_value();
+  if (flag == "grad-accum") return wish.accumulation.has_value();
+  if (flag == "checkpointing") return wish.checkpoints.has_value();
+  if (flag == "precision") return wish.precision.has_value();
+  if (flag == "optimizer") return wish.optimizer.has_value();
+  if (flag == "loss") return wish.fuses_loss.has_value();
+  if (flag == "double-quant") return wish.double_quantizes.has_value();
+  if (flag == "lora-r") return wish.lora_rank.has_value();
+  if (flag == "lora-alpha") return wish.lora_alpha.has_value();
+  return false;
+}
+
+/// Why each setting is as it is, by the name of its flag; empty where nothing was chosen.
 std::string reason(std::string_view flag, const Recipe& recipe, const RecipeWish& wish) {
-  const std::string goal =
-      wish.goal == Goal::best_quality    ? "best quality: full before lora before qlora"
-      : wish.goal == Goal::fastest       ? "the most tokens per second, as predicted"
-      : wish.goal == Goal::largest_batch ? "what takes the largest micro-batch"
-                                         : "what takes the longest sequence";
-  if (flag == "method") return wish.method ? "asked for" : goal;
+  if (is_asked(flag, wish)) return "asked for";
+  if (flag == "method")
+    return wish.goal == Goal::best_quality    ? "best quality: full before lora before qlora"
+           : wish.goal == Goal::fastest       ? "the most tokens per second, as predicted"
+           : wish.goal == Goal::largest_batch ? "what takes the largest micro-batch"
+                                              : "what takes the longest sequence";
   if (flag == "seq-len")
-    return wish.length ? "asked for"
-           : wish.goal == Goal::longest        ? "the longest that fits"
+    return wish.goal == Goal::longest     ? "the longest that fits"
            : recipe.length < kUsualLength ? "2048 tokens do not fit (--seq-len)"
                                           : "a usual length (--seq-len)";
-  if (flag == "batch")
-    return wish.micro_batch ? "asked for"
-                            : "the largest that fits, up to the sequences of a step";
+  if (flag == "batch") return "the largest that fits, up to the sequences of a step";
   if (flag == "grad-accum")
-    return wish.accumulation ? "asked for"
-                             : std::to_string(recipe.batch()) +
-                                   " sequences an optimizer step (--effective-batch)";
+    return std::to_string(recipe.batch()) + " sequences an optimizer step (--effective-batch)";
   if (flag == "checkpointing")
-    return wish.checkpoints     ? "asked for"
-           : recipe.checkpoints ? "without it the run does not fit"
-                                : "it fits without, which saves a second forward";
-  if (flag == "precision") return wish.precision ? "asked for" : "the first of the formats that fits";
+    return recipe.checkpoints ? "without it the run does not fit"
+                              : "it fits without, which saves a second forward";
+  if (flag == "precision") return "the first of the formats that fits";
   if (flag == "optimizer")
-    return wish.optimizer ? "asked for"
-           : recipe.optimizer == "adamw-fused" ? "the usual one fits"
-                                               : "states of 32 bits do not fit";
-  if (flag == "loss") return wish.fuses_loss ? "asked for" : "keeps no logits in memory";
-  if (flag == "double-quant") return wish.double_quantizes ? "asked for" : "0.4 bits a weight less";
+    return recipe.optimizer == "adamw-fused" ? "the usual one fits" : "states of 32 bits do not fit";
+  if (flag == "loss") return "keeps no logits in memory";
+  if (flag == "loss-kernel") return "the kernel for such a loss";
+  if (flag == "double-quant") return "0.4 bits a weight less";
   if (flag == "quant") return "the base of qlora";
-  if (flag == "lora-r")
-    return wish.lora_rank ? "asked for" : "the highest of 16, 32, 64 and 128 that fits";
-  if (flag == "lora-alpha") return wish.lora_alpha ? "asked for" : "twice the rank, a rule of thumb";
+  if (flag == "lora-r") return "the highest of 16, 32, 64 and 128 that fits";
+  if (flag == "lora-alpha") return "twice the rank, a rule of thumb";
   if (flag == "lora-targets") return "adapters on every linear layer learn most";
   if (flag == "lora-dropout") return "saves a copy of each adapter's input";
   return {};
@@ -153,19 +161,23 @@ std::string reason(std::string_view flag, const Recipe& recipe, const RecipeWish
 
 Value run_json(const Trial& trial, const RecipeWish& wish) {
   Value run = Value::object();
+  const auto add = [&](std::string flag, Value value, std::string_view from, std::string why) {
+    run.set(std::move(flag), Value::object({{"value", std::move(value)}, {"from", from}, {"reason", std::move(why)}}));
+  };
   for (const RunSetting& setting : trial.plan.valid.settings) {
-    std::string why = reason(setting.flag, trial.recipe, wish);
-    if (why.empty())
-      why = setting.from == From::trainer
-                ? "what " + std::string(name(*wish.trainer)) + " does unless told otherwise"
-            : setting.from == From::by_default ? "as transformers and PEFT have it"
-                                               : "goes with the rest";
-    run.set(std::string(setting.flag),
-            Value::object({{"value", as_input(setting).value}, {"reason", std::move(why)}}));
+    const std::string flag(setting.flag);
+    const Value value = as_input(setting).value;
+    if (std::string why = reason(flag, trial.recipe, wish); !why.empty())
+      add(flag, value, is_asked(flag, wish) ? "flag" : "search", std::move(why));
+    else if (setting.from == From::trainer)
+      add(flag, value, "trainer", "what " + std::string(name(*wish.trainer)) + " does unless told otherwise");
+    else if (setting.from == From::by_default)
+      add(flag, value, "default", "as transformers and PEFT have it");
+    else
+      add(flag, value, "search", "goes with the rest");
   }
-  run.set("learning-rate", Value::object({{"value", trial.recipe.learning_rate()},
-                                          {"reason", "a rule of thumb: 1e-4 for adapters, 1e-5 for "
-                                                     "all weights; no memory depends on it"}}));
+  add("learning-rate", trial.recipe.learning_rate(), "default",
+      "as LLaMA-Factory's examples have it: 1e-4 for adapters, 1e-5 for all weights; no memory depends on it");
   return run;
 }
 
@@ -216,8 +228,8 @@ std::vector<NextCard> next_cards(const Tables& tables, const Subject& subject,
 }
 
 std::vector<std::string> remarks_of(const Trial& trial, const Setup& setup) {
-  return {"Written by qwenplan " + std::string(kVersion) + " for " +
-              (setup.card ? setup.card->name : "a GPU") + ".",
+  return {"Written by qwenplan " + std::string(kVersion) + " for " + text(trial.plan.draft.trainer->value) +
+              " on " + (setup.card ? setup.card->name : "a GPU") + ".",
           headline(setup, trial.plan).text + ".",
           "Learning rate, schedule and data are placeholders; no memory depends on them but on",
           "the length of the data."};
@@ -300,11 +312,7 @@ Result<Answer> recommend(const Invocation& in) {
   RecipeSearch search(setup, *wish, *calibration);
   std::optional<Trial> best = search.best();
   if (!best && !search.nearest() && search.refused()) return *search.refused();
-  if (!best && !search.nearest())
-    return Error{Error::Kind::unknown,
-                 std::string(name(*wish->trainer)) + " has no way to run " + subject->model.model.id +
-                     " as asked",
-                 "--for", "leave --for out to see what transformers and PEFT could do"};
+  if (!best && !search.nearest()) return *search.unwritten();
 
   const Trial& shown = best ? *best : *search.nearest();
   Value alternatives = Value::list();

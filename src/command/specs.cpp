@@ -73,7 +73,7 @@ std::optional<CardFit> fit_of_method(const Level& level, const Gpu& gpu, bool ha
   auto plan = best_rung(setup, level.job.draft.method->value, level.job.draft);
   if (!plan) return std::nullopt;
   const Fit fit = plan->plan.fit.value_or(Fit::exceeds);
-  return CardFit{fit, {std::move(*plan)}};
+  return CardFit{fit, std::move(*plan)};
 }
 
 Spec spec_of(const Level& level, const std::vector<Gpu>& cards, const std::vector<Machine>& machines, bool has_method) {

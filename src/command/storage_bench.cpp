@@ -73,8 +73,8 @@ Result<Needs> needs_of(const Invocation& in) {
   const auto jobs = method_plans(setup, *draft);
   if (!jobs) return jobs.error();
   const Model& model = setup.model();
-  const Run& run = jobs->front().plan.valid.run;
-  return Needs{name_of(jobs->front()) + " of " + model.id,
+  const Run& run = jobs->chosen().plan.valid.run;
+  return Needs{name_of(jobs->chosen()) + " of " + model.id,
                Bytes(model_parameters(model).total().count()) * element_size(model.stored),
                checkpoint_size(model, run).likely};
 }

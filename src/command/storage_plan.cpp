@@ -37,7 +37,8 @@ struct DiskJob {
   std::vector<DiskUse> uses;
 };
 struct DiskJobs {
-  std::vector<DiskJob> jobs;  ///< the one in detail first
+  std::vector<DiskJob> jobs;
+  std::size_t best = 0;  ///< of `jobs`: the one in detail
   std::vector<Input> inputs;
   std::vector<std::string> notes, assumed;
   std::string model, data_as_of;
@@ -87,13 +88,15 @@ Result<DiskJobs> read_jobs(const Invocation& in, KnownText known = nullptr) {
     result.notes.push_back("transformers keeps every checkpoint unless save_total_limit is set");
   }
   result.inputs.push_back({"merge", Value(o.merges), in.has("merge") ? "flag" : "default"});
-  for (const RunSetting& setting : jobs->front().plan.valid.settings)
+  for (const RunSetting& setting : jobs->chosen().plan.valid.settings)
     result.inputs.push_back(as_input(setting));
   result.inputs.insert(result.inputs.begin(), subject->inputs.begin(), subject->inputs.end());
   result.notes.insert(result.notes.end(), subject->notes.begin(), subject->notes.end());
   result.model = subject->model.model.id;
   result.data_as_of = tables->as_of();
-  for (const MethodPlan& job : *jobs)
+  result.notes.insert(result.notes.end(), jobs->left_out.begin(), jobs->left_out.end());
+  result.best = jobs->best;
+  for (const MethodPlan& job : jobs->plans)
     result.jobs.push_back({name_of(job), disk_space(setup.model(), job.plan.valid.run, o)});
   return result;
 }
@@ -232,7 +235,7 @@ Result<Answer> storage_plan(const Invocation& in, KnownText known) {
     return guide_table(kSchema, guide::kStoragePlan, {guide::GuideSystem::storage_plan});
   const auto jobs = read_jobs(in, known);
   if (!jobs) return jobs.error();
-  const DiskJob& job = jobs->jobs.front();
+  const DiskJob& job = jobs->jobs[jobs->best];
   const Range<Bytes> all = total(job.uses);
 
   Answer answer;
@@ -311,7 +314,7 @@ Result<Answer> storage_layout(const Invocation& in) {
     if (!read) return read.error();
     jobs = std::move(*read);
   }
-  const DiskJob* job = jobs ? &jobs->jobs.front() : nullptr;
+  const DiskJob* job = jobs ? &jobs->jobs[jobs->best] : nullptr;
 
   Answer answer;
   answer.schema = kSchema;

@@ -6,6 +6,7 @@
 
 #include "cli/run_flags.hpp"
 #include "command/command.hpp"
+#include "command/method_plans.hpp"
 #include "command/planning.hpp"
 #include "command/step_time.hpp"
 #include "command/subject.hpp"
@@ -168,35 +169,13 @@ Result<Answer> vram(const Invocation& in) {
     return facts_alone(std::move(answer), subject, std::move(*error));
 
   const Setup setup = setup_of(subject);
-  std::vector<MethodPlan> methods;
+  const bool tries_methods = !names_method(*given);
+  // Work is counted where there is a card to do it: that takes a fifth of the emulation.
   StepWork work;
-  std::optional<Error> unmodelled;
-  const bool tries_methods =
-      !given->method && !(given->quantization && given->quantization->value != Quantization::none);
-  if (tries_methods) {
-    for (const Method method : {Method::full, Method::lora, Method::qlora})
-      if (const auto draft = draft_for(method, *given)) {
-        auto best = best_rung(setup, method, *draft);
-        // What a trainer does with one method may be modelled where another is not.
-        if (!best && best.error().kind == Error::Kind::unknown && given->trainer) {
-          answer.notes.push_back(std::string(name(method)) + ": " + best.error().what);
-          unmodelled = best.error();
-          continue;
-        }
-        if (!best) return best.error();
-        methods.push_back(std::move(*best));
-      }
-    if (methods.empty()) return *unmodelled;
-  } else {
-    // Work is counted where there is a card to do it: that takes a fifth of the emulation.
-    auto plan = planned(setup, *given, subject.allocator, Bytes(Saturating::kMax), subject.gpu ? &work : nullptr);
-    if (!plan) return plan.error();
-    const Method method = plan->valid.run.method;
-    methods.push_back({method, "", std::move(*plan)});
-  }
-  // Without a card there is nothing to fit, and the method that needs least is shown in detail.
-  const std::size_t best = setup.device.usable ? best_of(methods) : methods.size() - 1;
-  const Plan& plan = methods[best].plan;
+  const auto methods = method_plans(setup, *given, subject.gpu ? &work : nullptr);
+  if (!methods) return methods.error();
+  answer.notes.insert(answer.notes.end(), methods->left_out.begin(), methods->left_out.end());
+  const Plan& plan = methods->chosen().plan;
   const MemoryEstimate& e = plan.estimate;
   std::optional<Timing> timing;
   if (subject.gpu && plan.fit != Fit::exceeds && !not_timed(plan.valid.run)) {
@@ -218,7 +197,7 @@ Result<Answer> vram(const Invocation& in) {
   Value& phases = answer.json.set("timeline", Value::list());
   for (const PhaseUse& use : e.footprint.timeline) phases.push(as_json(use));
   Value& method_rows = answer.json.set("methods", Value::list());
-  for (const MethodPlan& each : methods)
+  for (const MethodPlan& each : methods->plans)
     method_rows.push(Value::object({{"method", name(each.method)},
                                     {"fit", each.plan.fit ? Value(name(*each.plan.fit)) : Value()},
                                     {"rung", each.rung.empty() ? "defaults" : each.rung},
@@ -257,7 +236,7 @@ Result<Answer> vram(const Invocation& in) {
   std::string run_words = std::string(name(plan.valid.run.method)) + " of " + setup.model().id +
                           ", " + short_count(total.count()) + " parameters, " +
                           short_count(trained.count()) + " trained";
-  if (!methods[best].rung.empty()) run_words += ", with " + methods[best].rung;
+  if (const std::string& rung = methods->chosen().rung; !rung.empty()) run_words += ", with " + rung;
   answer.add(Paragraph{run_words + "; tensors " + text(e.allocated.likely) + ", PyTorch holds " +
                        text(e.reserved.likely) + ", CUDA context " +
                        text(e.on.context.bytes.likely)});
@@ -267,7 +246,7 @@ Result<Answer> vram(const Invocation& in) {
   if (const auto words = at_capacity_words(plan)) answer.add(Paragraph{*words, Tone::warning});
   if (tries_methods) {
     Table table{{{"method"}, {"verdict"}, {"needs"}, {"with"}}, {}};
-    for (const MethodPlan& each : methods)
+    for (const MethodPlan& each : methods->plans)
       table.rows.push_back({std::string(name(each.method)), fit_words(each.plan.fit),
                             text(each.plan.estimate.device),
                             each.rung.empty() ? "the defaults" : each.rung});

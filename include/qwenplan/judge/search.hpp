@@ -5,6 +5,8 @@
 #include <optional>
 #include <vector>
 
+#include "qwenplan/base/quantity.hpp"
+
 namespace qwenplan {
 
 /// The outcome of a search for the largest value that holds.
@@ -17,10 +19,12 @@ struct Largest {
 };
 
 /// The largest of first, first + step, ... up to last for which `holds` says yes, found by doubling
-/// and halving: about 2 log2(n) questions. That needs values that hold up to a limit and fail
-/// beyond; the two after the limit are asked as well, and the search goes on from one that holds.
+/// and halving from `guess` on: about 2 log2(n) questions for a guess that is n steps off. That needs
+/// values that hold up to a limit and fail beyond; the two after the limit are asked as well, and the
+/// search goes on from one that holds.
 template <class Holds>
-Largest largest(std::int64_t first, std::int64_t last, std::int64_t step, Holds&& holds) {
+Largest largest(std::int64_t first, std::int64_t last, std::int64_t step, Holds&& holds,
+                std::optional<std::int64_t> guess = {}) {
   Largest result;
   if (step < 1 || last < first) return result;
   const std::int64_t end = (last - first) / step;  // in steps from here on
@@ -32,11 +36,17 @@ Largest largest(std::int64_t first, std::int64_t last, std::int64_t step, Holds&
     return false;
   };
 
-  if (!asks(0)) return result;
-  std::int64_t good = 0;
+  std::int64_t good = std::clamp<std::int64_t>((guess.value_or(first) - first) / step, 0, end);
+  std::int64_t bad = end + 1;
   std::int64_t stride = 1;
+  while (!asks(good)) {
+    if (good == 0) return result;
+    bad = good;
+    good = std::max<std::int64_t>(0, good - stride);
+    stride *= 2;
+  }
+  stride = 1;
   while (good < end) {
-    std::int64_t bad = end + 1;
     while (bad > end && good < end) {
       const std::int64_t next = std::min(end, good + stride);
       stride = std::min(stride * 2, end);
@@ -56,11 +66,22 @@ Largest largest(std::int64_t first, std::int64_t last, std::int64_t step, Holds&
     if (beyond == good) break;
     result.is_monotone = false;
     good = beyond;
+    bad = end + 1;
     stride = 1;
   }
   result.value = first + good * step;
   result.is_bounded = good == end;
   return result;
+}
+
+/// Where a need that grows in a straight line, known at two values, reaches `room`. Nothing where it
+/// does not grow.
+constexpr std::optional<std::int64_t> straight_limit(std::int64_t value, Bytes need, std::int64_t larger,
+                                                     Bytes larger_need, Bytes room) {
+  const double growth = static_cast<double>((larger_need - need).count()) / static_cast<double>(larger - value);
+  if (!(growth > 0)) return std::nullopt;
+  const double limit = static_cast<double>(value) + static_cast<double>((room - need).count()) / growth;
+  return static_cast<std::int64_t>(std::clamp(limit, 0.0, 1e15));
 }
 
 }  // namespace qwenplan

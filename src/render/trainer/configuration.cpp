@@ -1,5 +1,7 @@
 #include "render/trainer/configuration.hpp"
 
+#include <utility>
+
 #include <fmt/format.h>
 
 namespace qwenplan {
@@ -29,6 +31,11 @@ void YamlLines::set(std::string_view key, double value, std::string_view remark)
 }
 void YamlLines::add(std::string_view lines) { text_ += lines; }
 
+Error not_written(Trainer trainer, std::string why) {
+  return {Error::Kind::wrong, std::string(name(trainer)) + ": " + std::move(why), "--for",
+          "leave --for out to see what transformers and PEFT could do"};
+}
+
 std::string chat_template(const Model& model) {
   switch (model.architecture) {
     case Architecture::qwen2:
@@ -54,7 +61,7 @@ std::string hf_optimizer(const Recipe& recipe) {
   return "adamw_torch_fused";
 }
 
-std::optional<std::string> configuration(Trainer trainer, const Recipe& recipe, const Model& model,
+Result<std::string> configuration(Trainer trainer, const Recipe& recipe, const Model& model,
                                          const std::vector<std::string>& remarks) {
   switch (trainer) {
     case Trainer::llama_factory:
@@ -70,7 +77,7 @@ std::optional<std::string> configuration(Trainer trainer, const Recipe& recipe, 
     case Trainer::transformers:
       return transformers_script(recipe, model, remarks);
     default:
-      return std::nullopt;
+      return not_written(trainer, "its files are read, not written");
   }
 }
 

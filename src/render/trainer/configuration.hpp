@@ -1,10 +1,10 @@
 #pragma once
 
-#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
 
+#include "qwenplan/base/result.hpp"
 #include "qwenplan/describe/model.hpp"
 #include "qwenplan/describe/recipe.hpp"
 #include "qwenplan/describe/trainer.hpp"
@@ -16,9 +16,12 @@ inline constexpr Trainer kWrittenTrainers[] = {Trainer::llama_factory, Trainer::
                                                Trainer::trl,           Trainer::torchtune,
                                                Trainer::ms_swift,      Trainer::transformers};
 
+/// The error of a recipe that a trainer cannot run, and why.
+Error not_written(Trainer trainer, std::string why);
+
 /// A recipe as a trainer's own file: YAML, and for transformers a Python script. `remarks` stand
-/// above it as comments. Nothing where the trainer has no way to run it, such as fp16 in torchtune.
-std::optional<std::string> configuration(Trainer trainer, const Recipe& recipe, const Model& model,
+/// above it as comments. An error says why where the trainer cannot run it, such as fp16 in torchtune.
+Result<std::string> configuration(Trainer trainer, const Recipe& recipe, const Model& model,
                                          const std::vector<std::string>& remarks);
 
 /// Lines of YAML: keys with their values, remarks and blank lines.
@@ -51,11 +54,11 @@ std::string chat_template(const Model& model);
 std::string hf_optimizer(const Recipe& recipe);
 
 // One for each trainer.
-std::optional<std::string> llama_factory_yaml(const Recipe&, const Model&, const std::vector<std::string>& remarks);
-std::optional<std::string> axolotl_yaml(const Recipe&, const Model&, const std::vector<std::string>& remarks);
-std::optional<std::string> trl_yaml(const Recipe&, const Model&, const std::vector<std::string>& remarks);
-std::optional<std::string> torchtune_yaml(const Recipe&, const Model&, const std::vector<std::string>& remarks);
-std::optional<std::string> ms_swift_yaml(const Recipe&, const Model&, const std::vector<std::string>& remarks);
-std::optional<std::string> transformers_script(const Recipe&, const Model&, const std::vector<std::string>& remarks);
+Result<std::string> llama_factory_yaml(const Recipe&, const Model&, const std::vector<std::string>& remarks);
+Result<std::string> axolotl_yaml(const Recipe&, const Model&, const std::vector<std::string>& remarks);
+Result<std::string> trl_yaml(const Recipe&, const Model&, const std::vector<std::string>& remarks);
+Result<std::string> torchtune_yaml(const Recipe&, const Model&, const std::vector<std::string>& remarks);
+Result<std::string> ms_swift_yaml(const Recipe&, const Model&, const std::vector<std::string>& remarks);
+Result<std::string> transformers_script(const Recipe&, const Model&, const std::vector<std::string>& remarks);
 
 }  // namespace qwenplan

@@ -2,9 +2,10 @@
 
 namespace qwenplan {
 
-std::optional<std::string> llama_factory_yaml(const Recipe& recipe, const Model& model,
+Result<std::string> llama_factory_yaml(const Recipe& recipe, const Model& model,
                                               const std::vector<std::string>& remarks) {
-  if (recipe.precision == Precision::fp16_true) return std::nullopt;  // pure_bf16 alone exists
+  if (recipe.precision == Precision::fp16_true)
+    return not_written(Trainer::llama_factory, "16 bits throughout are bf16 there (pure_bf16), and this is fp16");
   YamlLines yaml(remarks);
   yaml.add("# llamafactory-cli train THIS_FILE\n");
   yaml.group("model");

@@ -2,9 +2,10 @@
 
 namespace qwenplan {
 
-std::optional<std::string> ms_swift_yaml(const Recipe& recipe, const Model& model,
+Result<std::string> ms_swift_yaml(const Recipe& recipe, const Model& model,
                                          const std::vector<std::string>& remarks) {
-  if (recipe.is_pure()) return std::nullopt;  // autocast goes with torch_dtype
+  if (recipe.is_pure())
+    return not_written(Trainer::ms_swift, "it always casts beside weights of 16 bits, which is not 16 bits throughout");
   YamlLines yaml(remarks);
   yaml.add("# NPROC_PER_NODE=1 swift sft THIS_FILE\n");
   yaml.group("model");

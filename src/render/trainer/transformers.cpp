@@ -4,7 +4,7 @@
 
 namespace qwenplan {
 
-std::optional<std::string> transformers_script(const Recipe& recipe, const Model& model,
+Result<std::string> transformers_script(const Recipe& recipe, const Model& model,
                                                const std::vector<std::string>& remarks) {
   const auto truth = [](bool is) { return is ? "True" : "False"; };
   const char* const half = recipe.is_bf16() ? "bfloat16" : "float16";

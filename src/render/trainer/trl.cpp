@@ -2,7 +2,7 @@
 
 namespace qwenplan {
 
-std::optional<std::string> trl_yaml(const Recipe& recipe, const Model& model,
+Result<std::string> trl_yaml(const Recipe& recipe, const Model& model,
                                     const std::vector<std::string>& remarks) {
   YamlLines yaml(remarks);
   yaml.add("# trl sft --config THIS_FILE\n");

@@ -34,6 +34,31 @@ TEST_CASE("only values of the grid are asked for, none twice, and few of them") 
   CHECK(asked.size() <= 2 * 14 + 3);
 }
 
+TEST_CASE("a guess changes how many values are asked for, not which is found") {
+  for (std::int64_t limit = 0; limit <= 70; ++limit)
+    for (const std::int64_t guess : {-5, 1, 17, 40, 64, 1000}) {
+      CAPTURE(limit, guess);
+      std::set<std::int64_t> asked;
+      const auto holds = [&](std::int64_t v) {
+        CHECK(asked.insert(v).second);
+        return v <= limit;
+      };
+      const auto found = largest(1, 64, 1, holds, guess).value;
+      CHECK(found == (limit < 1 ? std::nullopt : std::optional(std::min<std::int64_t>(limit, 64))));
+    }
+  int questions = 0;
+  const auto counted = [&](std::int64_t v) { return ++questions, v < 100'000; };
+  CHECK(largest(64, 1'000'000, 64, counted, 100'100).value == 99'968);
+  CHECK(questions <= 5);
+}
+
+TEST_CASE("a straight need tells where it reaches the room") {
+  // 10 at 1 and 16 at 4 are 2 a value: 50 is reached at 21.
+  CHECK(straight_limit(1, Bytes(10), 4, Bytes(16), Bytes(50)) == 21);
+  CHECK(straight_limit(1, Bytes(10), 4, Bytes(16), Bytes(2)) == 0);
+  CHECK(!straight_limit(1, Bytes(10), 4, Bytes(10), Bytes(50)));
+}
+
 TEST_CASE("a value that holds beyond one that fails is found, and said") {
   const Largest result =
       largest(1, 100, 1, [](std::int64_t v) { return v <= 20 && v != 11 && v != 15 && v != 16; });
