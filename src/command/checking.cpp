@@ -1,7 +1,6 @@
 #include "command/checking.hpp"
 
 #include <algorithm>
-#include <cctype>
 #include <filesystem>
 #include <iostream>
 #include <iterator>
@@ -12,6 +11,7 @@
 #include "command/card_rules.hpp"
 #include "command/subject.hpp"
 #include "command/verdict.hpp"
+#include "qwenplan/base/parse.hpp"
 #include "qwenplan/describe/valid_run.hpp"
 #include "read/text_file.hpp"
 #include "read/trainer/document.hpp"
@@ -61,12 +61,6 @@ Result<std::string> text_of(const std::string& file) {
       return Error{Error::Kind::wrong, "larger than " + std::to_string(kMostText) + " bytes",
                    "standard input", "is this the right file?"};
   }
-  return text;
-}
-
-std::string lowered(std::string text) {
-  std::transform(text.begin(), text.end(), text.begin(),
-                 [](unsigned char c) { return static_cast<char>(std::tolower(c)); });
   return text;
 }
 
@@ -331,7 +325,7 @@ CheckedFile Checker::check(const std::string& file) {
   auto read = read_train_file(*text, out.file, OnDisk(file == "-" ? "." : file), *choice);
   if (!read) {
     Place place;
-    out.is_nobodys = read.error().what.starts_with("no trainer's file");
+    out.is_nobodys = read.error().what.starts_with("no trainer's file") || !names_training(*text);
     return refuse(out, "unreadable-file", read.error(), place), concluded();
   }
   out.trainer = std::string(qwenplan::name(read->trainer));

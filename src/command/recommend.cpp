@@ -149,7 +149,6 @@ std::string reason(std::string_view flag, const Recipe& recipe, const RecipeWish
   if (flag == "optimizer")
     return recipe.optimizer == "adamw-fused" ? "the usual one fits" : "states of 32 bits do not fit";
   if (flag == "loss") return "keeps no logits in memory";
-  if (flag == "loss-kernel") return "the kernel for such a loss";
   if (flag == "double-quant") return "0.4 bits a weight less";
   if (flag == "quant") return "the base of qlora";
   if (flag == "lora-r") return "the highest of 16, 32, 64 and 128 that fits";
@@ -169,6 +168,8 @@ Value run_json(const Trial& trial, const RecipeWish& wish) {
     const Value value = as_input(setting).value;
     if (std::string why = reason(flag, trial.recipe, wish); !why.empty())
       add(flag, value, is_asked(flag, wish) ? "flag" : "search", std::move(why));
+    else if (flag == "loss-kernel")
+      add(flag, value, "search", "goes with the loss");
     else if (setting.from == From::trainer)
       add(flag, value, "trainer", "what " + std::string(name(*wish.trainer)) + " does unless told otherwise");
     else if (setting.from == From::by_default)

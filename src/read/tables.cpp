@@ -11,6 +11,7 @@
 #include <utility>
 
 #include "qwenplan/base/nearest.hpp"
+#include "qwenplan/base/parse.hpp"
 #include "read/embedded.hpp"
 #include "read/hf_config.hpp"
 #include "read/json_text.hpp"
@@ -44,12 +45,6 @@ const TableKind& of(Tables::Kind kind) { return kKinds[static_cast<std::size_t>(
 
 /// What is our own parses: the tests have read every row.
 Json parse_own(std::string_view text) { return Json::parse(text, nullptr, false); }
-
-std::string lower(std::string_view text) {
-  std::string result(text);
-  for (char& c : result) c = static_cast<char>(std::tolower(static_cast<unsigned char>(c)));
-  return result;
-}
 
 std::string_view trimmed(std::string_view text) {
   while (!text.empty() && text.front() == ' ') text.remove_prefix(1);
@@ -90,7 +85,7 @@ std::string gpu_key(std::string_view name) {
     if (!is_maker) key += word;
     word.clear();
   };
-  for (const char c : lower(name)) {
+  for (const char c : lowered(name)) {
     if (std::isalnum(static_cast<unsigned char>(c)))
       word += c;
     else
@@ -111,7 +106,7 @@ std::string model_key(std::string_view name) {
   static constexpr std::string_view kTunings[] = {
       "-instruct", "-base", "-chat", "-it",  "-pt",   "-hf",      "-awq",
       "-gptq",     "-int4", "-int8", "-bnb", "-4bit", "-unsloth", "-fp8"};
-  std::string key = lower(name.substr(name.rfind('/') + 1));
+  std::string key = lowered(name.substr(name.rfind('/') + 1));
   std::replace(key.begin(), key.end(), ':', '-');
   for (const std::string_view tuning : kTunings) {
     const std::size_t at = key.find(tuning);
@@ -145,9 +140,9 @@ Error unknown_name(std::string_view what, std::string_view name, std::span<const
   std::vector<std::string> names;
   for (const Row& row : rows) {
     names.emplace_back(row.id);
-    for_each_name(row.aliases, [&](std::string_view alias) { names.push_back(lower(alias)); });
+    for_each_name(row.aliases, [&](std::string_view alias) { names.push_back(lowered(alias)); });
   }
-  const std::vector<std::string> near = nearest(lower(name), names);
+  const std::vector<std::string> near = nearest(lowered(name), names);
   std::string hint = near.empty() ? "" : "did you mean " + joined(near, " or ") + "? ";
   return {Error::Kind::wrong,
           "unknown " + std::string(what) + " '" + std::string(name.substr(0, 80)) + "'",
@@ -537,7 +532,7 @@ Result<Tables> Tables::open(const std::string& overlay) {
 
 Result<FoundModel> Tables::model(std::string_view asked) const {
   const std::string name(trimmed(asked));
-  const std::string folded = lower(name);
+  const std::string folded = lowered(name);
   const std::string key = model_key(name);
   const std::string_view owner = std::string_view(folded).substr(0, folded.find('/') + 1);
   const auto table = rows(Kind::models);
@@ -554,7 +549,7 @@ Result<FoundModel> Tables::model(std::string_view asked) const {
   for (const Row& row : table)
     if (row.id == folded) return take(row, {}, false);
   for (const Row& row : table)
-    if (lower(row.name) == folded) return take(row, {}, false);
+    if (lowered(row.name) == folded) return take(row, {}, false);
 
   const auto with_id = [&](const std::string& id) {
     return std::find_if(table.begin(), table.end(), [&](const Row& row) { return row.id == id; });
@@ -588,7 +583,7 @@ Result<FoundModel> Tables::model(std::string_view asked) const {
     });
     if (row == table.end()) is_alias = (row = with_alias()) != table.end();
   }
-  const bool is_copy = row != table.end() && !owner.empty() && !lower(row->name).starts_with(owner);
+  const bool is_copy = row != table.end() && !owner.empty() && !lowered(row->name).starts_with(owner);
   if (row == table.end() || is_copy) {
     std::error_code ignored;
     if (std::filesystem::exists(name, ignored)) {
@@ -627,7 +622,7 @@ Result<FoundGpu> Tables::gpu(std::string_view asked, std::optional<Bytes> report
           "write a number from 1 to " + std::to_string(kMostGpus) + ", such as '2x rtx4090'"};
     name = trimmed(rest.substr(1));
   }
-  const std::string folded = lower(name);
+  const std::string folded = lowered(name);
   const std::string key = gpu_key(name);
   const auto table = rows(Kind::gpus);
   const auto read = [&](const Row& row) {
@@ -663,7 +658,7 @@ Result<FoundGpu> Tables::gpu(std::string_view asked, std::optional<Bytes> report
 
   for (const Row& row : table)
     if (row.id == folded) return take(row, true);
-  const auto has_name = [&](const Row& row) { return lower(row.name) == folded; };
+  const auto has_name = [&](const Row& row) { return lowered(row.name) == folded; };
   if (std::count_if(table.begin(), table.end(), has_name) == 1)
     return take(*std::find_if(table.begin(), table.end(), has_name), true);
   for (const Row& row : table)

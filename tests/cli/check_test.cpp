@@ -167,6 +167,22 @@ TEST_CASE("what is no file is refused, and a question without a card too") {
   CHECK(checked(kFactory, "--gpu rtx3060 --trainer nobody").status == 2);
 }
 
+TEST_CASE("in a folder, what is no trainer's is passed over, and a trainer's file that is broken is not") {
+  TempFolder folder;
+  folder.write("run.yaml", kFactory);
+  folder.write("tsconfig.json", "{ // a remark\n \"strict\": true }\n");
+  folder.write("rows.json", "[{\"a\": 1}]\n");
+  folder.write("site.yml", "{{ template }}: [\n");
+  const std::string folder_line = "qwenplan check " + quoted(folder.path("")) + " --gpu a100 --json";
+  const Left left = run(folder_line);
+  CHECK(left.status == 0);
+  CHECK(only_file(left)["file"].get<std::string>().ends_with("run.yaml"));
+  CHECK(left.json()["notes"][0] == "3 files are no trainer's");
+  folder.write("broken.yaml", "base_model: Qwen/Qwen2.5-7B\nadapter: [lora\n");
+  CHECK(run(folder_line).status == 2);
+  CHECK(run("qwenplan check " + quoted(folder.path("site.yml")) + " --gpu a100").status == 2);
+}
+
 TEST_CASE("check says once what an estimate asks its reader to know, and of which file") {
   TempFolder folder;
   const std::string text =

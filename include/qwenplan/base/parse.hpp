@@ -10,6 +10,14 @@
 
 namespace qwenplan {
 
+/// ASCII letters in lower case.
+inline std::string lowered(std::string_view text) {
+  std::string result(text);
+  for (char& c : result)
+    if (c >= 'A' && c <= 'Z') c = static_cast<char>(c - 'A' + 'a');
+  return result;
+}
+
 /// Reads a size with its unit: "24 GiB", "24GiB", "1.5 TB", "800 mib", "512 B". A bare number, "24
 /// G" and a negative size are refused, since they say two things or nothing. Fractions are exact
 /// and round to the nearest byte. `where` names the flag or the file in the error.

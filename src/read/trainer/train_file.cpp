@@ -1,5 +1,7 @@
 #include "read/trainer/train_file.hpp"
 
+#include <algorithm>
+#include <iterator>
 #include <utility>
 
 #include "qwenplan/describe/trainer_defaults.hpp"
@@ -216,6 +218,16 @@ Error nobodys(const std::string& file_name) {
 }
 
 }  // namespace
+
+bool names_training(std::string_view text) {
+  constexpr std::string_view kKeys[] = {
+      "base_model",     "model_name_or_path",      "per_device_train_batch_size", "micro_batch_size",
+      "_component_",    "zero_optimization",       "distributed_type",            "finetuning_type",
+      "actor_rollout_ref", "gradient_accumulation_steps", "training_type",        "tuner_type",
+      "train_type"};
+  return std::any_of(std::begin(kKeys), std::end(kKeys),
+                     [&](std::string_view key) { return text.find(key) != std::string_view::npos; });
+}
 
 Result<TrainFile> read_train_file(const std::string& text, const std::string& name,
                                   const Neighbours& neighbours, const TrainerChoice& choice) {

@@ -3,6 +3,7 @@
 #include <cstdint>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "qwenplan/base/place.hpp"
@@ -66,5 +67,8 @@ struct TrainerChoice {
 /// standard input. Errors: `wrong` for what no trainer could read, with line and column in `where`.
 Result<TrainFile> read_train_file(const std::string& text, const std::string& name,
                                   const Neighbours& neighbours, const TrainerChoice& choice = {});
+
+/// Whether a text, such as one that no parser reads, has a key by which trainers' files are told.
+bool names_training(std::string_view text);
 
 }  // namespace qwenplan

@@ -1,6 +1,7 @@
 #include <algorithm>
 #include <utility>
 
+#include "qwenplan/base/parse.hpp"
 #include "read/trainer/hf_arguments.hpp"
 #include "read/trainer/readers.hpp"
 #include "read/trainer/settings.hpp"
@@ -40,12 +41,13 @@ TrainFile read_unsloth(const Source& source) {
   Settings lora = s.inside("lora");
   const auto type = training.text("training_type");
   const auto four = training.truth("load_in_4bit");
-  const bool is_full = type && (type->value == "full" || type->value == "Full");
+  const bool is_full = type && lowered(type->value) == "full";
   const bool is_4bit = four ? four->value : true;
   draft.length = training.whole("max_seq_length");
   otherwise(draft.length, std::int64_t{2048});
   if (is_full) {
     draft.method = from_file(Method::full, type->place);
+    lora.know("lora_r lora_alpha lora_dropout use_dora target_modules");  // legal, and not used
   } else {
     draft.method = four ? from_file(is_4bit ? Method::qlora : Method::lora, four->place)
                         : by_trainer(Method::qlora);
@@ -74,9 +76,9 @@ TrainFile read_unsloth(const Source& source) {
   draft.optimizer = optimizer ? from_file(optimizer_name(optimizer->value), optimizer->place)
                               : by_trainer(std::string("adamw-8bit"));
   const auto kind = training.text("gradient_checkpointing");
-  const std::string word = kind ? kind->value : "unsloth";
-  draft.checkpoints =
-      kind ? from_file(word != "none" && word != "false", kind->place) : by_trainer(true);
+  const std::string word = kind ? lowered(kind->value) : "unsloth";
+  const bool is_off = word == "none" || word == "false" || word == "0" || word == "no" || word == "off";
+  draft.checkpoints = kind ? from_file(!is_off, kind->place) : by_trainer(true);
   // "unsloth" sends the layers' inputs to the host; true is transformers' checkpointing.
   if (kind && word != "unsloth") draft.offloads_checkpoints = from_file(false, kind->place);
   draft.packs = training.truth("packing");

@@ -51,11 +51,11 @@ std::string optimizer_lines(const Recipe& recipe) {
 
 Result<std::string> torchtune_yaml(const Recipe& recipe, const Model& model,
                                           const std::vector<std::string>& remarks) {
-  if (recipe.precision != Precision::bf16_true)
-    return not_written(Trainer::torchtune, "everything is in bf16 there, and fp16 and mixed precision are refused");
   const auto* built = std::find_if(std::begin(kBuilt), std::end(kBuilt),
                                    [&](const Built& each) { return each.id == model.id; });
   if (built == std::end(kBuilt)) return not_written(Trainer::torchtune, "it has no builder for " + model.id);
+  if (recipe.precision != Precision::bf16_true)
+    return not_written(Trainer::torchtune, "everything is in bf16 there, and fp16 and mixed precision are refused");
   const std::string folder = model.hub_id.substr(model.hub_id.find('/') + 1);
   const bool is_llama = built->family.starts_with("llama");
 

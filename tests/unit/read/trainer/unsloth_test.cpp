@@ -24,6 +24,15 @@ TEST_CASE("Unsloth's checkpointing is its own unless the file says otherwise") {
   CHECK_FALSE(none.draft.offloads_checkpoints->value);
 }
 
+TEST_CASE("A full training of Unsloth may have the section of adapters, which it does not use") {
+  const TrainFile file = reading(
+      "model: unsloth/Qwen2.5-0.5B\ntraining:\n  training_type: Full\n  load_in_4bit: false\n"
+      "lora:\n  lora_r: 64\n  lora_alpha: 16\n  lora_dropout: 0.0\n  target_modules: \"\"\n  use_dora: false\n");
+  CHECK(file.findings.empty());
+  CHECK(file.draft.method->value == Method::full);
+  CHECK_FALSE(file.draft.lora_rank);
+}
+
 TEST_CASE("Unsloth's precision is the card's, and its packing is told") {
   const std::string text = "model: unsloth/Qwen3-8B\nlora:\n  lora_r: 16\ntraining:\n  load_in_4bit: true\n";
   const TrainFile file = reading(text + "  packing: true\n");
