@@ -97,8 +97,13 @@ constexpr Choice kOptimizers[] = {
     {"rmsprop", "one state, all tensors at once"},
     {"rmsprop-bnb", "bitsandbytes, one state", "rmsprop-bnb-32bit"},
     {"rmsprop-8bit", "with an 8-bit state", "rmsprop-bnb-8bit"},
-    {"adamw-torchao-4bit", "not modelled", "adamw-torch-4bit"},
-    {"adamw-torchao-8bit", "not modelled", "adamw-torch-8bit"},
+    {"adamw-torchao-4bit", "torchao, 4-bit states; its step takes much for a moment", "adamw-torch-4bit"},
+    {"adamw-torchao-8bit", "torchao, 8-bit states", "adamw-torch-8bit"},
+    {"schedule-free-adamw", "two states and no schedule"},
+    {"muon", "LLaMA-Factory's: one state for matrices"},
+    {"galore", "LLaMA-Factory's GaLore: states of projected gradients"},
+    {"apollo", "LLaMA-Factory's APOLLO: the same, projected at random"},
+    {"adam-mini", "LLaMA-Factory's: one second moment for each row"},
     {"adamw-anyprecision", "states in fp32"},
     {"adamw-xla", "not modelled", "adamw-torch-xla"},
     {"adamw-npu", "not modelled", "adamw-torch-npu-fused"},
@@ -110,10 +115,8 @@ constexpr Choice kOptimizers[] = {
     {"adalomo", "not modelled"},
     {"grokadamw", "not modelled"},
     {"stable-adamw", "not modelled"},
-    {"schedule-free-adamw", "not modelled"},
     {"schedule-free-radam", "not modelled"},
-    {"schedule-free-sgd", "not modelled"},
-    {"muon", "not modelled"}};
+    {"schedule-free-sgd", "not modelled"}};
 constexpr Choice kTrainers[] = {
     {"transformers", "its Trainer", "hf"}, {"peft", ""}, {"trl", ""}, {"llama-factory", "", "llamafactory"},
     {"axolotl", ""}, {"torchtune", ""}, {"ms-swift", "", "swift"}, {"unsloth", ""}, {"litgpt", ""}};

@@ -148,6 +148,13 @@ std::string optimizer_name(OptimizerKind kind) {
     case OptimizerKind::rmsprop_bnb: return "rmsprop_bnb_32bit";
     case OptimizerKind::rmsprop_8bit: return "rmsprop_bnb_8bit";
     case OptimizerKind::adamw_anyprecision: return "adamw_anyprecision";
+    case OptimizerKind::adamw_torchao_8bit: return "adamw_torch_8bit";
+    case OptimizerKind::adamw_torchao_4bit: return "adamw_torch_4bit";
+    case OptimizerKind::schedule_free_adamw: return "schedule_free_adamw";
+    case OptimizerKind::muon:
+    case OptimizerKind::galore:
+    case OptimizerKind::apollo:
+    case OptimizerKind::adam_mini: break;  // LLaMA-Factory's own
   }
   return "adamw_torch";
 }

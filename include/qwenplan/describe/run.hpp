@@ -25,9 +25,16 @@ enum class ModelCode : std::uint8_t { transformers, torchtune, litgpt, unsloth }
 enum class OptimizerKind : std::uint8_t {
   adamw_fused, adamw_foreach, adamw_loop, adamw_8bit, paged_adamw, paged_adamw_8bit, sgd, sgd_momentum,
   adafactor, adagrad, lion, lion_8bit, paged_lion, paged_lion_8bit, ademamix, ademamix_8bit,
-  paged_ademamix, paged_ademamix_8bit, rmsprop, rmsprop_bnb, rmsprop_8bit, adamw_anyprecision
+  paged_ademamix, paged_ademamix_8bit, rmsprop, rmsprop_bnb, rmsprop_8bit, adamw_anyprecision,
+  adamw_torchao_8bit, adamw_torchao_4bit, schedule_free_adamw, muon, galore, apollo, adam_mini
 };
-inline constexpr int kOptimizers = 22;
+inline constexpr int kOptimizers = 29;
+
+/// Optimizers that look at a weight as a matrix, with projections or blocks of their own.
+constexpr bool is_by_matrix(OptimizerKind kind) {
+  return kind == OptimizerKind::muon || kind == OptimizerKind::galore || kind == OptimizerKind::apollo ||
+         kind == OptimizerKind::adam_mini;
+}
 
 /// The states of an optimizer of bitsandbytes: how many values it keeps for each weight, and how.
 struct BitsandbytesStates {
@@ -134,6 +141,7 @@ struct Run {
   bool copies_shifted_logits = false;  ///< TRL's DPO copies all logits but the last (up to 1.5)
   bool empties_cache = false;          ///< each micro-step ends with torch.cuda.empty_cache()
   OptimizerKind optimizer = OptimizerKind::adamw_fused;
+  std::int64_t optimizer_rank = 16;    ///< of GaLore's and APOLLO's projections
   bool optimizer_in_backward = false;  ///< each weight is updated as soon as its gradient is there
   bool adds_noise = false;             ///< NEFTune: noise on the embeddings' output
   bool weighs_tokens = false;          ///< LLaMA-Factory's second form: each token's loss has a weight of its own

@@ -70,6 +70,7 @@ struct RunDraft {
   Maybe<std::string> attention;  ///< as in --attention
   Maybe<Loss> loss;
   Maybe<std::string> optimizer;  ///< as in --optimizer; "adamw" is what the stack's trainer picks
+  Maybe<std::int64_t> optimizer_rank;  ///< of GaLore's and APOLLO's projections
   Maybe<std::int64_t> trained_layers;  ///< of --method freeze: the last, or, below zero, the first
   Maybe<std::int64_t> lora_rank;
   Maybe<double> lora_alpha;
@@ -171,7 +172,8 @@ constexpr std::string_view name(OptimizerKind optimizer) {
                                         "paged-lion",  "paged-lion-8bit", "ademamix",
                                         "ademamix-8bit", "paged-ademamix", "paged-ademamix-8bit",
                                         "rmsprop",     "rmsprop-bnb",   "rmsprop-8bit",
-                                        "adamw-anyprecision"};
+                                        "adamw-anyprecision", "adamw-torchao-8bit", "adamw-torchao-4bit",
+                                        "schedule-free-adamw", "muon", "galore", "apollo", "adam-mini"};
   return names[static_cast<int>(optimizer)];
 }
 
@@ -412,6 +414,10 @@ inline std::optional<Error> not_modelled(const RunDraft& d) {
     return unmodelled("the optimizer '" + d.optimizer->value + "'", "--optimizer",
                       std::move(modelled));
   }
+  if (const auto kind = d.optimizer ? by_name<OptimizerKind>(d.optimizer->value, kOptimizers) : std::nullopt;
+      kind && is_by_matrix(*kind) && d.trainer && d.trainer->value.trainer != Trainer::llama_factory)
+    return unmodelled("the optimizer '" + d.optimizer->value + "' as " + std::string(name(d.trainer->value.trainer)) +
+                          " runs it", "--optimizer", "modelled: LLaMA-Factory's");
   return std::nullopt;
 }
 
@@ -814,6 +820,21 @@ inline Result<ValidRun> decided(const RunDraft& d, const Model& model, const Sta
   if (d.optimizer && d.optimizer->value != "adamw")
     run.optimizer = *draft::by_name<OptimizerKind>(d.optimizer->value, kOptimizers);
   shown("optimizer", std::string(name(run.optimizer)), from_of(d.optimizer));
+  if (is_by_matrix(run.optimizer)) {
+    const bool is_low = run.optimizer == OptimizerKind::galore || run.optimizer == OptimizerKind::apollo;
+    const std::string whose(name(run.optimizer));
+    if (is_low && method != Method::full)
+      return wrong(whose + " projects gradients of whole weights", "--optimizer", "use --method full");
+    if (method != Method::full && run.optimizer == OptimizerKind::adam_mini)
+      return draft::unmodelled("adam-mini on less than all weights", "--optimizer", "use --method full");
+    if (model.experts && run.optimizer != OptimizerKind::muon)
+      return draft::unmodelled(whose + " on experts", "--optimizer", "use adamw-8bit");
+    if (is_low) run.optimizer_rank = settle("optimizer-rank", d.optimizer_rank, std::int64_t{16});
+    if (run.optimizer_rank < 1 || run.optimizer_rank > model.hidden)
+      return wrong("a projection of that rank is out of range", "--optimizer", "16 is LLaMA-Factory's");
+    if (run.optimizer == OptimizerKind::galore)
+      out.notes.push_back("the workspace of GaLore's decompositions is counted as one copy of the matrix, which nobody measured");
+  }
   if (d.optimizer_in_backward)
     run.optimizer_in_backward = settle("optimizer-in-backward", d.optimizer_in_backward, false);
   if (run.optimizer_in_backward && run.accumulation > 1)

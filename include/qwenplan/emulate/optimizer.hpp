@@ -2,9 +2,11 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <optional>
 #include <utility>
 #include <vector>
 
+#include "qwenplan/emulate/matrix_optimizer.hpp"
 #include "qwenplan/emulate/setting.hpp"
 
 namespace qwenplan::emulate {
@@ -54,6 +56,10 @@ class Optimizer {
  public:
   /// `embedding` is the leaf whose states transformers' Trainer keeps in 32 bits with 8-bit ones.
   Optimizer(OptimizerKind kind, const Tensor& embedding) : kind_(kind), embedding_(embedding.node()) {}
+  /// One that looks at weights as matrices.
+  Optimizer(OptimizerKind kind, MatrixRoles roles) : kind_(kind), embedding_(roles.embedding) {
+    by_matrix_.emplace(kind, std::move(roles));
+  }
 
   /// What it does when it is made: Adagrad's sums are there from then on.
   void begin(Tape& t) {
@@ -80,6 +86,10 @@ class Optimizer {
  private:
   void update(Tape& t) {
     const Tape::InSection section(t, Section::optimizer);
+    if (by_matrix_) {
+      t.set_term(Term::temporary);
+      return by_matrix_->step(t, updated_);
+    }
     t.set_term(Term::optimizer);
     for (const std::size_t i : updated_) make_states(t, i);
     t.set_term(Term::temporary);
@@ -91,6 +101,9 @@ class Optimizer {
       case OptimizerKind::adamw_loop: one_by_one(t); break;
       case OptimizerKind::adamw_anyprecision: one_by_one(t); break;
       case OptimizerKind::adafactor: adafactor(t); break;
+      case OptimizerKind::schedule_free_adamw: at_once(t, 1); break;  // _foreach_div of the second moments
+      case OptimizerKind::adamw_torchao_8bit:
+      case OptimizerKind::adamw_torchao_4bit: compiled_one_by_one(t); break;
       default: break;  // one kernel, in place
     }
   }
@@ -119,6 +132,10 @@ class Optimizer {
       case OptimizerKind::sgd: return t.touch(passes(bytes, 3), lists);
       case OptimizerKind::rmsprop: return t.touch(passes(bytes, 14), lists * 5);
       case OptimizerKind::adagrad: return t.touch(passes(bytes, 13), lists * 5);
+      case OptimizerKind::schedule_free_adamw: return t.touch(passes(bytes, 24), lists * 10);
+      // Weight, gradient and codes go through two kernels, and what is between them to memory and back.
+      case OptimizerKind::adamw_torchao_8bit: return t.touch(passes(bytes, 5) + passes(elements, 22), each * 4);
+      case OptimizerKind::adamw_torchao_4bit: return t.touch(passes(bytes, 3) + passes(elements, 51), each * 5);
       case OptimizerKind::adamw_anyprecision: return t.touch(passes(bytes, 4) + passes(elements, 76), each * 8);
       case OptimizerKind::adafactor: return t.touch(passes(bytes, 4) + passes(elements, 100), each * 24);
       default: return;
@@ -146,6 +163,43 @@ class Optimizer {
       have_told(t, 2);
       const Tensor root = t.allocate(n, format_of_states(t.leaves()[i]));
       denominator = t.allocate(n, root.dtype());
+    }
+  }
+
+  /// torchao's single_param_adam as torch.compile makes it (torch 2.15): moments that are scaled to their
+  /// blocks in fp32, and with 4 bits their codes as 64-bit numbers, go through memory.
+  void compiled_one_by_one(Tape& t) const {
+    for (const std::size_t i : updated_) {
+      const std::int64_t n = t.leaves()[i].value.elements();
+      if (!is_torchao_quantized(n)) continue;
+      const bool is_4bit = kind_ == OptimizerKind::adamw_torchao_4bit;
+      have_told(t, is_4bit ? 6 : 4);
+      const std::int64_t blocks = n / kTorchaoBlock;
+      const Tensor scales[] = {t.allocate(blocks, DType::fp32), t.allocate(blocks, DType::fp32)};
+      const Tensor scaled[] = {t.allocate(n, DType::fp32), t.allocate(n, DType::fp32)};
+      if (!is_4bit) continue;
+      const Tensor codes[] = {t.allocate(n, DType::int64), t.allocate(n, DType::int64)};
+    }
+  }
+
+  /// Blocks of 256 as transformers sets it; torchao's own are the same but for 4 bits, where they are 128.
+  static constexpr std::int64_t kTorchaoBlock = 256;
+  static bool is_torchao_quantized(std::int64_t elements) {
+    return elements >= 4096 && elements % kTorchaoBlock == 0;
+  }
+
+  /// Codes of 8 or 4 bits, a scale for each block, and a table for each tensor.
+  void make_torchao_states(Tape& t, const Leaf& leaf) {
+    const std::int64_t n = leaf.value.elements();
+    const bool is_4bit = kind_ == OptimizerKind::adamw_torchao_4bit;
+    for (int i = 0; i < 2; ++i) {
+      if (!is_torchao_quantized(n)) {
+        states_.push_back(t.allocate(n, leaf.value.dtype()));
+        continue;
+      }
+      states_.push_back(t.allocate(is_4bit ? n / 2 : n, DType::uint8));
+      states_.push_back(t.allocate(n / kTorchaoBlock, DType::fp32));
+      states_.push_back(t.allocate(is_4bit ? 16 : 256, DType::fp32));
     }
   }
 
@@ -230,7 +284,10 @@ class Optimizer {
         return make(2);
       case OptimizerKind::adamw_foreach:
       case OptimizerKind::adamw_loop:
-      case OptimizerKind::adamw_anyprecision: return make(2);
+      case OptimizerKind::adamw_anyprecision:
+      case OptimizerKind::schedule_free_adamw: return make(2);  // its own: where the steps lead, without averaging
+      case OptimizerKind::adamw_torchao_8bit:
+      case OptimizerKind::adamw_torchao_4bit: return make_torchao_states(t, leaf);
       case OptimizerKind::sgd_momentum:
       case OptimizerKind::adagrad:
       case OptimizerKind::rmsprop: return make(1);
@@ -267,6 +324,7 @@ class Optimizer {
 
   OptimizerKind kind_;
   std::int32_t embedding_;
+  std::optional<MatrixOptimizer> by_matrix_;
   bool has_codes_ = false;
   std::vector<std::size_t> updated_;  ///< leaves of this step
   std::vector<bool> has_states_;      ///< by leaf

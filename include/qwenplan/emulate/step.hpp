@@ -46,7 +46,10 @@ class Training : public Tape::Layers, public Tape::GradientHook {
       const std::int64_t elements = unsloth::rotary_rows(s_) * s_.model.head_dim;
       for (Tensor& table : rotary_tables_) table = t_.allocate(elements, s_.run.half, Term::buffers);
     }
-    optimizer_.emplace(s_.run.optimizer, weights_.embedding);
+    if (is_by_matrix(s_.run.optimizer))
+      optimizer_.emplace(s_.run.optimizer, roles());
+    else
+      optimizer_.emplace(s_.run.optimizer, weights_.embedding);
     optimizer_->begin(t_);
     if (s_.run.optimizer_in_backward) t_.set_gradient_hook(this);
   }
@@ -131,6 +134,21 @@ class Training : public Tape::Layers, public Tape::GradientHook {
   void finish_again() override { leave_autocast(); }
 
  private:
+  /// What an optimizer that looks at matrices is told of the weights.
+  MatrixRoles roles() const {
+    MatrixRoles roles;
+    roles.rank = s_.run.optimizer_rank;
+    roles.embedding = weights_.embedding.node();
+    if (!s_.model.ties_embeddings) roles.head = weights_.head.weight.node();
+    roles.head_elements = std::max<std::int64_t>(1, s_.model.hidden * s_.model.hidden / s_.model.heads);
+    for (const DecoderLayer& layer : weights_.layers) {
+      for (const Linear* linear : {&layer.q, &layer.k}) roles.by_heads.push_back(linear->weight.node());
+      for (const Linear* linear : {&layer.q, &layer.k, &layer.v, &layer.o, &layer.gate, &layer.up, &layer.down})
+        if (linear->bias) roles.biases.push_back(linear->bias.node());
+    }
+    return roles;
+  }
+
   /// A micro-step of LLaMA-Factory's second form (v1/core/base_trainer.py, trainers/sft_trainer.py): all
   /// of the batch goes to the model, which computes a loss of its own beside the one that is trained on.
   void weighing_step(int step, int micro) {

@@ -63,6 +63,23 @@ inline constexpr Range<Bytes> kTokenized{Bytes(5), Bytes(13), Bytes(26)};
 
 }  // namespace disk
 
+/// Weights of the embedding and of a head of its own.
+inline std::int64_t outside_of_layers(const Model& m) {
+  return m.vocabulary * m.hidden * (m.ties_embeddings ? 1 : 2);
+}
+
+/// Values that GaLore and APOLLO keep of the layers' matrices: two moments along the longer side, and a
+/// projection along the shorter one.
+inline std::int64_t projected(const Model& m, std::int64_t rank) {
+  const std::int64_t q = m.heads * m.head_dim, kv = m.kv_heads * m.head_dim;
+  std::int64_t sides = 0;
+  const auto add = [&](std::int64_t rows, std::int64_t columns, std::int64_t times) {
+    sides += times * (2 * std::max(rows, columns) + std::min(rows, columns));
+  };
+  add(q, m.hidden, 2), add(kv, m.hidden, 2), add(m.ffn, m.hidden, 3);
+  return sides * rank * m.layers;
+}
+
 /// Bytes of an optimizer's states as torch.save writes them.
 inline Bytes optimizer_states(const Model& m, const Run& run) {
   const std::int64_t n = trained_parameters(m, run).count();
@@ -76,8 +93,20 @@ inline Bytes optimizer_states(const Model& m, const Run& run) {
     case OptimizerKind::adamw_foreach:
     case OptimizerKind::adamw_loop:
       return Bytes(n) * element_size(dtype) * 2;
+    case OptimizerKind::schedule_free_adamw:
+      return Bytes(n) * element_size(dtype) * 2;
     case OptimizerKind::adamw_anyprecision:
       return Bytes(n) * 8;
+    case OptimizerKind::adamw_torchao_8bit:
+      return (Bytes(n) + Bytes(n / kBlock) * 4) * 2;
+    case OptimizerKind::adamw_torchao_4bit:
+      return Bytes(n) + Bytes(n / kBlock) * 8;
+    case OptimizerKind::muon:
+    case OptimizerKind::adam_mini:  // and AdamW's second moment, or one for each row
+      return (Bytes(n) + (run.optimizer == OptimizerKind::muon ? Bytes(outside_of_layers(m)) : Bytes())) * element_size(dtype);
+    case OptimizerKind::galore:
+    case OptimizerKind::apollo:
+      return (Bytes(outside_of_layers(m)) * 2 + Bytes(projected(m, run.optimizer_rank))) * element_size(dtype);
     case OptimizerKind::sgd_momentum:
     case OptimizerKind::adagrad:
     case OptimizerKind::rmsprop:

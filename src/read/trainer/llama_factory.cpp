@@ -185,13 +185,35 @@ void read_checkpointing(Settings& in, TrainFile& file) {
              std::string("write disable_gradient_checkpointing: ") + (is_on ? "true" : "false"));
 }
 
-void read_optimizer(Settings& in, TrainFile& file) {
+void read_optimizer(Settings& in, const Source& source, TrainFile& file) {
   RunDraft& d = file.draft;
   if (const auto optim = in.text("optim"))
     d.optimizer = from_file(optimizer_name(optim->value), optim->place);
   for (const char* name : {"galore", "apollo", "badam", "adam_mini", "muon"})
     if (const std::string key = std::string("use_") + name; in.is_on(key))
-      d.optimizer = from_file(std::string(name), in.place(key));
+      d.optimizer = from_file(optimizer_name(name), in.place(key));
+  for (const char* name : {"galore", "apollo"}) {
+    const std::string word = name;
+    if (!in.is_on("use_" + word)) continue;
+    d.optimizer_rank = in.whole(word + "_rank");
+    const auto differs = [&](const char* key, const char* usual) {
+      const auto given = in.text(word + "_" + key);
+      if (given && given->value != usual)
+        set_unmodelled(file, word + " with '" + word + "_" + key + ": " + given->value + "' is not modelled",
+                       where(source.name, given->place), std::string("modelled: ") + usual);
+    };
+    differs("target", "all");
+    differs("proj", "random");
+    differs("proj_type", "std");
+    differs("scale_type", "channel");
+    if (in.is_on(word + "_layerwise"))
+      set_unmodelled(file, word + " layer by layer is not modelled", where(source.name, in.place(word + "_layerwise")),
+                     "leave " + word + "_layerwise out");
+    const auto optim = in.text("optim");
+    if (optim && optim->value != "adamw_torch")
+      set_unmodelled(file, word + " with '" + optim->value + "' is not modelled", where(source.name, optim->place),
+                     "optim: adamw_torch");
+  }
 }
 
 void read_parallel(Settings& in, const Source& source, TrainFile& file) {
@@ -385,7 +407,7 @@ TrainFile read_llama_factory(const Source& source) {
     --d.length->value;
   read_precision(in, file);
   read_checkpointing(in, file);
-  read_optimizer(in, file);
+  read_optimizer(in, source, file);
   read_parallel(in, source, file);
   read_refused(in, source, file);
 

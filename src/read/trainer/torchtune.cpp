@@ -215,6 +215,8 @@ TrainFile read_torchtune(const Source& source) {
       ours = "paged-adamw-8bit";
     else if (kind == "AdamW8bit" && is_bitsandbytes)
       ours = "adamw-8bit";
+    else if (kind == "AdamW8bit" && type->value.starts_with("torchao"))
+      ours = "adamw-torchao-8bit";
     else if (kind == "SGD")
       ours = optimizer.has("momentum") ? "sgd-momentum" : "sgd";
     draft.optimizer = from_file(std::move(ours), type->place);

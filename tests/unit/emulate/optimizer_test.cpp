@@ -78,6 +78,21 @@ TEST_CASE("8-bit Adam: bytes and a float for each 256; small tensors and embeddi
   CHECK(seen.second.empty());
 }
 
+TEST_CASE("torchao's states: codes, a scale for each block of 256 and a table; small ones as they are") {
+  const Steps eight = steps(OptimizerKind::adamw_torchao_8bit, 10'240);
+  CHECK(Sizes(eight.first.begin(), eight.first.begin() + 14) ==
+        Sizes{10240, 160, 1024, 10240, 160, 1024, 200, 200, 8192, 128, 1024, 8192, 128, 1024});
+  // Scales of both moments, and both of them in fp32, as torch.compile holds them.
+  CHECK(eight.second == Sizes{160, 160, 40960, 40960, -40960, -40960, -160, -160,
+                              128, 128, 32768, 32768, -32768, -32768, -128, -128});
+  const Steps four = steps(OptimizerKind::adamw_torchao_4bit, 10'240);
+  CHECK(Sizes(four.first.begin(), four.first.begin() + 6) == Sizes{5120, 160, 64, 5120, 160, 64});
+  CHECK(allocated(four.second) ==
+        Sizes{160, 160, 40960, 40960, 81920, 81920, 128, 128, 32768, 32768, 65536, 65536});
+  // 10,000 values are no whole number of blocks.
+  CHECK(steps(OptimizerKind::adamw_torchao_8bit).first.front() == 20000);
+}
+
 TEST_CASE("paged states of 100,000 elements and more are outside the device's allocator") {
   CHECK(steps(OptimizerKind::paged_adamw).first ==
         Sizes{40000, 40000, 400, 400, 32768, 32768});
@@ -129,7 +144,7 @@ TEST_CASE("Adafactor keeps a value for each row and column of a matrix") {
   const Tensor vector = t.parameter(t.allocate(50, DType::fp32));
   t.leaves().back().grad = t.allocate(50, DType::fp32);
   happened(t);
-  Optimizer optimizer(OptimizerKind::adafactor, {});
+  Optimizer optimizer(OptimizerKind::adafactor, Tensor());
   optimizer.step(t);
   const Sizes first = happened(t);
   optimizer.step(t);
