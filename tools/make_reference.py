@@ -27,7 +27,7 @@ OPTIONS = {'padded': '0', 'keep': '0', 'sm': '80', 'grad_accum': '1', 'half': 'b
 METHOD = '(full|freeze|qlora|lora|int8)(_(bf16_amp|bf16_single|bf16|amp|fp32adapter|fp32_amp|fp32|upcast|dq_noamp|dq|noamp|noprep|trl))?'
 OPTIMIZER = ('(?:paged_)?(?:adamw|lion|ademamix|rmsprop)(?:_fused|_foreach|_loop|_8bit)?|sgd(?:_momentum)?|adafactor|'
              'adagrad|muon|galore|apollo|adam_mini|schedule_free_adamw')
-TARGETS = ('all', 'attn', 'qv', 'mlp', 'qo')
+TARGETS = ('all', 'attn', 'qv', 'mlp', 'qo', 'head', 'tokens', 'ends')
 
 
 def settings_of(name):

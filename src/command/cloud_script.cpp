@@ -161,10 +161,10 @@ std::string optimizer_name(OptimizerKind kind) {
 
 /// PEFT's target_modules.
 std::string target_modules(ModuleSet set) {
-  if ((set & kAllLinear) == kAllLinear) return "\"all-linear\"";
+  if (set == kAllLinear) return "\"all-linear\"";
   constexpr std::pair<Module, const char*> kNames[] = {{q_proj, "q_proj"},   {k_proj, "k_proj"},       {v_proj, "v_proj"},
                                                        {o_proj, "o_proj"},   {gate_proj, "gate_proj"}, {up_proj, "up_proj"},
-                                                       {down_proj, "down_proj"}};
+                                                       {down_proj, "down_proj"}, {lm_head, "lm_head"}, {embed_tokens, "embed_tokens"}};
   std::string list;
   for (const auto& [module, name] : kNames)
     if (set & module) list += (list.empty() ? "\"" : ", \"") + std::string(name) + "\"";

@@ -117,6 +117,9 @@ inline ModuleSet targets_of(std::string_view name) {
   if (name == "qv") return q_proj | v_proj;
   if (name == "qo") return q_proj | o_proj;
   if (name == "mlp") return gate_proj | up_proj | down_proj;
+  if (name == "head") return kAllLinear | lm_head;
+  if (name == "tokens") return kAllLinear | embed_tokens;
+  if (name == "ends") return kAllLinear | lm_head | embed_tokens;
   return name.starts_with("att") ? kAttentionModules : kAllLinear;
 }
 

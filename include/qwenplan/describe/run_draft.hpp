@@ -241,16 +241,32 @@ inline Result<ModuleSet> targets(const std::vector<std::string>& names) {
       set |= kAttentionModules;
     } else if (each == "qv") {
       set |= q_proj | v_proj;
-    } else if (const auto module = module_named(each); module && (*module & kAllLinear)) {
+    } else if (const auto module = module_named(each); module) {
       set |= *module;
     } else {
       return unmodelled("an adapter on '" + each + "'", where,
                         "modelled: all-linear, attention, qv, q_proj, k_proj, v_proj, o_proj, "
-                        "gate_proj, up_proj, down_proj");
+                        "gate_proj, up_proj, down_proj, lm_head, embed_tokens");
     }
   }
   if (set == 0) return wrong("no layer is named", where, "all-linear is what most recipes use");
   return set;
+}
+
+/// Adapters on the embedding or on the output layer that do not do what is asked.
+inline std::optional<Error> outside_of_ends(const Run& run) {
+  const auto is_adapted = [&](Module module) {
+    return (run.lora_targets & module) != 0 && (run.modules_to_save & module) == 0;
+  };
+  if (is_adapted(embed_tokens) && run.uses_dora)
+    return unmodelled("DoRA on an embedding", "--dora", "leave embed_tokens out");
+  const bool reads_weight =
+      (run.loss == Loss::chunked && run.chunked_loss == ChunkedLoss::trl) ||
+      (run.loss == Loss::fused && run.fused_loss != FusedLoss::flash_attn && run.fused_loss != FusedLoss::unsloth_logits);
+  if (is_adapted(lm_head) && reads_weight)
+    return unmodelled("a loss that takes the head's weight and leaves its adapter out", "--loss",
+                      "use --loss standard, or leave lm_head out");
+  return std::nullopt;
 }
 
 inline Result<ModuleSet> saved_modules(const std::vector<std::string>& names) {
@@ -665,7 +681,12 @@ inline std::optional<Error> outside_of_code(const Run& run, const Model& model) 
   if (!is_of({Architecture::qwen2, Architecture::qwen3, Architecture::llama, Architecture::mistral}) ||
       model.experts || model.has_o_bias || model.has_mlp_bias)
     return refused(model.architecture_name, "--model", "modelled: Qwen2, Qwen2.5, Qwen3, Llama and Mistral");
+  if (run.lora_targets & embed_tokens && run.has_adapters())
+    return refused("an adapter on the embedding", "--lora-targets", "leave embed_tokens out");
   if (run.code == ModelCode::unsloth) return outside_of_unsloth(run);
+  if (run.code == ModelCode::torchtune && run.has_adapters() && run.lora_targets & lm_head && model.ties_embeddings)
+    return wrong("torchtune has no adapter on the output layer of a model that ties it to its embedding",
+                 "--lora-targets", "leave lm_head out");
   if (run.modules_to_save != 0)
     return refused("training whole modules beside adapters", "--modules-to-save", "leave it out");
   if (run.attention == Attention::eager || run.attention == Attention::math || run.attention == Attention::fa2)
@@ -994,6 +1015,8 @@ inline Result<ValidRun> decided(const RunDraft& d, const Model& model, const Sta
     }
   }
 
+  if (has_adapters)
+    if (const auto error = draft::outside_of_ends(run)) return *error;
   if (const auto error = draft::settle_objective(d, model, run, out)) return *error;
   if (d.weighs_tokens && d.weighs_tokens->value) {
     run.weighs_tokens = true;

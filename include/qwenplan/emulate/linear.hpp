@@ -28,6 +28,7 @@ struct Linear {
   QuantState state;
   Tensor lora_a, lora_b;
   Tensor magnitude;  ///< DoRA's size of each output
+  bool is_adapter_dropped = true;  ///< the run's dropout holds for its adapter
 };
 
 /// Reading half a byte for each weight and its statistics, and writing the weights.
@@ -245,7 +246,7 @@ inline Tensor run_linear(Tape& t, Setting& s, Linear& layer, const Tensor& x) {
     return layer.is_quantized && s.run.autocasts ? result : cast(t, result, result_dtype);
   }
   Tensor low;
-  if (s.run.lora_dropout > 0) {
+  if (s.run.lora_dropout > 0 && layer.is_adapter_dropped) {
     const Tensor dropped = dropout(t, in);
     low = linear(t, s, dropped, layer.lora_a, {}, s.run.lora_rank);
   } else {

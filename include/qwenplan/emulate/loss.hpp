@@ -268,8 +268,10 @@ inline std::vector<Tensor> split(Tape& t, const Tensor& x, std::int64_t rows, st
   std::vector<Tensor> pieces;
   auto op = t.record(gradient::passed, {&x});
   op.joins_parts((rows + most - 1) / most);
-  for (std::int64_t first = 0; first < rows; first += most)
-    pieces.push_back(op.result(x.viewed(std::min(most, rows - first) * width)));
+  for (std::int64_t first = 0; first < rows; first += most) {
+    const Tensor part = op.result(x.viewed(std::min(most, rows - first) * width));
+    pieces.push_back(t.record(gradient::passed, {&part}).result(part));  // sums up the gradients of its uses
+  }
   return pieces;
 }
 

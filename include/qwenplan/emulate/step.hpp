@@ -414,15 +414,41 @@ class Training : public Tape::Layers, public Tape::GradientHook {
     return liger_loss(t_, s_, weights_.head, hidden);
   }
 
+  /// The embedding and its adapter (PEFT's lora.Embedding), which is not under dropout.
+  Tensor embed() {
+    const auto scaled = [&](Tensor x) {
+      if (!weights_.normalizer) return x;
+      const Tensor factor = cast(t_, weights_.normalizer, x.dtype());
+      return mul(t_, x, factor);
+    };
+    Tensor result = scaled(embedding(t_, weights_.embedding, ids_, s_.model.hidden));
+    if (!weights_.embedding_a || s_.leaves_adapters_out) return result;
+    // prepare_model_for_kbit_training asks the base layer's output for a gradient, before it is wrapped.
+    if (s_.run.upcasts_for_kbit && s_.run.is_quantized() && s_.run.checkpoints && t_.mode() != Tape::Mode::silent)
+      result = t_.require_grad(std::move(result));
+    const Tape::InSection section(t_, Section::adapters);
+    const Tensor low = embedding(t_, weights_.embedding_a, ids_, s_.run.lora_rank);
+    Tensor delta;
+    {
+      Tensor up;
+      {
+        const Tensor b = autocast_once(t_, s_, weights_.embedding_b);
+        const Tensor in = autocast_once(t_, s_, low);
+        up = linear(t_, in, b, {}, s_.tokens(), s_.model.hidden);
+      }
+      delta = scale(t_, up);
+    }
+    delta = scaled(std::move(delta));
+    const DType dtype = result.dtype();
+    result = add(t_, result, delta);
+    return cast(t_, result, dtype);
+  }
+
   /// The decoder without its head.
   Tensor body() {
     const Model& m = s_.model;
-    Tensor embedded = embedding(t_, weights_.embedding, ids_, m.hidden);
-    if (m.architecture == Architecture::gemma2) {
-      const Tensor factor = cast(t_, weights_.normalizer, embedded.dtype());
-      embedded = mul(t_, embedded, factor);
-    }
-    if (asks_inputs_for_gradients()) embedded = t_.require_grad(std::move(embedded));
+    Tensor embedded = embed();
+    if (asks_inputs_for_gradients() && !embedded.requires_grad()) embedded = t_.require_grad(std::move(embedded));
     if (s_.run.adds_noise) {
       const Tensor noise = t_.allocate(embedded.elements(), embedded.dtype());
       embedded = add(t_, embedded, noise);

@@ -68,6 +68,7 @@ struct Leaf {
   bool trainable = false;
   std::int64_t columns = 0;   ///< size of its last dimension; 0: it is a vector
   std::int64_t matrices = 1;  ///< how many such matrices it holds: the product of the leading dimensions
+  bool turns_gradient = false;  ///< its gradient comes in another memory order, and is copied to stay
 };
 
 /// One operation in the graph: what its backward needs, and where its gradients go.
@@ -677,7 +678,7 @@ inline void Tape::release(std::uint32_t index) {
 
 inline Tensor Tape::parameter(Tensor value, std::int64_t columns, std::int64_t matrices) {
   value.node_ = leaf_code(leaves_.size());
-  leaves_.push_back({value, {}, {}, 0, true, columns, matrices});
+  leaves_.push_back({value, {}, {}, 0, true, columns, matrices, false});
   return value;
 }
 
@@ -893,7 +894,12 @@ inline void Tape::arrive(std::int32_t to, Tensor&& output) {
     touch(bytes_of(grad) + 2 * bytes_of(leaf.grad));
     return;
   }
-  leaf.grad = std::move(grad);
+  if (leaf.turns_gradient) {
+    reads(bytes_of(grad));
+    leaf.grad = allocate(grad.elements(), grad.dtype());
+  } else {
+    leaf.grad = std::move(grad);
+  }
   leaf.grad.node_ = Tensor::kNone;
   retag(leaf.grad, leaf.trainable ? Term::gradients : Term::temporary);
   if (gradient_hook_ != nullptr && leaf.trainable) gradient_hook_->gradient_arrived(*this, leaf_index(to));

@@ -159,6 +159,8 @@ class Training : public Tape::Layers, public Tape::GradientHook {
     w_.head.inputs = m.hidden;
     w_.head.outputs = m.vocabulary;
     if (!m.ties_embeddings) w_.head.weight = weight(m.vocabulary * m.hidden);
+    adapt(w_.head, lm_head);
+    w_.head.is_adapter_dropped = m.architecture != Architecture::mistral;  // its builder leaves it out there
     copy_checkpoint();
   }
 
@@ -245,11 +247,14 @@ class Training : public Tape::Layers, public Tape::GradientHook {
     linear.weight = weight(inputs * outputs);
     if (has_bias) linear.bias = weight(outputs);
     if (s_.run.is_quantized()) quantize_nf4(t_, linear);
-    if (s_.run.has_adapters() && (s_.run.lora_targets & module)) {
-      linear.lora_a = t_.allocate(s_.run.lora_rank * inputs, s_.run.weights, Term::adapters);
-      linear.lora_b = t_.allocate(outputs * s_.run.lora_rank, s_.run.weights, Term::adapters);
-    }
+    adapt(linear, module);
     return linear;
+  }
+
+  void adapt(Linear& linear, Module module) {
+    if (!s_.run.has_adapters() || (s_.run.lora_targets & module) == 0) return;
+    linear.lora_a = t_.allocate(s_.run.lora_rank * linear.inputs, s_.run.weights, Term::adapters);
+    linear.lora_b = t_.allocate(linear.outputs * s_.run.lora_rank, s_.run.weights, Term::adapters);
   }
 
   /// cos and sin of all positions that the model knows, in fp32.
@@ -324,7 +329,7 @@ class Training : public Tape::Layers, public Tape::GradientHook {
     const Tape::InSection section(t_, Section::adapters);
     Tensor low;
     {
-      const Tensor in = s_.run.lora_dropout > 0 ? dropout(t_, x) : x;
+      const Tensor in = s_.run.lora_dropout > 0 && layer.is_adapter_dropped ? dropout(t_, x) : x;
       low = linear(t_, in, layer.lora_a, {}, s_.tokens(), s_.run.lora_rank);
     }
     {
@@ -490,7 +495,7 @@ class Training : public Tape::Layers, public Tape::GradientHook {
       t_.set_term(Term::logits);
       const Tape::InSection section(t_, Section::head);
       if (s_.run.loss == Loss::standard) {
-        const Tensor logits = linear(t_, hidden, w_.head.weight, {}, s_.tokens(), s_.model.vocabulary);
+        const Tensor logits = run_linear(w_.head, hidden);
         scores = cast(t_, logits, DType::fp32);
         hidden.reset();
       } else if (s_.run.chunked_loss == ChunkedLoss::torchtune_logits) {

@@ -12,6 +12,7 @@ namespace qwenplan::emulate {
 /// Everything of the model that stays on the device.
 struct Weights {
   Tensor embedding;
+  Tensor embedding_a, embedding_b;           ///< its adapter: [rank, vocabulary] and [hidden, rank]
   std::vector<DecoderLayer> layers;
   Tensor final_norm;
   Linear head;
@@ -232,7 +233,13 @@ inline void prepare_weights(Tape& t, Setting& s, Weights& w) {
     w.originals.push_back(tensor);
     tensor = t.parameter(t.allocate(tensor.elements(), tensor.dtype(), Term::adapters), m.hidden);
   };
-  if (run.modules_to_save & embed_tokens) copy(w.embedding);
+  if (run.modules_to_save & embed_tokens) {
+    copy(w.embedding);
+  } else if (run.lora_targets & embed_tokens) {
+    w.embedding_a = t.parameter(t.allocate(run.lora_rank * m.vocabulary, run.adapter, Term::adapters), m.vocabulary);
+    w.embedding_b = t.parameter(t.allocate(m.hidden * run.lora_rank, run.adapter, Term::adapters), run.lora_rank);
+    t.leaves()[t.leaf_number(w.embedding_a)].turns_gradient = true;  // it looks words up in its transpose
+  }
   for (DecoderLayer& layer : w.layers) {
     adapt(layer.q, q_proj);
     adapt(layer.k, k_proj);

@@ -93,7 +93,7 @@ inline Params active_parameters(const Model& model) {
 
 /// Parameters that a run trains: all of them, or its adapters and the modules trained beside them.
 ///
-///   rank * (inputs + outputs) of each adapted linear layer; experts and routers have no adapter
+///   rank * (inputs + outputs) of each adapted layer; experts and routers have no adapter
 inline Params trained_parameters(const Model& model, const Run& run) {
   if (run.method == Method::freeze) {
     Params trained;
@@ -128,8 +128,13 @@ inline Params trained_parameters(const Model& model, const Run& run) {
         trained += Params(run.lora_rank) * width(module) +
                    (run.uses_dora ? Params(outputs(module)) : Params());
   }
-  for (const Module module : {lm_head, embed_tokens})
-    if ((run.modules_to_save & module) != 0) trained += Params(model.vocabulary) * model.hidden;
+  for (const Module module : {lm_head, embed_tokens}) {
+    if ((run.modules_to_save & module) != 0)
+      trained += Params(model.vocabulary) * model.hidden;
+    else if ((run.lora_targets & module) != 0)
+      trained += Params(run.lora_rank) * (model.hidden + model.vocabulary) +
+                 (run.uses_dora ? Params(model.vocabulary) : Params());
+  }
   return trained;
 }
 

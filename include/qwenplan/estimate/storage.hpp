@@ -116,10 +116,17 @@ inline Bytes optimizer_states(const Model& m, const Run& run) {
   }
 }
 
-/// Bytes of what a run trains, in the format that it has it in.
+/// Bytes of what a run trains, in the format that it has it in. PEFT also saves an embedding or an
+/// output layer that has an adapter.
 inline Bytes trained_weights(const Model& m, const Run& run) {
-  return Bytes(trained_parameters(m, run).count()) *
-         element_size(run.has_adapters() ? run.adapter : run.weights);
+  const Bytes trained =
+      Bytes(trained_parameters(m, run).count()) * element_size(run.has_adapters() ? run.adapter : run.weights);
+  Bytes base;
+  if (run.has_adapters() && run.code == ModelCode::transformers)
+    for (const Module module : {lm_head, embed_tokens})
+      if ((run.lora_targets & module) != 0 && (run.modules_to_save & module) == 0)
+        base += Bytes(m.vocabulary * m.hidden) * element_size(run.embedding_weights.value_or(run.upcasts_for_kbit ? DType::fp32 : run.weights));
+  return trained + base;
 }
 
 /// One checkpoint: weights, optimizer, and small files.

@@ -9,7 +9,7 @@ namespace qwenplan {
 namespace {
 
 /// Adapters on layers as setup() of finetune/lora.py has them by default: queries and values.
-RunDraft::Maybe<std::vector<std::string>> lora_targets(Settings& s, TrainFile& file) {
+RunDraft::Maybe<std::vector<std::string>> lora_targets(Settings& s) {
   std::vector<std::string> targets;
   const auto take = [&](const char* key, bool otherwise_on,
                         std::initializer_list<const char*> layers) {
@@ -22,9 +22,7 @@ RunDraft::Maybe<std::vector<std::string>> lora_targets(Settings& s, TrainFile& f
   take("lora_value", true, {"v_proj"});
   take("lora_projection", false, {"o_proj"});
   take("lora_mlp", false, {"gate_proj", "up_proj", "down_proj"});
-  if (s.is_on("lora_head"))
-    set_unmodelled(file, "an adapter on the output layer is not modelled", "lora_head",
-                   "lora_head: false");
+  take("lora_head", false, {"lm_head"});
   return from_file(std::move(targets), s.place("lora_query"));
 }
 
@@ -59,7 +57,7 @@ TrainFile read_litgpt(const Source& source) {
     otherwise(draft.lora_alpha, 16.0);
     draft.lora_dropout = s.number("lora_dropout");
     otherwise(draft.lora_dropout, 0.05);
-    draft.lora_targets = lora_targets(s, file);
+    draft.lora_targets = lora_targets(s);
   } else {
     draft.method = by_trainer(Method::full);
   }

@@ -99,9 +99,7 @@ void read_adapters(Settings& model, const std::string& builder, TrainFile& file)
   if (model.is_on("apply_lora_to_mlp"))
     for (const char* layer : {"gate_proj", "up_proj", "down_proj"})
       targets->value.emplace_back(layer);
-  if (model.is_on("apply_lora_to_output"))
-    set_unmodelled(file, "an adapter on the output layer is not modelled",
-                   "model.apply_lora_to_output", "apply_lora_to_output: False");
+  if (model.is_on("apply_lora_to_output")) targets->value.emplace_back("lm_head");
   draft.lora_targets = std::move(targets);
 }
 

@@ -426,6 +426,29 @@ TEST_CASE("targets are sets of layers") {
   CHECK(targets({"v_proj", "q_proj", "q_proj"}) == (q_proj | v_proj));
 }
 
+TEST_CASE("adapters on the embedding and on the output layer") {
+  const auto run = [](std::vector<std::string> names, auto change) {
+    return valid([&](RunDraft& d) {
+      give(d.method, Method::lora);
+      give(d.lora_targets, std::move(names));
+      change(d);
+    });
+  };
+  const auto nothing = [](RunDraft&) {};
+  const auto both = run({"q_proj", "lm_head", "embed_tokens"}, nothing);
+  REQUIRE(both.ok());
+  CHECK(both->run.lora_targets == (q_proj | lm_head | embed_tokens));
+  // A fused loss multiplies by the head's own weight, so that the adapter would learn nothing.
+  const auto fused = [](RunDraft& d) { give(d.loss, Loss::fused); };
+  const auto left_out = run({"lm_head"}, fused);
+  REQUIRE(!left_out.ok());
+  CHECK(left_out.error().kind == Error::Kind::unknown);
+  CHECK(run({"embed_tokens"}, fused).ok());
+  const auto dora = run({"embed_tokens"}, [](RunDraft& d) { give(d.uses_dora, true); });
+  REQUIRE(!dora.ok());
+  CHECK(dora.error().kind == Error::Kind::unknown);
+}
+
 TEST_CASE("a length beyond what the model was made for is possible, and said") {
   const auto run = valid([](RunDraft& d) { give(d.length, std::int64_t{8192}); });
   REQUIRE(run.ok());

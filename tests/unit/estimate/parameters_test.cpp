@@ -81,6 +81,21 @@ TEST_CASE("a model too large to count has the most parameters, not few") {
   CHECK(model_parameters(model).total() == Params(Saturating::kMax));
 }
 
+TEST_CASE("adapters on the embedding and on the output layer have a row or a column for each word") {
+  const Model model = small();
+  Run run;
+  run.method = Method::lora;
+  run.lora_rank = 8;
+  run.lora_targets = lm_head;
+  const Params one = Params(8) * (model.hidden + model.vocabulary);
+  CHECK(trained_parameters(model, run) == one);
+  run.lora_targets = lm_head | embed_tokens;
+  CHECK(trained_parameters(model, run) == one + one);
+  // What is trained in full has no adapter beside it.
+  run.modules_to_save = embed_tokens;
+  CHECK(trained_parameters(model, run) == one + Params(model.vocabulary) * model.hidden);
+}
+
 TEST_CASE("totals are those of the published checkpoints") {
   // Elements of the safetensors files on the Hub, by the name of the model.
   const std::map<std::string, std::int64_t> published = {
