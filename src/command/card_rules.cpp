@@ -62,22 +62,14 @@ std::vector<CardRule> card_rules(const Setup& setup, const Plan& plan,
   const std::int64_t usable = setup.device.usable->value.count();
   const std::int64_t need = plan.estimate.device.high.count();
 
-  // A second micro-batch costs at most what the first does, so that more room than that is waste.
+  // A second micro-batch costs at most what the first does, so that more room than that is waste, and
+  // no run has to be emulated to know that it fits.
   if (need < usable / 2 && (run.accumulation == 1 || run.accumulation % 2 == 0)) {
-    RunDraft draft = plan.draft;
-    draft.micro_batch = Given<std::int64_t>{run.micro_batch * 2, From::flag};
-    if (run.accumulation > 1)
-      draft.accumulation = Given<std::int64_t>{run.accumulation / 2, From::flag};
-    if (const auto larger = fitting(setup, std::move(draft), allocator)) {
-      const std::string batch = std::to_string(run.micro_batch * 2);
-      rules.push_back({"wasted-card", "batch",
-                       "more than half of the card stays empty: a micro-batch of " + batch +
-                           (run.accumulation > 1
-                                ? " with half of the accumulation steps"
-                                : "") +
-                           " fits too, in " + text_of_need(*larger),
-                       "micro-batch " + batch});
-    }
+    const std::string batch = std::to_string(run.micro_batch * 2);
+    rules.push_back({"wasted-card", "batch",
+                     "more than half of the card stays empty: a micro-batch of " + batch +
+                         (run.accumulation > 1 ? " with half of the accumulation steps" : "") + " fits too",
+                     "micro-batch " + batch});
   }
   if (run.checkpoints) {
     RunDraft draft = plan.draft;

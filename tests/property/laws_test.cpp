@@ -453,4 +453,14 @@ TEST_CASE("law 15: Liger's kernels in the layers never need more than the model'
   CHECK(*with <= *needs(false));
 }
 
+TEST_CASE("law 16: twice the micro-batch needs at most twice the memory, so that half a card is enough for it") {
+  const int turn = GENERATE(range(0, kRuns));
+  SmallRun small = run_of_seed(16, turn);
+  INFO("seed 16:" << turn << ": " << small.text());
+  const Bytes once = small.estimated().device.high;
+  small.draft.micro_batch = Given<std::int64_t>{2 * small.run.micro_batch, From::flag};
+  REQUIRE(small.settle());
+  CHECK(small.estimated().device.high <= once + once);
+}
+
 }  // namespace qwenplan::test

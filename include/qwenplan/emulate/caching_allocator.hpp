@@ -151,8 +151,8 @@ class CachingAllocator {
   };
 
   // Free blocks are kept by size: a bin for each multiple of 512 bytes up to 16 KiB, then thirty-two
-  // bins for each power of two. A bin is a list without order, because it holds only a few, and a
-  // word of bits tells which bins hold any.
+  // bins for each power of two. A bin is a list by size, then by address, and a word of bits tells
+  // which bins hold any.
   static constexpr int kBinBits = 5;
   static constexpr std::size_t kWords = 20;
   static constexpr std::size_t kBins = 64 * kWords;
@@ -169,7 +169,7 @@ class CachingAllocator {
   struct Pool {
     bool is_small = false;
     std::uint32_t searches = 0;
-    std::array<Index, kBins> bins{};             // the first block of each
+    std::array<Index, kBins> first{}, last{};    // of the blocks of each bin
     std::array<std::uint64_t, kWords> filled{};  // a bit for each bin that holds any
     std::vector<Index> unmapped;                 // of expandable segments, by address
   };
@@ -225,34 +225,44 @@ class CachingAllocator {
     insert(pool, block, bin_of(blocks_[block].size));
   }
 
+  bool goes_before(Index a, Index b) const {
+    return blocks_[a].size < blocks_[b].size ||
+           (blocks_[a].size == blocks_[b].size && blocks_[a].address < blocks_[b].address);
+  }
+
   void insert(Pool& pool, Index block, std::size_t bin) {
-    const Index after = pool.bins[bin];
+    // What a step frees comes back in order or in reverse, mostly: one of the ends is its place.
+    Index before = pool.last[bin], after = kNone;
+    if (before != kNone && goes_before(block, before)) {
+      after = pool.first[bin];
+      while (goes_before(after, block)) after = blocks_[after].free_after;
+      before = blocks_[after].free_before;
+    }
     blocks_[block].bin = static_cast<std::uint16_t>(bin);
-    blocks_[block].free_before = kNone;
+    blocks_[block].free_before = before;
     blocks_[block].free_after = after;
-    blocks_[after].free_before = block;
-    pool.bins[bin] = block;
+    (before == kNone ? pool.first[bin] : blocks_[before].free_after) = block;
+    (after == kNone ? pool.last[bin] : blocks_[after].free_before) = block;
     pool.filled[bin / 64] |= std::uint64_t{1} << bin % 64;
   }
 
   void erase(Pool& pool, Index block) {
     const std::size_t bin = blocks_[block].bin;
     const Index before = blocks_[block].free_before, after = blocks_[block].free_after;
-    blocks_[after].free_before = before;
-    if (before != kNone) {
-      blocks_[before].free_after = after;
-      return;
-    }
-    pool.bins[bin] = after;
-    if (after == kNone) pool.filled[bin / 64] &= ~(std::uint64_t{1} << bin % 64);
+    (before == kNone ? pool.first[bin] : blocks_[before].free_after) = after;
+    (after == kNone ? pool.last[bin] : blocks_[after].free_before) = before;
+    if (pool.first[bin] == kNone) pool.filled[bin / 64] &= ~(std::uint64_t{1} << bin % 64);
   }
 
-  /// Makes a free block one of this size. A large one mostly stays in its bin.
+  /// Makes a free block one of this size. A large one mostly keeps its place.
   void resize(Pool& pool, Index block, Size size) {
     const std::size_t bin = bin_of(size);
-    blocks_[block].size = size;
-    blocks_[block].born = pool.searches;
-    if (blocks_[block].bin == bin) return;
+    Block& b = blocks_[block];
+    b.size = size;
+    b.born = pool.searches;
+    const bool keeps_place = b.bin == bin && (b.free_before == kNone || goes_before(b.free_before, block)) &&
+                             (b.free_after == kNone || goes_before(block, b.free_after));
+    if (keeps_place) return;
     erase(pool, block);
     insert(pool, block, bin);
   }
@@ -274,18 +284,9 @@ class CachingAllocator {
   Index first_from(const Pool& pool, Size size, Size address) const {
     for (std::size_t bin = filled_from(pool, bin_of(size)); bin < kBins;
          bin = filled_from(pool, bin + 1)) {
-      Index best = kNone;
-      Size best_size = kNoLimit, best_address = kNoLimit;
-      for (Index at = pool.bins[bin]; at != kNone; at = blocks_[at].free_after) {
-        const Block& b = blocks_[at];
-        const bool is_enough = b.size > size || (b.size == size && b.address >= address);
-        const bool is_better =
-            b.size < best_size || (b.size == best_size && b.address < best_address);
-        if (!is_enough || !is_better) continue;
-        best = at;
-        best_size = b.size;
-        best_address = b.address;
-      }
+      Index best = pool.first[bin];
+      for (; best != kNone; best = blocks_[best].free_after)
+        if (blocks_[best].size > size || (blocks_[best].size == size && blocks_[best].address >= address)) break;
       if (best != kNone) return best;
     }
     return kNone;
@@ -294,7 +295,7 @@ class CachingAllocator {
   template <class Visit>
   void for_each_free(const Pool& pool, Visit&& visit) {
     for (std::size_t bin = filled_from(pool, 0); bin < kBins; bin = filled_from(pool, bin + 1))
-      for (Index at = pool.bins[bin]; at != kNone;) {
+      for (Index at = pool.first[bin]; at != kNone;) {
         const Index after = blocks_[at].free_after;  // the visit may erase the block
         visit(at);
         at = after;

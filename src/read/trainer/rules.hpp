@@ -54,7 +54,7 @@ inline constexpr Rule kRules[] = {
     {"wasted-card", Severity::note,
      "Most of the card stays empty.",
      "With a larger micro-batch and fewer steps of accumulation the same samples take fewer and "
-     "fuller kernels. The batch that the finding names was emulated and fits.",
+     "fuller kernels. Twice the micro-batch needs at most twice the memory, so that it fits too.",
      "Raise the micro-batch and lower the accumulation by the same factor.",
      "the estimate itself"},
     {"needless-checkpointing", Severity::note,
