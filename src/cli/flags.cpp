@@ -283,13 +283,15 @@ constexpr Flag kBatch[] = {
 };
 constexpr Choice kSpeedTables[] = {{"speed", "an RTX 3060 by model and method"},
                                    {"comparative", "five cards", "comparison"}};
-constexpr Flag kTime[] = {
+constexpr Flag kLoop[] = {
     {.name = "epochs", .value = "N", .group = "Data", .help = "passes over the data", .aliases = "num-train-epochs"},
     {.name = "examples", .value = "N", .group = "Data", .help = "sequences of one epoch, each of --seq-len"},
     {.name = "eval-examples", .value = "N", .group = "Data", .help = "sequences evaluated after each epoch"},
     {.name = "saves", .value = "N", .group = "Data", .help = "checkpoints written in the whole run; by default one an epoch"},
     {.name = "workers", .value = "N", .group = "Data", .help = "processes that prepare batches", .aliases = "dataloader-num-workers num-workers"},
     {.name = "load-ms", .value = "MS", .group = "Data", .help = "milliseconds that one example takes to prepare"},
+};
+constexpr Flag kTime[] = {
     {.name = "table", .value = "NAME", .group = "Guide", .help = "the guide's table beside published measurements", .choices = kSpeedTables},
 };
 constexpr Choice kTemplates[] = {{"none", "the texts alone"},
@@ -340,8 +342,12 @@ constexpr Flag kData[] = {
     kReading[3],
     kReading[4],
 };
+constexpr Flag kDeadline = {
+    .name = "deadline", .value = "HOURS", .group = "Money", .help = "when the job has to be done, from its start: 8h, 2d"};
+constexpr Flag kMoney = {.name = "budget", .value = "USD", .group = "Money", .help = "the most that may be spent"};
 constexpr Flag kPlan[] = {
-    {.name = "epochs", .value = "N", .group = "Data", .help = "passes over the data", .aliases = "num-train-epochs"},
+    kDeadline,
+    kMoney,
     {.name = "effective-batch", .value = "N", .group = "Run", .help = "sequences of an optimizer step, 16 unless given"},
     {.name = "hours-per-month", .value = "HOURS", .group = "Money", .help = "hours of training in a month; else one such run a week"},
     {.name = "electricity", .value = "USD", .group = "Money", .help = "price of a kilowatt hour"},
@@ -379,9 +385,15 @@ constexpr Flag kMonitor[] = {
     {.name = "force", .kind = marker, .group = "Watch", .help = "let --record replace a file"},
     {.name = "hook", .kind = marker, .group = "Watch", .help = "print a TrainerCallback"},
 };
+constexpr Flag kSpot[] = {
+    {.name = "interruptions", .value = "N", .group = "Spot", .help = "interruptions of a day"},
+    {.name = "checkpoint-minutes", .value = "MINUTES", .group = "Spot", .help = "to write a checkpoint"},
+    {.name = "restart-minutes", .value = "MINUTES", .group = "Spot", .help = "to get a machine again, load and go on"},
+};
 constexpr Flag kRoi[] = {
     {.name = "hardware-cost", .value = "USD", .group = "Money", .help = "price of the machine"},
     {.name = "hours-per-month", .value = "HOURS", .group = "Money", .help = "hours of training in a month"},
+    {.name = "jobs-per-month", .value = "N", .group = "Money", .help = "such jobs in a month, instead of hours"},
     {.name = "months", .value = "N", .group = "Money", .help = "how long it is used"},
     {.name = "setup", .kind = values, .value = "NAME=USD", .group = "Money", .help = "one machine to compare; may be repeated"},
     {.name = "patterns", .kind = marker, .group = "Money", .help = "20, 50, 100 and 200 hours a month by three machines"},
@@ -390,8 +402,13 @@ constexpr Flag kRoi[] = {
     {.name = "watts", .value = "WATTS", .group = "Money", .help = "of the machine at the wall while it trains"},
     {.name = "resale", .value = "USD", .group = "Money", .help = "what the machine brings at the end"},
     {.name = "discount", .value = "PERCENT", .group = "Money", .help = "interest of a year, for the present value"},
+    kSpot[0],
+    kSpot[1],
+    kSpot[2],
 };
 constexpr Flag kBuild[] = {
+    kDeadline,
+    kMoney,
     {.name = "for-job", .kind = marker, .group = "Machine", .help = "the cheapest GPU and machine that run the job"},
 };
 constexpr Flag kGpus[] = {
@@ -401,19 +418,27 @@ constexpr Flag kProvider = {
     .name = "provider", .value = "NAME", .group = "Money", .help = "one provider alone"};
 constexpr Flag kHours = {
     .name = "hours", .value = "HOURS", .group = "Money", .help = "hours of the job"};
-constexpr Flag kCloudCompare[] = {kProvider};
+constexpr Flag kCloudCompare[] = {kProvider, kDeadline, kMoney, kSpot[0], kSpot[1], kSpot[2]};
 constexpr Flag kCloudStrategy[] = {
     kHours,
     kProvider,
+    kDeadline,
+    kMoney,
     {.name = "urgency", .value = "HOW", .group = "Money", .help = "normal, or urgent: what is done first"},
-    {.name = "interruptions", .value = "N", .group = "Spot", .help = "interruptions of a day"},
-    {.name = "checkpoint-minutes", .value = "MINUTES", .group = "Spot", .help = "to write a checkpoint"},
-    {.name = "restart-minutes", .value = "MINUTES", .group = "Spot", .help = "to get a machine again, load and go on"},
+    kSpot[0],
+    kSpot[1],
+    kSpot[2],
 };
 constexpr Flag kCloudBudget[] = {
+    kMoney,
+    {.name = "models", .value = "LIST", .group = "Model and GPU", .help = "models to choose from, with commas"},
     {.name = "experiments", .value = "N", .group = "Money", .help = "jobs in a month"},
     kHours,
     kProvider,
+    kDeadline,
+    kSpot[0],
+    kSpot[1],
+    kSpot[2],
 };
 constexpr Flag kCloudScript[] = {
     {.name = "platform", .value = "NAME", .group = "Script", .help = "colab, sagemaker, skypilot, slurm or docker"},
@@ -439,6 +464,7 @@ std::span<const Flag> matrix_flags() { return kMatrix; }
 std::span<const Flag> recommend_flags() { return kRecommend; }
 std::span<const Flag> check_flags() { return kCheck; }
 std::span<const Flag> batch_flags() { return kBatch; }
+std::span<const Flag> loop_flags() { return kLoop; }
 std::span<const Flag> time_flags() { return kTime; }
 std::span<const Flag> dataset_flags() { return kDataset; }
 std::span<const Flag> reading_flags() { return kReading; }

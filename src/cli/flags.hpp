@@ -19,6 +19,7 @@ std::span<const Flag> matrix_flags();
 std::span<const Flag> recommend_flags();
 std::span<const Flag> check_flags();
 std::span<const Flag> batch_flags();
+std::span<const Flag> loop_flags();  ///< epochs, and what happens between the steps
 std::span<const Flag> time_flags();
 std::span<const Flag> dataset_flags();
 std::span<const Flag> reading_flags();  ///< how a file of examples is read

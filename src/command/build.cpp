@@ -1,4 +1,5 @@
 #include <algorithm>
+#include <cmath>
 #include <optional>
 #include <string>
 #include <utility>
@@ -9,6 +10,7 @@
 #include "command/job.hpp"
 #include "command/method_plans.hpp"
 #include "command/money.hpp"
+#include "command/rental.hpp"
 #include "command/shop.hpp"
 #include "qwenplan/estimate/guide.hpp"
 #include "read/prices.hpp"
@@ -171,38 +173,102 @@ Result<Answer> one_machine(const Invocation& in, const Tables& tables, Answer an
   return answer;
 }
 
+/// A machine for the job, with how fast it does it.
+struct Choice {
+  Assembly machine;
+  const Buy* buy = nullptr;
+  HostNeed need;
+  const JobTime* time = nullptr;  ///< none where the run has no time
+  std::optional<Range<double>> hours;
+  Meets deadline = Meets::meets, budget = Meets::meets;
+
+  Meets meets() const { return std::max(deadline, budget); }
+};
+
+/// What the budget buys is the better the better its method is, then the faster it is.
+bool does_more(const Choice& a, const Choice& b) {
+  if (a.buy->fit.best().method != b.buy->fit.best().method) return a.buy->fit.best().method < b.buy->fit.best().method;
+  const auto rate = [](const Choice& each) { return each.time ? each.time->timing.rate.likely : 0; };
+  return rate(a) > rate(b);
+}
+
+std::string speed_words(const Choice& choice) {
+  if (choice.hours) return text_hours(*choice.hours);
+  return choice.time ? text_rate_of(choice.time->timing) : std::string();
+}
+
 Result<Answer> for_job(const Invocation& in, const Tables& tables, Answer answer, const std::vector<Machine>& machines) {
   std::vector<std::string> assumed;
-  const auto job = read_job(in, tables, assumed);
-  if (!job) return job.error();
-  answer.inputs.insert(answer.inputs.end(), job->subject.inputs.begin(), job->subject.inputs.end());
-  answer.notes.insert(answer.notes.end(), job->subject.notes.begin(), job->subject.notes.end());
-  CardFits fits(*job);
-  std::vector<Buy> cards = cards_for(tables, fits, in.is_strict);
+  auto priced = read_priced_job(in, tables, assumed);
+  if (!priced) return priced.error();
+  PricedJob& job = **priced;
+  if (!job.has_hours())
+    if (auto error = refused(in, {"deadline"}, "without --dataset FILE or --tokens N nobody knows the hours of the job")) return *error;
+  job.tell(answer, assumed);
+  const auto limits = read_limits(in, answer.inputs);
+  if (!limits) return limits.error();
+  std::vector<Buy> cards = cards_for(tables, job.fits, in.is_strict);
   if (const auto text = in.value("gpu")) {
     const auto wanted = tables.gpu(*text);
     if (!wanted) return wanted.error();
     std::erase_if(cards, [&](const Buy& buy) { return buy.gpu.id != wanted->gpu.id; });
   }
-  if (cards.empty()) {
+  const Model& model = job.job.subject.model.model;
+  // The cheapest machine, not the cheapest card: a hungrier card wants a larger supply.
+  std::vector<Choice> choices;
+  for (const Buy& buy : cards) {
+    Choice choice;
+    choice.buy = &buy;
+    choice.need = host_need(model, buy.fit.best().plan.valid.run, job.job.subject.stack);
+    choice.machine = assembled(machines, buy.gpu, choice.need);
+    if (job.has_hours() || limits->usd) {
+      if (const auto& time = job.times.on(buy.gpu)) {
+        choice.time = &*time;
+        choice.hours = time->hours();
+      } else if (job.has_hours()) {
+        return time.error();
+      }
+    }
+    if (choice.hours) choice.deadline = limits->of_hours(*choice.hours);
+    choice.budget = limits->of_usd(Range<double>::exactly(choice.machine.usd));
+    choices.push_back(std::move(choice));
+  }
+  const bool wants_best = limits->usd.has_value();
+  std::stable_sort(choices.begin(), choices.end(), [&](const Choice& a, const Choice& b) {
+    if (a.meets() != b.meets()) return a.meets() < b.meets();
+    if (a.machine.missing.size() != b.machine.missing.size()) return a.machine.missing.size() < b.machine.missing.size();
+    if (wants_best && a.meets() != Meets::misses && (does_more(a, b) || does_more(b, a))) return does_more(a, b);
+    return a.machine.usd < b.machine.usd;
+  });
+  const auto is_kept = [&](const Choice& choice) {
+    return choice.meets() == Meets::meets || (choice.meets() == Meets::tight && !in.is_strict);
+  };
+  if (choices.empty() || !is_kept(choices.front())) {
     answer.status = kNo;
     answer.json.set("gpu", Value());
     answer.json.set("total_usd", Value());
-    answer.add(Headline{"no card with a known price runs " + job->words() + " alone", Tone::bad});
+    if (choices.empty()) {
+      answer.add(Headline{"no card with a known price runs " + job.job.words() + " alone", Tone::bad});
+    } else {
+      answer.add(Headline{"no machine does " + job.words() + " " + words_of(*limits), Tone::bad});
+      Value& closest = answer.json.set("closest", Value::object());
+      const auto tell = [&](const char* key, const Choice& choice) {
+        closest.set(key, Value::object({{"gpu", choice.buy->gpu.id}, {"total_usd", choice.machine.usd}, {"hours", choice.hours}}));
+        const std::string speed = speed_words(choice);
+        answer.add(Paragraph{std::string("the ") + key + ": " + choice.buy->gpu.name + ", " + text_usd(choice.machine.usd) +
+                             (speed.empty() ? "" : ", " + speed)});
+      };
+      const auto with = [&](auto less) { return *std::min_element(choices.begin(), choices.end(), less); };
+      if (limits->hours) tell("fastest", with([](const Choice& a, const Choice& b) { return a.hours->likely < b.hours->likely; }));
+      tell("cheapest", with([](const Choice& a, const Choice& b) { return a.machine.usd < b.machine.usd; }));
+    }
     tell_assumed(assumed, answer);
     return answer;
   }
-  const Model& model = job->subject.model.model;
-  const auto need_of = [&](const Buy& buy) { return host_need(model, buy.fit.best().plan.valid.run, job->subject.stack); };
-  // The cheapest machine, not the cheapest card: a hungrier card wants a larger supply.
-  std::vector<std::pair<Assembly, const Buy*>> machines_for;
-  for (const Buy& buy : cards) machines_for.emplace_back(assembled(machines, buy.gpu, need_of(buy)), &buy);
-  std::stable_sort(machines_for.begin(), machines_for.end(), [](const auto& a, const auto& b) {
-    if (a.first.missing.size() != b.first.missing.size()) return a.first.missing.size() < b.first.missing.size();
-    return a.first.usd < b.first.usd;
-  });
-  const auto& [machine, best] = machines_for.front();
-  const HostNeed need = need_of(*best);
+  const Choice& chosen = choices.front();
+  const Assembly& machine = chosen.machine;
+  const Buy* const best = chosen.buy;
+  const HostNeed& need = chosen.need;
   const Price card_price = card_price_of(best->gpu);
 
   Value parts = Value::list();
@@ -217,6 +283,12 @@ Result<Answer> for_job(const Invocation& in, const Tables& tables, Answer answer
   for (const std::string& each : machine.missing) table.rows.push_back({"", each, "not in the table", ""});
   answer.json.set("gpu", best->gpu.id);
   answer.json.set("fit", qwenplan::as_json(best->fit));
+  if (chosen.time) {
+    answer.json.set("time", time_json(chosen.time->timing));
+    answer.json.set("hours", chosen.hours);
+    answer.json.set("energy_kwh", chosen.time->kilowatt_hours());
+  }
+  if (limits->hours) answer.json.set("deadline", name(chosen.deadline));
   answer.json.set("parts", parts);
   answer.json.set("total_usd", machine.usd);
   Value& missing = answer.json.set("missing", Value::list());
@@ -224,23 +296,53 @@ Result<Answer> for_job(const Invocation& in, const Tables& tables, Answer answer
   answer.json.set("needs", Value::object({{"ram_bytes", need.ram}, {"ram_gib", need.ram_gib}, {"disk_bytes", need.disk}}));
   answer.json.set("power", qwenplan::as_json(machine.power));
   answer.rows = std::move(parts);
+  const bool is_tight = best->fit.fit == Fit::tight || chosen.meets() == Meets::tight;
   answer.add(Headline{(machine.missing.empty() ? text_usd(machine.usd) : "from " + text_usd(machine.usd)) + " with " +
                       best->gpu.name + ": " + best->fit.words() + " of " + model.id + " needs " +
                       text(best->fit.estimate().device) + (best->fit.fit == Fit::tight ? ", tight" : ""),
-                      best->fit.fit == Fit::tight ? Tone::warning : Tone::good});
+                      is_tight ? Tone::warning : Tone::good});
+  if (const std::string speed = speed_words(chosen); !speed.empty())
+    answer.add(Paragraph{job.words() + ": " + speed + (chosen.deadline == Meets::tight ? "; tight: only likely " + words_of(*limits) : "")});
   answer.add(std::move(table));
   answer.add(power_table(machine.power));
   Value& others = answer.json.set("alternatives", Value::list());
   Table other_table{{{"other cards"}, {"memory", right}, {"card", right}, {"machine", right}, {"runs it as"}}, {}};
-  for (std::size_t i = 1; i < machines_for.size() && i < 6; ++i) {
-    const auto& [other, buy] = machines_for[i];
-    others.push(Value::object({{"gpu", buy->gpu.id}, {"gpu_usd", buy->gpu.price()->value}, {"total_usd", other.usd},
-                               {"method", name(buy->fit.best().method)}, {"fit", name(buy->fit.fit)}}));
+  const bool shows_speed = chosen.time != nullptr;
+  if (shows_speed) other_table.columns.push_back({job.has_hours() ? "hours" : "tokens/s", right});
+  for (std::size_t i = 1; i < choices.size() && i < 6; ++i) {
+    const Choice& choice = choices[i];
+    if (limits->any() && !is_kept(choice)) break;
+    const Assembly& other = choice.machine;
+    const Buy* const buy = choice.buy;
+    Value& row = others.push(Value::object({{"gpu", buy->gpu.id}, {"gpu_usd", buy->gpu.price()->value}, {"total_usd", other.usd},
+                                            {"method", name(buy->fit.best().method)}, {"fit", name(buy->fit.fit)}}));
     other_table.rows.push_back({buy->gpu.name, text(buy->gpu.memory.value), text_usd(buy->gpu.price()->value),
                                 (other.missing.empty() ? "" : "from ") + text_usd(other.usd),
                                 buy->fit.words() + (buy->fit.fit == Fit::tight ? ", tight" : "")});
+    if (!shows_speed) continue;
+    row.set("hours", choice.hours);
+    row.set("tokens_per_second", choice.time ? Value(choice.time->timing.rate) : Value());
+    other_table.rows.back().push_back(!choice.time ? "-"
+                                      : choice.hours ? text_duration(choice.hours->likely * 3600)
+                                                     : grouped(std::llround(choice.time->timing.rate.likely)));
   }
   if (!other_table.rows.empty()) answer.add(std::move(other_table));
+  if (wants_best) {
+    Invocation any_model = in;
+    any_model.given.erase("model");
+    any_model.given.erase("gpu");
+    const auto rows = trains(any_model, tables, best->gpu, answer);
+    if (!rows) return rows.error();
+    answer.json.set("trains", *rows);
+    assumed.push_back("the best machine for the budget: the best method of " + model.id + ", then the most tokens a second");
+  }
+  const auto lacking = std::min_element(choices.begin(), choices.end(), [&](const Choice& a, const Choice& b) {
+    const auto cost = [&](const Choice& each) { return is_kept(each) && !each.machine.missing.empty() ? each.machine.usd : 1e12; };
+    return cost(a) < cost(b);
+  });
+  if (machine.missing.empty() && !lacking->machine.missing.empty() && is_kept(*lacking) && lacking->machine.usd < machine.usd)
+    answer.add(Paragraph{"perhaps cheaper: " + lacking->buy->gpu.name + ", from " + text_usd(lacking->machine.usd) +
+                         ", for which the table lacks " + listed(lacking->machine.missing)});
   assumed.push_back("a card costs what it did at launch, or what dealers asked for cards of data centres; other prices are the "
                     "guide's, without a source; machines.json in a folder of --data replaces them");
   assumed.push_back(kPowerWords);
@@ -276,9 +378,10 @@ Result<Answer> build(const Invocation& in) {
   answer.schema = kSchema;
   answer.data_as_of = tables->as_of();
   tell_overlay(in, *tables, answer);
-  if (in.has("for-job")) {
+  for (const char* flag : {"for-job", "budget", "deadline", "dataset", "tokens", "dataset-size", "examples"}) {
+    if (!in.has(flag)) continue;
     if (!in.words.empty())
-      return Error{Error::Kind::wrong, "--for-job finds a machine, and one is named", "build", "leave one of them out"};
+      return Error{Error::Kind::wrong, "--" + std::string(flag) + " finds a machine, and one is named", "build", "leave one of them out"};
     return for_job(in, *tables, std::move(answer), *machines);
   }
   if (auto error = refused(in, {"gpu"}, "a machine of the table has its own card")) return *error;

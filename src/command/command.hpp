@@ -23,7 +23,7 @@ struct Command {
   std::string_view name;     ///< "vram"; two words for a nested one: "storage plan"
   std::string_view summary;  ///< one line, lower case, no full stop
   Result<Answer> (*run)(const Invocation&) = nullptr;
-  std::array<std::span<const Flag>, 5> flags = {};
+  std::array<std::span<const Flag>, 6> flags = {};
   Words words = {};
   std::string_view example = {};  ///< a command line that works
 };

@@ -27,7 +27,16 @@ constexpr std::pair<std::string_view, std::string_view> kSynonyms[] = {
     {"allocated-bytes", "allocated"},
     {"reserved-bytes", "reserved"},
     {"usable-bytes", "usable"},
-    {"at-capacity", "flushes"}};
+    {"at-capacity", "flushes"},
+    {"cost", "job-usd"},
+    {"breakeven-jobs", "breakeven"},
+    {"breakeven-months", "breakeven"},
+    {"break-even", "breakeven"},
+    {"budget", "deadline"},
+    {"meets", "deadline"},
+    {"misses", "deadline"},
+    {"spot", "spot-hours"},
+    {"interruptions", "spot-hours"}};
 
 Value as_json(const TermEntry& entry) {
   return Value::object({{"term", entry.name},

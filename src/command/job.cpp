@@ -1,6 +1,7 @@
 #include "command/job.hpp"
 
 #include <algorithm>
+#include <span>
 #include <utility>
 
 #include "cli/flags.hpp"
@@ -46,9 +47,10 @@ std::string CardFit::words() const {
 }
 
 bool names_job(const Invocation& in) {
-  const auto flags = run_flags();
-  return in.has("model") ||
-         std::any_of(flags.begin(), flags.end(), [&](const Flag& flag) { return in.has(flag.name); });
+  const auto has = [&](std::span<const Flag> flags) {
+    return std::any_of(flags.begin(), flags.end(), [&](const Flag& flag) { return in.has(flag.name); });
+  };
+  return in.has("model") || has(run_flags()) || has(data_flags()) || has(loop_flags());
 }
 
 std::optional<Error> refused(const Invocation& in, std::initializer_list<const char*> flags,

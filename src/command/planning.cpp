@@ -9,32 +9,6 @@
 namespace qwenplan {
 namespace {
 
-/// One way to run a method: the defaults, or a known step down from them.
-struct Rung {
-  std::string name;
-  RunDraft draft;
-};
-
-std::vector<Rung> rungs(const Setup& setup, const RunDraft& draft) {
-  std::vector<Rung> list{{"", draft}};
-  // Unsloth's code is modelled in its own precision alone.
-  const bool is_unsloth = draft.trainer && draft.trainer->value.trainer == Trainer::unsloth;
-  if (!setup.device.usable || is_unsloth) return list;
-  const bool has_bf16 = !setup.card || setup.card->has_bf16;
-  RunDraft down = draft;
-  std::string name;
-  if (!draft.precision) {
-    settle(down.precision, has_bf16 ? Precision::bf16_true : Precision::fp16_true);
-    name = "--precision " + std::string(qwenplan::name(down.precision->value));
-    list.push_back({name, down});
-  }
-  if (!draft.optimizer) {
-    settle(down.optimizer, std::string("paged-adamw-8bit"));
-    list.push_back({name + (name.empty() ? "" : " ") + "--optimizer paged-adamw-8bit", down});
-  }
-  return list;
-}
-
 /// Counts the work of a run beside another reader of it.
 class WorkBeside final : public TraceReader {
  public:
@@ -124,6 +98,26 @@ std::optional<RunDraft> draft_for(Method method, const RunDraft& given) {
   }
   if (method != Method::qlora) draft.double_quantizes.reset();
   return draft;
+}
+
+std::vector<Rung> rungs(const Setup& setup, const RunDraft& draft) {
+  std::vector<Rung> list{{"", draft}};
+  // Unsloth's code is modelled in its own precision alone.
+  const bool is_unsloth = draft.trainer && draft.trainer->value.trainer == Trainer::unsloth;
+  if (!setup.device.usable || is_unsloth) return list;
+  const bool has_bf16 = !setup.card || setup.card->has_bf16;
+  RunDraft down = draft;
+  std::string name;
+  if (!draft.precision) {
+    settle(down.precision, has_bf16 ? Precision::bf16_true : Precision::fp16_true);
+    name = "--precision " + std::string(qwenplan::name(down.precision->value));
+    list.push_back({name, down});
+  }
+  if (!draft.optimizer) {
+    settle(down.optimizer, std::string("paged-adamw-8bit"));
+    list.push_back({name + (name.empty() ? "" : " ") + "--optimizer paged-adamw-8bit", down});
+  }
+  return list;
 }
 
 Result<MethodPlan> best_rung(const Setup& setup, Method method, const RunDraft& draft) {

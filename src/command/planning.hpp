@@ -54,6 +54,15 @@ void settle(RunDraft::Maybe<T>& setting, T value) {
 /// The draft for a method, without what another method alone can have; nothing if a flag excludes it.
 std::optional<RunDraft> draft_for(Method method, const RunDraft& given);
 
+/// One way to run a method: the defaults, or a known step down from them.
+struct Rung {
+  std::string name;  ///< flags that step down; empty: none
+  RunDraft draft;
+};
+
+/// The defaults, 16 bits throughout, and paged 8-bit AdamW besides, as far as flags leave them open.
+std::vector<Rung> rungs(const Setup& setup, const RunDraft& draft);
+
 struct MethodPlan {
   Method method;
   std::string rung;  ///< flags that step down from the defaults; empty: none

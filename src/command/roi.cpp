@@ -1,5 +1,6 @@
 #include <algorithm>
 #include <cmath>
+#include <memory>
 #include <optional>
 #include <string>
 #include <utility>
@@ -9,6 +10,7 @@
 #include "command/guide_answer.hpp"
 #include "command/job.hpp"
 #include "command/money.hpp"
+#include "command/rental.hpp"
 #include "qwenplan/estimate/cost.hpp"
 #include "qwenplan/estimate/guide.hpp"
 #include "qwenplan/judge/payback.hpp"
@@ -21,6 +23,7 @@ namespace {
 
 constexpr double kMostUsd = 1e9;
 constexpr double kHoursOfMonth = 744;  // of one with 31 days
+constexpr double kWeeksOfMonth = 52.0 / 12;
 constexpr std::int64_t kMostMonths = 600;
 constexpr double kElectricity = 0.15;  // US dollars for a kilowatt hour
 constexpr double kDiscount = 5;        // per cent of a year
@@ -59,7 +62,7 @@ Result<std::vector<Named>> read_setups(const Invocation& in) {
 
 Error no_hours() {
   return wrong("no hours are given", "--hours-per-month",
-               "such as --hours-per-month 50, or --patterns for 20, 50, 100 and 200; qwenplan plan takes them from a run");
+               "such as --hours-per-month 50, --patterns for 20, 50, 100 and 200, or --dataset FILE or --tokens N for those of a job");
 }
 
 Result<Answer> as_the_guide(const Invocation& in) {
@@ -256,6 +259,207 @@ Headline headline(const Candidate& setup, const Usage& usage, const Payback& res
   return {"rent: " + when + ", and it is used for " + std::to_string(usage.months) + "; " + rates, Tone::warning};
 }
 
+/// How a job of one machine compares with renting.
+struct JobPayback {
+  const JobTime* time = nullptr;
+  Range<double> hours{};
+  Range<double> watts{};  ///< at the wall
+  Range<double> own_usd{}, rent_usd{};  ///< of a job: electricity, and rent of the same card
+  double jobs_per_month = 0;
+  BreakEven jobs;      ///< against the same card
+  BreakEven jobs_any;  ///< against the cheapest rental
+  Payback same, any;
+  const Rental* cheapest = nullptr;  ///< of any card; none where --cloud-price stands for all
+
+  bool buys() const { return same.savings > 0 && (!cheapest || any.savings > 0); }
+};
+
+Value as_json(const BreakEven& breakeven, double per = 1) {
+  if (!breakeven.low) return Value();
+  const auto each = [&](const std::optional<double>& count) { return count ? Value(*count / per) : Value(); };
+  return Value::object({{"low", each(breakeven.low)}, {"likely", each(breakeven.likely)}, {"high", each(breakeven.high)}});
+}
+
+/// "55 (40 to 80)", "55 (40 to never)", "never", "never (at best 900)".
+std::string words(const BreakEven& jobs) {
+  const auto each = [](const std::optional<double>& count) { return count ? grouped(std::llround(std::ceil(*count))) : std::string("never"); };
+  if (!jobs.low) return "never";
+  if (!jobs.likely) return "never (at best " + each(jobs.low) + ")";
+  return each(jobs.likely) + " (" + each(jobs.low) + " to " + each(jobs.high) + ")";
+}
+
+/// "buying pays after 55 (40 to 80) jobs, 6.9 months", "buying never pays (at best after 900 jobs)".
+std::string pays_words(const BreakEven& jobs, double jobs_per_month) {
+  if (!jobs.likely) return "buying never pays" + (jobs.low ? " (at best after " + grouped(std::llround(std::ceil(*jobs.low))) + " jobs)" : "");
+  return "buying pays after " + words(jobs) + " jobs, " + text_months(*jobs.likely / jobs_per_month);
+}
+
+/// One machine and one job; an error where the job does not run on it.
+Result<JobPayback> job_payback(const Candidate& setup, PricedJob& job, const std::vector<Rental>& rentals, const Terms& terms,
+                               const std::optional<double>& jobs_per_month, const std::optional<double>& hours_per_month,
+                               bool is_strict) {
+  if (setup.gpus > 1)
+    return Error{Error::Kind::unknown, "the time of a job on several GPUs is not modelled", "--gpu", "name one card"};
+  const auto& fit = job.fits.on(setup.gpu);
+  if (!fit) return fit.error();
+  if (!fit->fits(is_strict))
+    return Error{Error::Kind::unknown, job.job.words() + " does not fit " + setup.gpu.name, "--gpu", "qwenplan build --for-job finds a card"};
+  const auto& time = job.times.on(setup.gpu);
+  if (!time) return time.error();
+  JobPayback result;
+  result.time = &*time;
+  result.hours = *time->hours();
+  if (terms.watts) result.watts = Range<double>::exactly(*terms.watts);
+  else if (time->watts) result.watts = wall_watts(*time->watts);
+  else result.watts = Range<double>::exactly(setup.purchase.watts);
+  const double per_kwh = terms.usage.usd_per_kwh;
+  const auto own = [&](double watts, double hours) { return electricity_usd(watts, hours, per_kwh); };
+  result.own_usd = {own(result.watts.low, result.hours.low), own(result.watts.likely, result.hours.likely), own(result.watts.high, result.hours.high)};
+  result.rent_usd = hours_usd(result.hours, setup.usd_per_hour);
+  if (jobs_per_month) result.jobs_per_month = *jobs_per_month;
+  else if (hours_per_month) result.jobs_per_month = *hours_per_month / result.hours.likely;
+  else result.jobs_per_month = kWeeksOfMonth;
+  Usage usage = terms.usage;
+  usage.hours_per_month = result.jobs_per_month * result.hours.likely;
+  Purchase purchase = setup.purchase;
+  purchase.watts = result.watts.likely;
+  result.jobs = breakeven_jobs(purchase.price, saved_on_same_card(result.hours, setup.usd_per_hour, result.watts, per_kwh));
+  result.same = payback(purchase, setup.usd_per_hour, usage);
+  if (!rentals.empty() && !terms.cloud_price) {
+    result.cheapest = &rentals.front();
+    result.jobs_any = breakeven_jobs(purchase.price, saved(result.cheapest->usd, result.own_usd));
+    result.any = payback(purchase, result.cheapest->usd.likely / result.hours.likely, usage);
+  }
+  return result;
+}
+
+/// The keys of an answer, for one machine and one job: those of hours, and what the job adds.
+Value as_json(const Candidate& setup, const Usage& usage, const JobPayback& job) {
+  Candidate measured = setup;
+  measured.purchase.watts = job.watts.likely;
+  const Value of_hours = as_json(measured, usage, job.same);
+  Value json = Value::object();
+  for (const Value::Member& member : *of_hours.as_object())
+    json.set(member.first, member.first == "verdict" ? Value(job.buys() ? "buy" : "rent") : member.second);
+  json.set("jobs_per_month", job.jobs_per_month);
+  json.set("breakeven_jobs", as_json(job.jobs));
+  json.set("breakeven_months_range", as_json(job.jobs, job.jobs_per_month));
+  json.set("job", Value::object({{"hours", job.hours},
+                                 {"energy_kwh", times(1.0 / 1000, {job.watts.low * job.hours.low, job.watts.likely * job.hours.likely,
+                                                                   job.watts.high * job.hours.high})},
+                                 {"watts", job.watts},
+                                 {"electricity_usd", job.own_usd},
+                                 {"rent_usd", job.rent_usd}}));
+  Value cheapest;
+  if (job.cheapest) {
+    cheapest = qwenplan::as_json(*job.cheapest);
+    cheapest.set("breakeven_jobs", as_json(job.jobs_any));
+    cheapest.set("breakeven_months", job.any.breakeven_months);
+    cheapest.set("savings_usd", job.any.savings);
+  }
+  json.set("cheapest_rent", std::move(cheapest));
+  return json;
+}
+
+/// Buying against renting, by the job: `--dataset`, `--tokens` and the like tell it.
+Result<Answer> of_job(const Invocation& in, const Tables& tables, const std::vector<Machine>& machines, const std::vector<Offer>& offers,
+                      const std::vector<Named>& named, const Terms& terms, PricedJob& job, Answer answer,
+                      std::vector<std::string> assumed) {
+  if (in.has("patterns")) return wrong("--patterns has hours of its own", "--patterns", "leave it out, or the data");
+  const auto per_month = in.number("jobs-per-month", 0, 1e6);
+  if (!per_month) return per_month.error();
+  const auto hours = in.number("hours-per-month", 0, kHoursOfMonth);
+  if (!hours) return hours.error();
+  if (*per_month && *hours)
+    return wrong("--jobs-per-month and --hours-per-month both say how much is trained", "--jobs-per-month", "give one of them");
+  if ((*per_month && **per_month == 0) || (*hours && **hours == 0))
+    return wrong("a machine that does nothing never pays", *per_month ? "--jobs-per-month" : "--hours-per-month", "write a number above zero");
+  if (*per_month) answer.inputs.push_back({"jobs_per_month", Value(**per_month), "flag"});
+  else if (*hours) answer.inputs.push_back({"hours_per_month", Value(**hours), "flag"});
+  else assumed.push_back("one such job a week (--jobs-per-month)");
+  const auto spot = read_spot_terms(in, assumed);
+  if (!spot) return spot.error();
+  job.spot = *spot;
+  const std::vector<Rental> rentals = terms.cloud_price ? std::vector<Rental>() : rentals_of(offers, tables, job, in.is_strict);
+
+  PriceDays days;
+  Value rows = Value::list();
+  using enum Column::Align;
+  Table table{{{"machine"}, {"price", right}, {"GPU"}, {"hours a job", right}, {"electricity", right}, {"rent, same card", right},
+               {"pays after jobs", right}, {"than the cheapest", right}, {"saves", right}}, {}};
+  std::optional<Value> first;
+  bool one_runs = false, one_is_in_time = false;
+  for (const Named& each : named) {
+    auto setup = candidate_of(in, tables, machines, offers, terms, each, assumed);
+    if (!setup) return setup.error();
+    if (setup->rent) days.add(*setup->rent);
+    const auto result = job_payback(*setup, job, rentals, terms, *per_month, *hours, in.is_strict);
+    if (!result) {
+      if (named.size() == 1) return result.error();
+      rows.push(Value::object({{"setup", each.name}, {"gpu", setup->gpu.id}, {"why", result.error().what}}));
+      table.rows.push_back({each.name, text_usd(each.usd), setup->gpu.id, "does not run", "", "", "", "", ""});
+      continue;
+    }
+    one_runs = true;
+    Usage usage = terms.usage;
+    usage.hours_per_month = result->jobs_per_month * result->hours.likely;
+    const bool is_in_time = usage.hours_per_month <= kHoursOfMonth;
+    one_is_in_time |= is_in_time;
+    Value row = as_json(*setup, usage, *result);
+    row.set("is_too_slow", !is_in_time);
+    table.rows.push_back({each.name, text_usd(each.usd), setup->gpu.id, text_duration(result->hours.likely * 3600), text_usd(result->own_usd),
+                          text_usd(result->rent_usd), words(result->jobs), result->cheapest ? words(result->jobs_any) : "-",
+                          is_in_time ? text_usd(result->cheapest ? std::min(result->same.savings, result->any.savings) : result->same.savings)
+                                     : "too slow"});
+    if (!first) {
+      first = row;
+      if (named.size() == 1) {
+        const bool buys = result->buys() && is_in_time;
+        const std::string jobs = fixed(result->jobs_per_month, result->jobs_per_month == std::floor(result->jobs_per_month) ? 0 : 1);
+        const std::string over = " over " + std::to_string(usage.months) + " months";
+        answer.add(Headline{!is_in_time ? "rent: " + jobs + " jobs of " + text_hours(result->hours) + " are more than a month has for one machine"
+                            : buys ? "buy: at " + jobs + " jobs a month it saves " + text_usd(std::min(result->same.savings, result->cheapest ? result->any.savings : result->same.savings)) + over
+                                   : "rent: at " + jobs + " jobs a month buying does not pay" + over,
+                            buys ? Tone::good : Tone::warning});
+        answer.add(Paragraph{"a job, " + job.words() + ": " + text_hours(result->hours) + " on " + setup->gpu.name + ", " +
+                             text_usd(result->own_usd) + " of electricity"});
+        answer.add(Paragraph{"rented on the same card, " + text_rate(setup->usd_per_hour) + ": " + text_usd(result->rent_usd) +
+                             "; " + pays_words(result->jobs, result->jobs_per_month)});
+        if (result->cheapest)
+          answer.add(Paragraph{"rented where it is cheapest, " + qwenplan::words(*result->cheapest) + ": " + cost_words(*result->cheapest) +
+                               "; " + pays_words(result->jobs_any, result->jobs_per_month)});
+      }
+    }
+    rows.push(std::move(row));
+  }
+  if (!one_runs) {
+    answer.status = kNo;
+    answer.add(Headline{"none of these machines runs " + job.job.words(), Tone::bad});
+  } else if (!one_is_in_time) {
+    answer.status = kNo;
+  }
+  if (first)
+    for (const char* key : {"verdict", "breakeven_months", "breakeven_months_range", "breakeven_jobs", "jobs_per_month", "savings_usd", "npv_usd", "job", "local", "cloud",
+                            "cheapest_rent"})
+      answer.json.set(key, *first->find(key));
+  answer.json.set("setups", rows);
+  answer.rows = std::move(rows);
+  if (one_runs && named.size() > 1) {
+    answer.add(Headline{"buying against renting for " + job.words() + ", over " + std::to_string(terms.usage.months) + " months"});
+    if (!rentals.empty())
+      answer.add(Paragraph{"rented where it is cheapest, " + qwenplan::words(rentals.front()) + ": " + cost_words(rentals.front())});
+    answer.add(std::move(table));
+  }
+  if (!rentals.empty()) days.add(rentals.front().offer->as_of);
+  if (!terms.watts)
+    assumed.push_back("the card draws what 'time' predicts, " + fixed(kHostWatts, 0) + " W beside it, from a supply of 90 % efficiency");
+  if (!terms.cloud_price) assumed.push_back("rent of the same card is the middle of the table's offers");
+  assumed.push_back("buying has to beat both rents; a machine is paid from the first step on, not while it starts and loads the model");
+  tell_assumed(assumed, answer);
+  days.tell(in.environment.today, answer);
+  return answer;
+}
+
 }  // namespace
 
 Result<Answer> roi(const Invocation& in) {
@@ -272,9 +476,18 @@ Result<Answer> roi(const Invocation& in) {
   answer.schema = "qwenplan.roi/1";
   answer.data_as_of = tables->as_of();
   tell_overlay(in, *tables, answer);
-  if (names_job(in))
-    answer.notes.push_back("the job does not change the answer: the hours are given, and any job on the card costs the same");
   std::vector<std::string> assumed;
+  std::unique_ptr<PricedJob> job;
+  if (names_job(in)) {
+    auto read = read_priced_job(in, *tables, assumed);
+    if (!read) return read.error();
+    job = std::move(*read);
+    if (!job->has_hours()) {
+      assumed.clear();
+      answer.notes.push_back("the job does not change the answer: the hours are given, and any job on the card costs the same; "
+                             "--dataset FILE or --tokens N asks for the job's own");
+    }
+  }
 
   auto named = read_setups(in);
   if (!named) return named.error();
@@ -285,6 +498,13 @@ Result<Answer> roi(const Invocation& in) {
                              in.has("setup") || in.has("hardware-cost") ? "flag" : "table"});
   auto terms = read_terms(in, answer.inputs, assumed);
   if (!terms) return terms.error();
+  if (job && job->has_hours()) {
+    job->tell(answer, assumed);
+    return of_job(in, *tables, *machines, *offers, *named, *terms, *job, std::move(answer), std::move(assumed));
+  }
+  if (auto error = refused(in, {"jobs-per-month", "interruptions", "checkpoint-minutes", "restart-minutes"},
+                           "without --dataset FILE or --tokens N nobody knows the hours of a job"))
+    return *error;
 
   std::vector<std::pair<std::string, double>> uses;
   const auto hours = in.number("hours-per-month", 0, kHoursOfMonth);

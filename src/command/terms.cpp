@@ -150,6 +150,21 @@ constexpr TermEntry kTerms[] = {
     {"recomputation", "Time of running layers forward again in backward.",
      "the forward work of the checkpointed layers", "--checkpointing, --gpu", "fitted",
      "qwenplan calibrate --published"},
+    {"job-usd", "What a job costs on a rented machine.",
+     "hours of the job on its card x US dollars an hour of the whole machine; the range of the hours is that of the money",
+     "hours of qwenplan time, data/prices.json", "fitted", "qwenplan time, by definition"},
+    {"spot-hours", "Hours of a job on a machine that is taken away now and then.",
+     "M e^(R/M) (e^((t + d)/M) - 1) work / t: M the mean time between interruptions, d to write a checkpoint, R to go "
+     "on, t the time between checkpoints that costs least",
+     "hours, --interruptions, --checkpoint-minutes, --restart-minutes", "assumed", "daly-2006, equations 20 and 37"},
+    {"breakeven", "Jobs until a machine has paid for itself.",
+     "price / (rent of a job - electricity of a job), electricity at the wall: (card's watts + 100) / 0.9 x hours x price of a "
+     "kilowatt hour; jobs / jobs a month in months",
+     "hours and watts of qwenplan time, data/prices.json, --electricity, --hardware-cost", "fitted", "qwenplan roi, by definition"},
+    {"deadline", "Whether a job is done in time.",
+     "meets: the high value of its hours <= --deadline; tight: the likely value alone; misses: neither. Of --budget the same "
+     "with its cost",
+     "hours, --deadline, --budget", "fitted", "by definition"},
 };
 
 }  // namespace

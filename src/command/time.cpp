@@ -11,14 +11,12 @@
 #include "command/command.hpp"
 #include "command/dataset_job.hpp"
 #include "command/guide_answer.hpp"
-#include "command/job.hpp"
+#include "command/job_time.hpp"
 #include "command/planning.hpp"
-#include "command/step_time.hpp"
 #include "command/verdict.hpp"
 #include "qwenplan/estimate/duration.hpp"
 #include "qwenplan/estimate/guide.hpp"
 #include "qwenplan/estimate/parameters.hpp"
-#include "qwenplan/estimate/storage.hpp"
 #include "read/calibration.hpp"
 #include "render/quantity.hpp"
 
@@ -184,7 +182,7 @@ Result<Answer> comparative_table(const Tables& tables, const Calibration& calibr
 
 /// One of the guide's tables beside what is said here.
 Result<Answer> table(const Invocation& in, bool is_speed) {
-  for (const std::span<const Flag> flags : {subject_flags(), run_flags(), parallel_flags(), data_flags(), time_flags()})
+  for (const std::span<const Flag> flags : {subject_flags(), run_flags(), parallel_flags(), data_flags(), loop_flags(), time_flags()})
     for (const Flag& flag : flags)
       if (flag.name != "table" && in.has(flag.name))
         return Error{Error::Kind::wrong, "the rows of the table are the guide's own", "--" + std::string(flag.name),
@@ -204,71 +202,9 @@ Result<Answer> table(const Invocation& in, bool is_speed) {
   return answer;
 }
 
-/// What the flags say of the data and of the loop around the steps.
-struct Loop {
-  std::optional<double> tokens;  ///< of one epoch
-  double epochs = 1;
-  double evaluation_examples = 0;
-  std::optional<std::int64_t> saves;
-  Loading loading;
-  std::optional<TextJob> data;     ///< where flags name it
-  Range<double> share{1, 1, 1};    ///< how much more or less its tokens may be
-  std::int64_t length = 0;         ///< tokens that a sequence of a batch has on average, padding included
-};
-
-/// A tokenized example is read and collated in well under a millisecond.
-constexpr double kLoadMilliseconds = 0.3;
-
-Result<Loop> read_loop(const Invocation& in, const Run& run, const Model& model, KnownText known) {
-  constexpr double kMost = 1e15;
-  Loop loop;
-  const auto examples = in.number("examples", 1, kMost);
-  if (!examples) return examples.error();
-  const auto epochs = in.number("epochs", 0.001, 1e6);
-  if (!epochs) return epochs.error();
-  const auto evaluated = in.number("eval-examples", 0, kMost);
-  if (!evaluated) return evaluated.error();
-  const auto saves = in.whole("saves", 0, 1'000'000);
-  if (!saves) return saves.error();
-  const auto workers = in.whole("workers", 0, 1024);
-  if (!workers) return workers.error();
-  const auto load = in.number("load-ms", 0, 1e6);
-  if (!load) return load.error();
-  auto data = read_text_job(in, model, known);
-  if (!data) return data.error();
-  if (*data && *examples)
-    return Error{Error::Kind::wrong, "--examples and another flag both say how much data there is", "--examples",
-                 "give one of --dataset, --tokens, --dataset-size and --examples"};
-  loop.length = run.length;
-  if (*data) {
-    const auto count = [](Tokens tokens) { return static_cast<double>(tokens.count()); };
-    Range<double> tokens = {count((*data)->tokens.low), count((*data)->tokens.likely), count((*data)->tokens.high)};
-    loop.tokens = tokens.likely;
-    if (const auto& job = (*data)->job) {
-      // A row without padding takes each sequence as long as it is.
-      const Epoch epoch = epoch_of(job->data.lengths, run.length, run.is_joined ? 1 : run.micro_batch, run.packs);
-      tokens = epoch.tokens;
-      loop.length = epoch.length;
-      loop.tokens = static_cast<double>(epoch.length) * static_cast<double>(epoch.rows);
-    }
-    loop.share = {tokens.low / tokens.likely, 1, tokens.high / tokens.likely};
-    loop.data = std::move(*data);
-  }
-  if (*examples) loop.tokens = **examples * static_cast<double>(run.length);
-  loop.epochs = epochs->value_or(1);
-  loop.evaluation_examples = evaluated->value_or(0);
-  loop.saves = *saves;
-  loop.loading = {load->value_or(kLoadMilliseconds) / 1e3, workers->value_or(0)};
-  return loop;
-}
-
 std::string seconds_text(double seconds) {
   if (seconds >= 100) return text_duration(seconds);
   return seconds >= 0.1 ? fixed(seconds, 2) + " s" : fixed(seconds * 1e3, 1) + " ms";
-}
-
-std::string hours_text(const Range<double>& seconds) {
-  return text_duration(seconds.likely) + " (" + text_duration(seconds.low) + " to " + text_duration(seconds.high) + ")";
 }
 
 std::string_view bound_words(Bound bound) {
@@ -299,22 +235,18 @@ Result<Answer> time(const Invocation& in, KnownText known) {
   if (!subject->gpu)
     return Error{Error::Kind::wrong, "time depends on the card", "--gpu", "name one: --gpu rtx3060"};
   if (subject->gpu->count > 1 && !draft->gpus) draft->gpus = Given<std::int64_t>{subject->gpu->count, From::flag};
-  if (!draft->method && !(draft->quantization && draft->quantization->value != Quantization::none))
-    settle(draft->method, Method::qlora);
+  settle_method(*draft);
 
   const Setup setup = setup_of(*subject);
   StepWork work;
   const auto plan = planned(setup, *draft, subject->allocator, Bytes(Saturating::kMax), &work);
   if (!plan) return plan.error();
   const Run& run = plan->valid.run;
-  if (auto error = not_timed(run)) return *std::move(error);
-  const auto loop = read_loop(in, run, setup.model(), known);
-  if (!loop) return loop.error();
-  Run average = run;
-  average.length = loop->length;
-  if (average.length != run.length) work = work_of(setup, average);
-  const double alone = timed(work, *setup.gpu(), *calibration).step.seconds;
-  const Timing t = timed(work, *setup.gpu(), *calibration, input_wait(loop->loading, run, alone));
+  const auto workload = read_workload(in, setup.model(), known);
+  if (!workload) return workload.error();
+  const auto job = job_time(setup, run, *workload, *calibration, &work);
+  if (!job) return job.error();
+  const Timing& t = job->timing;
 
   Answer answer;
   answer.schema = "qwenplan.time/1";
@@ -323,50 +255,27 @@ Result<Answer> time(const Invocation& in, KnownText known) {
   answer.notes = subject->notes;
   for (const RunSetting& setting : plan->valid.settings) answer.inputs.push_back(as_input(setting));
   answer.notes.insert(answer.notes.end(), plan->valid.notes.begin(), plan->valid.notes.end());
-  if (loop->data) {
-    for (const Input& input : loop->data->inputs) answer.inputs.push_back(input);
-    answer.notes.insert(answer.notes.end(), loop->data->notes.begin(), loop->data->notes.end());
-    if (average.length != run.length)
-      answer.notes.push_back("the step is of sequences of " + grouped(average.length) +
+  if (workload->data) {
+    for (const Input& input : workload->data->inputs) answer.inputs.push_back(input);
+    answer.notes.insert(answer.notes.end(), workload->data->notes.begin(), workload->data->notes.end());
+    if (job->length != run.length)
+      answer.notes.push_back("the step is of sequences of " + grouped(job->length) +
                              " tokens, which batches of this file have on average, padding included");
   }
   if (plan->fit == Fit::exceeds) answer.notes.push_back("this run does not fit the card: the time is of one that would");
   if (const std::string what = not_compared(run, setup.model()); !what.empty())
     answer.notes.push_back("no measured run has " + what + ": how far its time is met is not known, and the range may be too narrow");
-  const bool knows_epochs = loop->tokens.has_value();
-  for (const auto& [flag, value] : {std::pair{"tokens", knows_epochs ? Value(*loop->tokens) : Value()},
-                                    {"epochs", Value(loop->epochs)},
-                                    {"eval-examples", Value(loop->evaluation_examples)},
-                                    {"workers", Value(loop->loading.workers)},
-                                    {"load-ms", Value(loop->loading.seconds_per_example * 1e3)}})
-    answer.inputs.push_back({flag, value, in.has(flag) || (knows_epochs && std::string_view(flag) == "tokens") ? "flag" : "default"});
-
-  Duration d;
-  if (knows_epochs) {
-    Course course;
-    course.tokens = *loop->tokens;
-    course.epochs = loop->epochs;
-    course.evaluation_tokens = loop->evaluation_examples * static_cast<double>(average.length);
-    course.saves = loop->saves.value_or(static_cast<std::int64_t>(std::ceil(loop->epochs)));
-    course.checkpoint = checkpoint_size(setup.model(), run).likely;
-    course.write_rate = kDiskBytesPerSecond;
-    d = duration(course, average, t.seconds, t.forward_share);
-    d.training = {d.training.low * loop->share.low, d.training.likely, d.training.high * loop->share.high};
-  }
-  const Range<double> total = d.total();
+  const bool knows_epochs = job->duration.has_value();
+  answer.inputs.push_back({"tokens", job->tokens, knows_epochs ? "flag" : "default"});
+  answer.inputs.insert(answer.inputs.end(), workload->inputs.begin(), workload->inputs.end());
+  const Duration d = job->duration.value_or(Duration());
+  const auto total = job->hours(), kilowatt_hours = job->kilowatt_hours();
+  const auto& watts = job->watts;
   const auto hours = [](const Range<double>& seconds) { return times(1.0 / 3600, seconds); };
-  std::optional<Range<double>> watts, kilowatt_hours;
-  if (setup.gpu()->power) {
-    const StepTime& s = t.step;
-    watts = drawn_watts(setup.gpu()->power->value, s.compute / s.seconds, (s.device - s.compute) / s.seconds);
-    if (knows_epochs)
-      kilowatt_hours = Range<double>{watts->low * total.low / 3.6e6, watts->likely * total.likely / 3.6e6,
-                                     watts->high * total.high / 3.6e6};
-  }
 
   answer.json.set("tokens_per_second", t.rate);
   answer.json.set("seconds_per_step", t.seconds);
-  answer.json.set("hours", knows_epochs ? Value(hours(total)) : Value());
+  answer.json.set("hours", total);
   answer.json.set("energy_kwh", kilowatt_hours);
   answer.json.set("bound_by", name(bound_of(t.step)));
   Value& terms = answer.json.set("terms", Value::list());
@@ -382,9 +291,9 @@ Result<Answer> time(const Invocation& in, KnownText known) {
     bars.bars.push_back({std::string(term), seconds, seconds_text(seconds), text_percent(seconds / t.step.seconds), Tone::plain});
   }
   answer.rows = std::move(flat);
-  answer.json.set("tokens_per_step", work.tokens);
-  answer.json.set("flops_per_step", work.flops());
-  answer.json.set("launches_per_step", work.launches());
+  answer.json.set("tokens_per_step", t.work.tokens);
+  answer.json.set("flops_per_step", t.work.flops());
+  answer.json.set("launches_per_step", t.work.launches());
   answer.json.set("device_seconds", t.step.device);
   answer.json.set("watts", watts);
   answer.json.set("epochs", knows_epochs ? Value::object({{"steps", d.steps},
@@ -395,8 +304,8 @@ Result<Answer> time(const Invocation& in, KnownText known) {
   answer.json.set("calibrated", t.is_calibrated);
   answer.json.set("fit", plan->fit ? Value(name(*plan->fit)) : Value());
 
-  answer.add(Headline{text_rate_of(t) + ", " + seconds_text(t.seconds.likely) + " a step of " + grouped(work.tokens) +
-                      " tokens on " + setup.gpu()->name + (knows_epochs ? "; " + hours_text(total) : "")});
+  answer.add(Headline{text_rate_of(t) + ", " + seconds_text(t.seconds.likely) + " a step of " + grouped(t.work.tokens) +
+                      " tokens on " + setup.gpu()->name + (total ? "; " + text_hours(*total) : "")});
   answer.add(Paragraph{std::string(name(run.method)) + " of " + setup.model().id + "; " + std::string(bound_words(bound_of(t.step)))});
   answer.add(std::move(bars));
   if (knows_epochs) {

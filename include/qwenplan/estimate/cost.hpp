@@ -84,6 +84,24 @@ inline double expected_hours(double work, const Interruptions& i) {
          std::expm1((interval + i.checkpoint) / i.mean_between) * work / interval;
 }
 
+/// Hours of a job on such a machine; none where it would never end. The range is that of the work:
+/// interruptions are counted at their average.
+inline std::optional<Range<double>> expected_hours(const Range<double>& work, const Interruptions& i) {
+  const Range<double> hours = {expected_hours(work.low, i), expected_hours(work.likely, i), expected_hours(work.high, i)};
+  if (!std::isfinite(hours.high)) return std::nullopt;
+  return hours;
+}
+
+/// What hours of a machine cost at a rate of US dollars an hour.
+constexpr Range<double> hours_usd(const Range<double>& hours, double usd_per_hour) {
+  return {hours.low * usd_per_hour, hours.likely * usd_per_hour, hours.high * usd_per_hour};
+}
+
+/// Watts at the wall while a machine trains, of what its one card draws.
+constexpr Range<double> wall_watts(const Range<double>& card_watts) {
+  return {training_watts(card_watts.low, 1), training_watts(card_watts.likely, 1), training_watts(card_watts.high, 1)};
+}
+
 /// What one GPU of a kind is rented for, in US dollars an hour: the cheapest offer, the middle one and
 /// the dearest.
 struct Rent {

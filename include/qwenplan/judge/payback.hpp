@@ -62,4 +62,29 @@ inline Payback payback(const Purchase& machine, double usd_per_hour, const Usage
   return result;
 }
 
+/// What a job saves that runs on one's own machine instead of a rented one with the same card: both
+/// take the same hours, of which one pays the rent and the other the electricity of some watts.
+constexpr Range<double> saved_on_same_card(const Range<double>& hours, double usd_per_hour, const Range<double>& watts,
+                                           double usd_per_kwh) {
+  const double least = usd_per_hour - electricity_usd(watts.high, 1, usd_per_kwh);
+  const double likely = usd_per_hour - electricity_usd(watts.likely, 1, usd_per_kwh);
+  const double most = usd_per_hour - electricity_usd(watts.low, 1, usd_per_kwh);
+  return {least * (least < 0 ? hours.high : hours.low), likely * hours.likely, most * (most < 0 ? hours.low : hours.high)};
+}
+
+/// The same against a machine with another card, whose hours err in ways of their own.
+constexpr Range<double> saved(const Range<double>& rented_usd, const Range<double>& own_usd) {
+  return {rented_usd.low - own_usd.high, rented_usd.likely - own_usd.likely, rented_usd.high - own_usd.low};
+}
+
+/// Jobs until what they save has paid for a machine; none: never.
+struct BreakEven {
+  std::optional<double> low, likely, high;
+};
+
+inline BreakEven breakeven_jobs(double price, const Range<double>& saved_per_job) {
+  const auto jobs = [&](double usd) { return usd > 0 ? std::optional(price / usd) : std::nullopt; };
+  return {jobs(saved_per_job.high), jobs(saved_per_job.likely), jobs(saved_per_job.low)};
+}
+
 }  // namespace qwenplan

@@ -115,6 +115,29 @@ TEST_CASE("more interruptions, slower checkpoints and slower restarts never take
   CHECK(expected_hours(30, {24, 0.05, 0.2}) > 30);
 }
 
+TEST_CASE("a job on spot takes longer at both ends of its hours, and costs its hours") {
+  // Daly's formula by hand for 10 hours, an interruption in 24, 6 minutes to save, 10 to go on.
+  const Interruptions i{24, 0.1, 1.0 / 6};
+  const double interval = std::sqrt(2 * 0.1 * 24) * (1 + std::sqrt(0.1 / 48) / 3 + 0.1 / 48 / 9) - 0.1;
+  const double expected = 24 * std::exp(1.0 / 6 / 24) * (std::exp((interval + 0.1) / 24) - 1) * 10 / interval;
+  const auto hours = expected_hours(Range<double>{8, 10, 15}, i);
+  REQUIRE(hours);
+  CHECK(near(hours->likely, expected, 1e-12));
+  CHECK(hours->low > 8);
+  CHECK(hours->low < hours->likely);
+  CHECK(hours->high > 15);
+  const Range<double> usd = hours_usd(*hours, 0.2);
+  CHECK(near(usd.likely, 0.2 * expected, 1e-12));
+  CHECK_FALSE(expected_hours(Range<double>{100, 200, 1000}, {1.0 / 60, 10, 24}));
+}
+
+TEST_CASE("watts at the wall are the card's and the host's through the supply") {
+  const Range<double> watts = wall_watts({80, 260, 350});
+  CHECK(near(watts.low, 200, 1e-12));
+  CHECK(near(watts.likely, 400, 1e-12));
+  CHECK(near(watts.high, 500, 1e-12));
+}
+
 TEST_CASE("rent is the middle of what is offered for one whole GPU") {
   std::vector<Offer> offers = {offer("a", 1, 0.50, 0.10),  offer("a", 4, 1.20, {}), offer("a", 1, 0.90, {}, ""),
                                offer("a", 0.5, 0.01, {}),  offer("b", 1, 0.05, {}), offer("a", 1, {}, 0.02)};

@@ -75,3 +75,48 @@ TEST_CASE("dearer rent never makes a purchase pay later") {
     before = months;
   }
 }
+
+TEST_CASE("a job saves the rent of its hours less its electricity") {
+  // 10 hours at 0.40 USD less 0.3 kW x 0.20 USD = 0.06: 0.34 an hour. At 0.5 kW 0.30, at 0.2 kW 0.36.
+  const auto saves = saved_on_same_card({8, 10, 15}, 0.40, {200, 300, 500}, 0.20);
+  CHECK(near(saves.likely, 3.4));
+  CHECK(near(saves.low, 8 * 0.30));
+  CHECK(near(saves.high, 15 * 0.36));
+}
+
+TEST_CASE("a job that costs more at home saves least where it takes longest") {
+  // 0.05 USD an hour of rent against 0.04, 0.06 and 0.10 of electricity.
+  const auto saves = saved_on_same_card({8, 10, 15}, 0.05, {200, 300, 500}, 0.20);
+  CHECK(near(saves.low, 15 * -0.05));
+  CHECK(near(saves.likely, 10 * -0.01));
+  CHECK(near(saves.high, 15 * 0.01));
+  const auto dear = saved_on_same_card({8, 10, 15}, 0.01, {200, 300, 500}, 0.20);
+  CHECK(near(dear.high, 8 * -0.03));
+}
+
+TEST_CASE("break-even in jobs is the price over what a job saves") {
+  // 860 USD over 3.40, 2.40 and 5.40 USD a job.
+  const BreakEven jobs = breakeven_jobs(860, saved_on_same_card({8, 10, 15}, 0.40, {200, 300, 500}, 0.20));
+  REQUIRE((jobs.low && jobs.likely && jobs.high));
+  CHECK(near(*jobs.likely, 860 / 3.4));
+  CHECK(near(*jobs.low, 860 / 5.4));
+  CHECK(near(*jobs.high, 860 / 2.4));
+  // What likely saves may never pay in the worst case.
+  const BreakEven doubtful = breakeven_jobs(860, {-1, 2, 4});
+  CHECK(near(*doubtful.low, 215));
+  CHECK(near(*doubtful.likely, 430));
+  CHECK_FALSE(doubtful.high);
+}
+
+TEST_CASE("against another card hours err apart: dear rent meets cheap electricity") {
+  const auto saves = saved({3, 4, 6}, {0.5, 1, 1.5});
+  CHECK(near(saves.low, 1.5));
+  CHECK(near(saves.likely, 3));
+  CHECK(near(saves.high, 5.5));
+}
+
+TEST_CASE("jobs and months agree on when a machine pays") {
+  // Five jobs of 10 hours a month are the 50 hours of the usage.
+  const double jobs = *breakeven_jobs(860, saved_on_same_card(Range<double>::exactly(10), 0.27, Range<double>::exactly(300), 0.15)).likely;
+  CHECK(near(jobs / 5, *payback(kMachine, 0.27, kUsage).breakeven_months));
+}

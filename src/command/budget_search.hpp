@@ -1,0 +1,29 @@
+#pragma once
+
+#include <optional>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "command/rental.hpp"
+
+namespace qwenplan {
+
+/// A card of the table and an offer of it.
+using OfferedCard = std::pair<const Offer*, Gpu>;
+
+/// The offers of whole CUDA cards that have a price, with their cards.
+std::vector<OfferedCard> offered_cards(const std::vector<Offer>& offers, const Tables& tables);
+
+/// The cheapest way to train a model by a method.
+struct Training {
+  Method method = Method::qlora;
+  std::string rung;  ///< flags that step down from the defaults; empty: none
+  Rental rental;
+};
+
+/// Of the method's defaults and the steps down from them the cheapest that keeps the job's limits, else
+/// the cheapest. Nothing where none fits a card, or has a time.
+std::optional<Training> cheapest_training(const std::vector<OfferedCard>& cards, PricedJob& job, Method method, bool is_strict);
+
+}  // namespace qwenplan
