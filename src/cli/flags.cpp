@@ -265,6 +265,7 @@ constexpr Flag kCheck[] = {
     {.name = "trainer", .value = "NAME", .group = "Libraries", .help = "whose file it is, as llama-factory or trl@0.21"},
     {.name = "stack", .value = "STACK", .group = "Libraries", .help = "latest, 2025-09, 2025-02, 2024-06, or torch=2.6,transformers=4.49"},
     {.name = "alloc-conf", .value = "OPTIONS", .group = "Libraries", .help = "PYTORCH_CUDA_ALLOC_CONF of the run; by default this shell's"},
+    {.name = "epochs", .value = "N", .group = "Data", .help = "passes over the data, instead of the file's", .aliases = "num-train-epochs"},
     {.name = "launcher", .value = "FILE", .group = "The run", .help = "accelerate's or DeepSpeed's file that it is launched with"},
     {.name = "gpus", .value = "N", .group = "The run", .help = "GPUs of the run, which most files leave to the launcher",
      .aliases = "num-gpus nproc-per-node num-processes"},

@@ -34,7 +34,7 @@ std::optional<Fit> fit_of(const Job& job, const Gpu& gpu, const RunDraft& draft)
 }
 
 /// The cheapest way by the n-th rung, asked for in the order of prices, so that few cards are emulated.
-std::optional<Training> at_rung(std::size_t n, const std::vector<OfferedCard>& cards, PricedJob& job, Method method,
+std::optional<TrainingOffer> at_rung(std::size_t n, const std::vector<OfferedCard>& cards, PricedJob& job, Method method,
                                 const RunDraft& draft, bool is_strict) {
   std::map<std::string, OnCard> known;
   std::vector<std::pair<Rental, const Gpu*>> ways;
@@ -66,7 +66,7 @@ std::optional<Training> at_rung(std::size_t n, const std::vector<OfferedCard>& c
     if (!on.fit) on.fit = fit_of(job.job, *gpu, on.draft);
     if (!*on.fit || **on.fit == Fit::exceeds || (**on.fit == Fit::tight && is_strict)) continue;
     rental.fit = **on.fit;
-    return Training{method, on.rung, rental};
+    return TrainingOffer{method, on.rung, rental};
   }
   return std::nullopt;
 }
@@ -83,10 +83,10 @@ std::vector<OfferedCard> offered_cards(const std::vector<Offer>& offers, const T
   return cards;
 }
 
-std::optional<Training> cheapest_training(const std::vector<OfferedCard>& cards, PricedJob& job, Method method, bool is_strict) {
+std::optional<TrainingOffer> cheapest_training(const std::vector<OfferedCard>& cards, PricedJob& job, Method method, bool is_strict) {
   const auto draft = draft_for(method, job.job.draft);
   if (!draft) return std::nullopt;
-  std::optional<Training> best;
+  std::optional<TrainingOffer> best;
   constexpr std::size_t kRungs = 3;
   for (std::size_t n = 0; n < kRungs; ++n) {
     auto training = at_rung(n, cards, job, method, *draft, is_strict);

@@ -16,7 +16,7 @@ using OfferedCard = std::pair<const Offer*, Gpu>;
 std::vector<OfferedCard> offered_cards(const std::vector<Offer>& offers, const Tables& tables);
 
 /// The cheapest way to train a model by a method.
-struct Training {
+struct TrainingOffer {
   Method method = Method::qlora;
   std::string rung;  ///< flags that step down from the defaults; empty: none
   Rental rental;
@@ -24,6 +24,6 @@ struct Training {
 
 /// Of the method's defaults and the steps down from them the cheapest that keeps the job's limits, else
 /// the cheapest. Nothing where none fits a card, or has a time.
-std::optional<Training> cheapest_training(const std::vector<OfferedCard>& cards, PricedJob& job, Method method, bool is_strict);
+std::optional<TrainingOffer> cheapest_training(const std::vector<OfferedCard>& cards, PricedJob& job, Method method, bool is_strict);
 
 }  // namespace qwenplan

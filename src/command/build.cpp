@@ -173,26 +173,7 @@ Result<Answer> one_machine(const Invocation& in, const Tables& tables, Answer an
   return answer;
 }
 
-/// A machine for the job, with how fast it does it.
-struct Choice {
-  Assembly machine;
-  const Buy* buy = nullptr;
-  HostNeed need;
-  const JobTime* time = nullptr;  ///< none where the run has no time
-  std::optional<Range<double>> hours;
-  Meets deadline = Meets::meets, budget = Meets::meets;
-
-  Meets meets() const { return std::max(deadline, budget); }
-};
-
-/// What the budget buys is the better the better its method is, then the faster it is.
-bool does_more(const Choice& a, const Choice& b) {
-  if (a.buy->fit.best().method != b.buy->fit.best().method) return a.buy->fit.best().method < b.buy->fit.best().method;
-  const auto rate = [](const Choice& each) { return each.time ? each.time->timing.rate.likely : 0; };
-  return rate(a) > rate(b);
-}
-
-std::string speed_words(const Choice& choice) {
+std::string speed_words(const JobMachine& choice) {
   if (choice.hours) return text_hours(*choice.hours);
   return choice.time ? text_rate_of(choice.time->timing) : std::string();
 }
@@ -207,42 +188,19 @@ Result<Answer> for_job(const Invocation& in, const Tables& tables, Answer answer
   job.tell(answer, assumed);
   const auto limits = read_limits(in, answer.inputs);
   if (!limits) return limits.error();
-  std::vector<Buy> cards = cards_for(tables, job.fits, in.is_strict);
+  job.limits = *limits;
+  std::optional<std::string> card;
   if (const auto text = in.value("gpu")) {
     const auto wanted = tables.gpu(*text);
     if (!wanted) return wanted.error();
-    std::erase_if(cards, [&](const Buy& buy) { return buy.gpu.id != wanted->gpu.id; });
+    card = wanted->gpu.id;
   }
   const Model& model = job.job.subject.model.model;
-  // The cheapest machine, not the cheapest card: a hungrier card wants a larger supply.
-  std::vector<Choice> choices;
-  for (const Buy& buy : cards) {
-    Choice choice;
-    choice.buy = &buy;
-    choice.need = host_need(model, buy.fit.best().plan.valid.run, job.job.subject.stack);
-    choice.machine = assembled(machines, buy.gpu, choice.need);
-    if (job.has_hours() || limits->usd) {
-      if (const auto& time = job.times.on(buy.gpu)) {
-        choice.time = &*time;
-        choice.hours = time->hours();
-      } else if (job.has_hours()) {
-        return time.error();
-      }
-    }
-    if (choice.hours) choice.deadline = limits->of_hours(*choice.hours);
-    choice.budget = limits->of_usd(Range<double>::exactly(choice.machine.usd));
-    choices.push_back(std::move(choice));
-  }
+  const auto found = machines_for(tables, machines, job, card, in.is_strict);
+  if (!found) return found.error();
+  const std::vector<JobMachine>& choices = *found;
   const bool wants_best = limits->usd.has_value();
-  std::stable_sort(choices.begin(), choices.end(), [&](const Choice& a, const Choice& b) {
-    if (a.meets() != b.meets()) return a.meets() < b.meets();
-    if (a.machine.missing.size() != b.machine.missing.size()) return a.machine.missing.size() < b.machine.missing.size();
-    if (wants_best && a.meets() != Meets::misses && (does_more(a, b) || does_more(b, a))) return does_more(a, b);
-    return a.machine.usd < b.machine.usd;
-  });
-  const auto is_kept = [&](const Choice& choice) {
-    return choice.meets() == Meets::meets || (choice.meets() == Meets::tight && !in.is_strict);
-  };
+  const auto is_kept = [&](const JobMachine& choice) { return choice.is_kept(in.is_strict); };
   if (choices.empty() || !is_kept(choices.front())) {
     answer.status = kNo;
     answer.json.set("gpu", Value());
@@ -252,22 +210,22 @@ Result<Answer> for_job(const Invocation& in, const Tables& tables, Answer answer
     } else {
       answer.add(Headline{"no machine does " + job.words() + " " + words_of(*limits), Tone::bad});
       Value& closest = answer.json.set("closest", Value::object());
-      const auto tell = [&](const char* key, const Choice& choice) {
-        closest.set(key, Value::object({{"gpu", choice.buy->gpu.id}, {"total_usd", choice.machine.usd}, {"hours", choice.hours}}));
+      const auto tell = [&](const char* key, const JobMachine& choice) {
+        closest.set(key, Value::object({{"gpu", choice.buy.gpu.id}, {"total_usd", choice.machine.usd}, {"hours", choice.hours}}));
         const std::string speed = speed_words(choice);
-        answer.add(Paragraph{std::string("the ") + key + ": " + choice.buy->gpu.name + ", " + text_usd(choice.machine.usd) +
+        answer.add(Paragraph{std::string("the ") + key + ": " + choice.buy.gpu.name + ", " + text_usd(choice.machine.usd) +
                              (speed.empty() ? "" : ", " + speed)});
       };
       const auto with = [&](auto less) { return *std::min_element(choices.begin(), choices.end(), less); };
-      if (limits->hours) tell("fastest", with([](const Choice& a, const Choice& b) { return a.hours->likely < b.hours->likely; }));
-      tell("cheapest", with([](const Choice& a, const Choice& b) { return a.machine.usd < b.machine.usd; }));
+      if (limits->hours) tell("fastest", with([](const JobMachine& a, const JobMachine& b) { return a.hours->likely < b.hours->likely; }));
+      tell("cheapest", with([](const JobMachine& a, const JobMachine& b) { return a.machine.usd < b.machine.usd; }));
     }
     tell_assumed(assumed, answer);
     return answer;
   }
-  const Choice& chosen = choices.front();
+  const JobMachine& chosen = choices.front();
   const Assembly& machine = chosen.machine;
-  const Buy* const best = chosen.buy;
+  const Buy* const best = &chosen.buy;
   const HostNeed& need = chosen.need;
   const Price card_price = card_price_of(best->gpu);
 
@@ -310,10 +268,10 @@ Result<Answer> for_job(const Invocation& in, const Tables& tables, Answer answer
   const bool shows_speed = chosen.time != nullptr;
   if (shows_speed) other_table.columns.push_back({job.has_hours() ? "hours" : "tokens/s", right});
   for (std::size_t i = 1; i < choices.size() && i < 6; ++i) {
-    const Choice& choice = choices[i];
+    const JobMachine& choice = choices[i];
     if (limits->any() && !is_kept(choice)) break;
     const Assembly& other = choice.machine;
-    const Buy* const buy = choice.buy;
+    const Buy* const buy = &choice.buy;
     Value& row = others.push(Value::object({{"gpu", buy->gpu.id}, {"gpu_usd", buy->gpu.price()->value}, {"total_usd", other.usd},
                                             {"method", name(buy->fit.best().method)}, {"fit", name(buy->fit.fit)}}));
     other_table.rows.push_back({buy->gpu.name, text(buy->gpu.memory.value), text_usd(buy->gpu.price()->value),
@@ -336,12 +294,12 @@ Result<Answer> for_job(const Invocation& in, const Tables& tables, Answer answer
     answer.json.set("trains", *rows);
     assumed.push_back("the best machine for the budget: the best method of " + model.id + ", then the most tokens a second");
   }
-  const auto lacking = std::min_element(choices.begin(), choices.end(), [&](const Choice& a, const Choice& b) {
-    const auto cost = [&](const Choice& each) { return is_kept(each) && !each.machine.missing.empty() ? each.machine.usd : 1e12; };
+  const auto lacking = std::min_element(choices.begin(), choices.end(), [&](const JobMachine& a, const JobMachine& b) {
+    const auto cost = [&](const JobMachine& each) { return is_kept(each) && !each.machine.missing.empty() ? each.machine.usd : 1e12; };
     return cost(a) < cost(b);
   });
   if (machine.missing.empty() && !lacking->machine.missing.empty() && is_kept(*lacking) && lacking->machine.usd < machine.usd)
-    answer.add(Paragraph{"perhaps cheaper: " + lacking->buy->gpu.name + ", from " + text_usd(lacking->machine.usd) +
+    answer.add(Paragraph{"perhaps cheaper: " + lacking->buy.gpu.name + ", from " + text_usd(lacking->machine.usd) +
                          ", for which the table lacks " + listed(lacking->machine.missing)});
   assumed.push_back("a card costs what it did at launch, or what dealers asked for cards of data centres; other prices are the "
                     "guide's, without a source; machines.json in a folder of --data replaces them");

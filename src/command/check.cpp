@@ -7,6 +7,7 @@
 #include "command/check_report.hpp"
 #include "command/checking.hpp"
 #include "command/command.hpp"
+#include "read/calibration.hpp"
 #include "read/file_list.hpp"
 
 namespace qwenplan::command {
@@ -61,7 +62,11 @@ std::vector<std::string> notes_of(const std::vector<CheckedFile>& files) {
 Result<Answer> check(const Invocation& in) {
   const auto tables = Tables::open(in.data_directory);
   if (!tables) return tables.error();
-  Checker checker(in, *tables);
+  const auto calibration = read_calibration(*tables);
+  if (!calibration) return calibration.error();
+  const auto epochs = in.number("epochs", 0.001, 1e6);
+  if (!epochs) return epochs.error();
+  Checker checker(in, *tables, *calibration, *epochs);
   const auto project = checker.project_for(in.words.front());
   if (!project) return project.error();
   if (!in.has("gpu") && !in.has("vram") && !*project)
@@ -72,7 +77,8 @@ Result<Answer> check(const Invocation& in) {
   answer.schema = "qwenplan.check/1";
   answer.data_as_of = tables->as_of();
   for (const char* flag : {"gpu", "vram", "vram-in-use", "model", "trainer", "stack", "alloc-conf",
-                           "launcher", "seq-len", "batch", "gpus", "fail-on", "config"})
+                           "launcher", "seq-len", "batch", "gpus", "fail-on", "config", "dataset", "dataset-size", "tokens",
+                           "epochs"})
     if (const auto value = in.value(flag)) answer.inputs.push_back({flag, Value(*value), "flag"});
   if (*project) {
     answer.inputs.push_back({"project", Value((*project)->path), in.has("config") ? "flag" : "file"});

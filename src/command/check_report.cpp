@@ -1,14 +1,17 @@
 #include "command/check_report.hpp"
 
 #include <algorithm>
+#include <cmath>
 #include <filesystem>
 #include <map>
 #include <system_error>
 #include <utility>
 
+#include "command/job_time.hpp"
 #include "command/subject.hpp"
 #include "command/verdict.hpp"
 #include "qwenplan/base/version.hpp"
+#include "render/quantity.hpp"
 #include "render/render.hpp"
 
 namespace qwenplan {
@@ -137,6 +140,23 @@ Value read_json(const RunDraft& d) {
   return run.as_object()->empty() ? Value() : run;
 }
 
+Value time_of(const std::optional<CheckedTime>& time) {
+  if (!time) return Value();
+  return Value::object({{"tokens_per_second", time->rate},
+                        {"seconds_per_step", time->seconds},
+                        {"hours", time->hours},
+                        {"bound_by", name(time->bound)}});
+}
+
+/// "1,240 tokens/s (870 to 1,420), 6.6 s a step; 12 h 4 min (9 h 10 min to 17 h 2 min) for 1,000 steps".
+std::string words(const CheckedTime& time) {
+  const auto whole = [](double rate) { return grouped(std::llround(rate)); };
+  std::string text = whole(time.rate.likely) + " tokens/s (" + whole(time.rate.low) + " to " + whole(time.rate.high) + "), " +
+                     fixed(time.seconds.likely, time.seconds.likely < 10 ? 2 : 0) + " s a step";
+  if (time.hours) text += "; " + text_hours(*time.hours) + " for " + time.of;
+  return text;
+}
+
 Tone tone_of(Severity severity) {
   return severity == Severity::error     ? Tone::bad
          : severity == Severity::warning ? Tone::warning
@@ -169,6 +189,7 @@ Value checked_json(const CheckedFile& file) {
                         {"settings", std::move(settings)},
                         {"run", std::move(run)},
                         {"verdict", file.plan ? verdict_json(*file.plan) : Value()},
+                        {"time", time_of(file.time)},
                         {"one_gpu_verdict", file.one_gpu ? verdict_json(*file.one_gpu) : Value()},
                         {"advice", advice_json(file.advice)},
                         {"error", std::move(error)},
@@ -211,6 +232,7 @@ void show_checked(const std::vector<CheckedFile>& files, Answer& answer) {
       return file.headline == f.message;
     });
     if (!file.headline.empty() && !is_told) answer.add(Paragraph{file.headline});
+    if (file.time) answer.add(Paragraph{words(*file.time)});
     for (const Finding& finding : file.findings) {
       const Severity severity = finding.rule.severity();
       answer.add(Paragraph{where(file, finding.place) + ": " + std::string(name(severity)) + ": " +

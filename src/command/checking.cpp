@@ -9,6 +9,7 @@
 
 #include "cli/run_flags.hpp"
 #include "command/card_rules.hpp"
+#include "command/job_time.hpp"
 #include "command/subject.hpp"
 #include "command/verdict.hpp"
 #include "qwenplan/base/parse.hpp"
@@ -234,6 +235,29 @@ void conclude(CheckedFile& out, std::vector<Ignore> ignores,
     out.status = "unknown";
 }
 
+/// The data of the flags, once through; how often is the file's to say.
+Result<Workload> one_epoch(const Invocation& in, const Model& model) {
+  Invocation once = in;
+  once.given.erase("epochs");
+  return read_workload(once, model);
+}
+
+/// A run's time, with the hours of the steps or the epochs that the file or a flag tells.
+CheckedTime checked_time(const JobTime& epoch, const TrainFile& file, const std::optional<double>& given_epochs) {
+  CheckedTime time{epoch.timing.rate, epoch.timing.seconds, bound_of(epoch.timing.step), {}, {}};
+  const std::optional<double> epochs = given_epochs ? given_epochs : file.epochs;
+  if (file.max_steps && *file.max_steps > 0) {
+    // torchtune counts them in each epoch.
+    const double steps = static_cast<double>(*file.max_steps) * (file.trainer == Trainer::torchtune ? epochs.value_or(1) : 1);
+    time.hours = times(steps / 3600, time.seconds);
+    time.of = grouped(std::llround(steps)) + " steps";
+  } else if (epochs && epoch.duration) {
+    time.hours = times(*epochs, *epoch.hours());
+    time.of = plain(*epochs) + (*epochs == 1 ? " epoch" : " epochs");
+  }
+  return time;
+}
+
 }  // namespace
 
 /// Estimates by the run that they are of.
@@ -243,8 +267,10 @@ struct Checker::Estimates {
     Plan plan;
     std::vector<Advice> advice;
     std::vector<CardRule> rules;
+    std::optional<JobTime> time;  ///< of one epoch, where the data are told
   };
   std::multimap<std::string, Entry> entries;
+  std::map<std::string, Result<Workload>> workloads;  ///< by the model, whose tokenizer counts
 
   const Entry* find(const std::string& subject, const Run& run) const {
     const auto [first, last] = entries.equal_range(subject);
@@ -254,8 +280,8 @@ struct Checker::Estimates {
   }
 };
 
-Checker::Checker(const Invocation& in, const Tables& tables)
-    : in_(in), tables_(tables), estimates_(std::make_unique<Estimates>()) {}
+Checker::Checker(const Invocation& in, const Tables& tables, const Calibration& calibration, std::optional<double> epochs)
+    : in_(in), tables_(tables), calibration_(calibration), epochs_(epochs), estimates_(std::make_unique<Estimates>()) {}
 Checker::~Checker() = default;
 
 Result<const ProjectFile*> Checker::project_at(const std::string& path) {
@@ -451,9 +477,21 @@ CheckedFile Checker::check(const std::string& file) {
   for (const Input& input : subject->inputs) key += '\n' + input.name + ' ' + to_json(input.value);
   const Estimates::Entry* known = estimates_->find(key, valid->run);
   if (!known) {
-    auto plan = planned(setup, draft, subject->allocator);
+    const bool has_time = subject->gpu && !not_timed(valid->run);
+    StepWork work;
+    auto plan = planned(setup, draft, subject->allocator, Bytes(Saturating::kMax), has_time ? &work : nullptr);
     if (!plan) return refuse(out, rule_of(plan.error()), plan.error()), concluded();
-    Estimates::Entry entry{plan->valid.run, *plan, {}, {}};
+    Estimates::Entry entry{plan->valid.run, *plan, {}, {}, {}};
+    if (has_time) {
+      auto workload = estimates_->workloads.find(out.model);
+      if (workload == estimates_->workloads.end())
+        workload = estimates_->workloads.emplace(out.model, one_epoch(asked, setup.model())).first;
+      if (!workload->second) return refuse(out, "unreadable-file", workload->second.error()), concluded();
+      if (auto time = job_time(setup, valid->run, *workload->second, calibration_, &work)) {
+        entry.time = std::move(*time);
+        entry.time->timing.work = {};
+      }
+    }
     entry.advice = *plan->fit == Fit::fits ? std::vector<Advice>{} : advised(setup, *plan);
     entry.rules = card_rules(setup, *plan, subject->allocator);
     known = &estimates_->entries.emplace(key, std::move(entry))->second;
@@ -462,6 +500,7 @@ CheckedFile Checker::check(const std::string& file) {
   out.plan->draft = draft;
   out.plan->valid = *valid;
   out.advice = known->advice;
+  if (known->time) out.time = checked_time(*known->time, *read, epochs_);
   out.headline = headline(setup, *out.plan).text;
   for (const CardRule& each : known->rules)
     out.findings.push_back(each.finding_in(draft));

@@ -8,6 +8,8 @@
 
 #include "cli/exit_status.hpp"
 #include "command/planning.hpp"
+#include "qwenplan/estimate/calibration.hpp"
+#include "qwenplan/estimate/roofline.hpp"
 #include "read/project_file.hpp"
 #include "read/tables.hpp"
 #include "read/trainer/train_file.hpp"
@@ -17,6 +19,15 @@ namespace qwenplan {
 
 /// From which severity on a finding is a no: --fail-on.
 enum class FailOn : unsigned char { note, warning, error, never };
+
+/// How long a file's run takes.
+struct CheckedTime {
+  Range<double> rate{};     ///< tokens per second
+  Range<double> seconds{};  ///< of a step
+  Bound bound = Bound::compute;
+  std::optional<Range<double>> hours;  ///< none unless its steps or its data are told
+  std::string of;                      ///< what they are of: "1,000 steps", "3 epochs"
+};
 
 /// What a file came to.
 struct CheckedFile {
@@ -29,6 +40,7 @@ struct CheckedFile {
   std::optional<Error> error;   ///< why there is no estimate
   RunDraft draft;               ///< what was read, with the trainer's defaults where the model is known
   std::optional<Plan> plan;
+  std::optional<CheckedTime> time;  ///< none where a mechanism has no time, or no card of the table is named
   std::optional<Plan> one_gpu;  ///< of a run on several: the same micro-batch on one card
   std::vector<Advice> advice;
   std::vector<Finding> findings;
@@ -41,8 +53,9 @@ struct CheckedFile {
 /// one estimate.
 class Checker {
  public:
-  /// `in` has the flags; what a qwenplan.yaml says stands in where a flag is missing.
-  Checker(const Invocation& in, const Tables& tables);
+  /// `in` has the flags; what a qwenplan.yaml says stands in where a flag is missing. `epochs` go
+  /// before a file's own.
+  Checker(const Invocation& in, const Tables& tables, const Calibration& calibration, std::optional<double> epochs);
   ~Checker();
 
   /// The qwenplan.yaml of --config, or the one that is found for the file; nothing without one.
@@ -56,6 +69,8 @@ class Checker {
 
   const Invocation& in_;
   const Tables& tables_;
+  const Calibration& calibration_;
+  std::optional<double> epochs_;  ///< of --epochs
   std::map<std::string, std::string> found_;  ///< folder -> path of its qwenplan.yaml, or ""
   std::map<std::string, Result<ProjectFile>> projects_;
   std::unique_ptr<Estimates> estimates_;

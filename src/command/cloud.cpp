@@ -13,6 +13,7 @@
 #include "command/command.hpp"
 #include "command/guide_answer.hpp"
 #include "command/job.hpp"
+#include "command/method_plans.hpp"
 #include "command/money.hpp"
 #include "command/rental.hpp"
 #include "qwenplan/base/nearest.hpp"
@@ -255,8 +256,8 @@ Answer begin(const Invocation& in, const Tables& tables, const char* schema) {
 
 /// The job of the flags, with all that surrounds its price; limits without hours are refused.
 std::optional<Error> take_job(const Invocation& in, const Tables& tables, Market& market, Answer& answer,
-                              std::vector<std::string>& assumed) {
-  auto priced = read_priced_job(in, tables, assumed);
+                              std::vector<std::string>& assumed, KnownText known = nullptr) {
+  auto priced = read_priced_job(in, tables, assumed, known);
   if (!priced) return priced.error();
   market.priced = std::move(*priced);
   market.priced->tell(answer, assumed);
@@ -536,7 +537,7 @@ Value value_of(const std::optional<Range<double>>& range) {
   return Value(range);
 }
 
-Result<Answer> strategies(const Invocation& in) {
+Result<Answer> strategies(const Invocation& in, KnownText known) {
   const auto tables = Tables::open(in.data_directory);
   if (!tables) return tables.error();
   const std::string urgency = folded(in.value("urgency").value_or("normal"));
@@ -548,7 +549,7 @@ Result<Answer> strategies(const Invocation& in) {
   std::vector<std::string> assumed;
   Market market;
   if (names_job(in) || !in.has("gpu")) {
-    if (auto error = take_job(in, *tables, market, answer, assumed)) return *error;
+    if (auto error = take_job(in, *tables, market, answer, assumed, known)) return *error;
   } else if (auto error = refused(in, {"vram", "vram-in-use"}, "there is no job to judge")) {
     return *error;
   }
@@ -703,7 +704,7 @@ std::string tokens_words(const Range<double>& count) {
 }
 
 /// A step down from a method's defaults, in a few words.
-std::string rung_words(const Training& training) {
+std::string rung_words(const TrainingOffer& training) {
   std::string text(name(training.method));
   if (training.rung.find("--precision") != std::string::npos) text += ", 16 bits";
   if (training.rung.find("--optimizer") != std::string::npos) text += ", 8-bit AdamW";
@@ -791,7 +792,7 @@ Result<Answer> trained_for(const Invocation& in) {
     const Model& model = job.job.subject.model.model;
     const auto given = job.job.draft.method;
     bool has_best = false;
-    for (const Method method : {Method::full, Method::lora, Method::qlora}) {
+    for (const Method method : kMethods) {
       if (given && given->value != method) continue;
       const auto training = cheapest_training(cards, job, method, in.is_strict);
       if (!training) continue;
@@ -957,14 +958,16 @@ Result<Answer> cloud_compare(const Invocation& in) {
   return compared(in);
 }
 
-Result<Answer> cloud_strategy(const Invocation& in) {
-  if (!in.uses_guide) return strategies(in);
+Result<Answer> cloud_strategy(const Invocation& in, KnownText known) {
+  if (!in.uses_guide) return strategies(in, known);
   const auto hours = needed_hours(in, 0);
   if (!hours) return hours.error();
   const auto result = guide::calculate_optimal_cloud_strategy(*hours, in.value("urgency").value_or("normal"));
   return guide_answer("qwenplan.cloud-strategy/1", {{"calculate_optimal_cloud_strategy", guide_value(result)}},
                       {guide::GuideSystem::cloud_strategy});
 }
+
+Result<Answer> cloud_strategy(const Invocation& in) { return cloud_strategy(in, nullptr); }
 
 Result<Answer> cloud_budget(const Invocation& in) {
   if (!in.uses_guide) return in.has("budget") ? trained_for(in) : budgeted(in);

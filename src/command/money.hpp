@@ -13,6 +13,9 @@
 
 namespace qwenplan {
 
+/// US dollars for a kilowatt hour where nobody says. Assumed.
+inline constexpr double kElectricity = 0.15;
+
 /// The days of the prices that went into an answer.
 class PriceDays {
  public:

@@ -21,14 +21,15 @@
 
 namespace qwenplan::command {
 
-Result<Answer> cloud_strategy(const Invocation&);
+Result<Answer> cloud_strategy(const Invocation&, KnownText);
 Result<Answer> recommend(const Invocation&);
-Result<Answer> roi(const Invocation&);
+Result<Answer> roi(const Invocation&, KnownText);
 
 namespace {
 
 constexpr double kHoursOfMonth = 744;
 constexpr double kWeeksOfMonth = 52.0 / 12;
+constexpr double kMonths = 24;  ///< that a machine is used, as roi has it
 
 /// Settings that a recommendation decides, in the order in which they are shown.
 constexpr std::string_view kDecided[] = {"method",    "precision",  "seq-len", "batch",        "grad-accum",
@@ -38,6 +39,8 @@ constexpr std::string_view kOfCard[] = {"gpu", "vram", "vram-in-use"};
 constexpr std::string_view kOfSubject[] = {"model", "gpu", "vram", "vram-in-use", "stack", "alloc-conf"};
 constexpr std::string_view kOfData[] = {"dataset", "dataset-size", "tokens",      "column",
                                         "tokenizer", "template",   "file-format", "example"};
+constexpr std::string_view kOfLoop[] = {"epochs", "examples", "eval-examples", "saves", "workers", "load-ms"};
+constexpr std::string_view kOfMoney[] = {"hours-per-month", "electricity", "deadline", "budget"};
 
 const Value kNull;
 
@@ -75,10 +78,6 @@ std::string words_of(const Value& value) {
   if (const auto* is = std::get_if<bool>(&value.data())) return *is ? "on" : "off";
   const auto one = number(value);
   return one ? plain(*one) : "";
-}
-
-std::string usd_words(const Range<double>& usd) {
-  return text_usd(usd.likely) + (usd.low == usd.high ? "" : " (" + text_usd(usd.low) + " to " + text_usd(usd.high) + ")");
 }
 
 /// A word as a shell takes it, in quotes where it needs them.
@@ -133,6 +132,55 @@ Value members(const Value& json, std::initializer_list<const char*> names) {
   return value;
 }
 
+/// "$4.10 ($3.60 to $5.20)" of a range, "$4.10" of a number.
+std::string usd_words(const Value& usd) {
+  if (const auto all = range(usd)) return text_usd(*all);
+  const auto one = number(usd);
+  return one ? text_usd(*one) : "";
+}
+
+/// The card for a job whose hours are known, by what the runs of two years cost: rented by the job
+/// where it is cheapest, or in a machine of one's own.
+struct CardChoice {
+  std::string gpu;  ///< empty: nothing keeps the limits
+  std::string why;
+  std::vector<std::string> closest;
+};
+
+Result<CardChoice> chosen_card(const Tables& tables, PricedJob& job, const std::optional<double>& hours_per_month,
+                               double usd_per_kwh, bool is_strict) {
+  const auto offers = read_offers(tables);
+  if (!offers) return offers.error();
+  const auto machines = read_machines(tables);
+  if (!machines) return machines.error();
+  const auto rentals = rentals_of(*offers, tables, job, is_strict);
+  const auto own = machines_for(tables, *machines, job, {}, is_strict);
+  if (!own) return own.error();
+  const Rental* const rent = !rentals.empty() && rentals.front().is_kept(is_strict) ? &rentals.front() : nullptr;
+  const auto runs = [&](const Range<double>& hours) {
+    return kMonths * (hours_per_month ? *hours_per_month / hours.likely : kWeeksOfMonth);
+  };
+  const auto cost_of = [&](const JobMachine& each) {
+    const double watts = each.time->watts ? wall_watts(*each.time->watts).likely : 0;
+    return each.machine.usd + runs(*each.hours) * electricity_usd(watts, each.hours->likely, usd_per_kwh);
+  };
+  const JobMachine* buy = nullptr;
+  for (const JobMachine& each : *own)
+    if (each.is_kept(is_strict) && each.machine.missing.empty() && (!buy || cost_of(each) < cost_of(*buy))) buy = &each;
+  CardChoice choice;
+  if (!rent && !buy) {
+    const Closest closest = closest_of(rentals);
+    if (closest.fastest) choice.closest.push_back("the fastest: " + words(*closest.fastest) + ": " + cost_words(*closest.fastest));
+    if (closest.cheapest) choice.closest.push_back("the cheapest: " + words(*closest.cheapest) + ": " + cost_words(*closest.cheapest));
+    return choice;
+  }
+  // As often as the rented card would run it, since the hours of a month are those of a card.
+  const bool rents = rent && (!buy || runs(rent->work) * rent->usd.likely <= cost_of(*buy));
+  choice.gpu = rents ? rent->offer->gpu : buy->buy.gpu.id;
+  choice.why = rents ? "the card on which the job is rented for least (--gpu)" : "the card of the machine that is cheapest over two years (--gpu)";
+  return choice;
+}
+
 void tell_why(Value& json, const Error& error) { json.set("why", error.what + " (" + error.where + "): " + error.hint); }
 
 }  // namespace
@@ -176,19 +224,61 @@ Result<Answer> plan(const Invocation& in) {
     const auto is_one_of = [&name = name](const auto& list) {
       return std::find(std::begin(list), std::end(list), name) != std::end(list);
     };
-    if (!is_one_of(kOfData) && name != "epochs" && name != "hours-per-month" && name != "electricity")
+    if (!is_one_of(kOfData) && !is_one_of(kOfLoop) && !is_one_of(kOfMoney))
       wishes.emplace_back(name, values.back());
   }
   const bool has_card = in.has("gpu");
+  const auto limits = read_limits(in, answer.inputs);
+  if (!limits) return limits.error();
+  const bool has_hours = data || in.has("examples");
+  if (!has_hours && limits->any())
+    return Error{Error::Kind::wrong, "without --dataset FILE or --tokens N nobody knows the hours of the job",
+                 limits->hours ? "--deadline" : "--budget", "tell how much data there is"};
   if (!has_card && in.has("vram"))
     return Error{Error::Kind::wrong, "a plan needs the card, not its memory alone", "--vram", "give --gpu too, or leave it out"};
-  if (!has_card) wishes.emplace_back("goal", "cheapest");
+  const Flags of_data = taken(in, kOfData), loop = taken(in, kOfLoop);
   Flags suggestion;
   if (lengths && !in.has("seq-len")) {
     std::int64_t length = suggested_length(*lengths);
     if (model->model.max_positions > 0) length = std::min(length, model->model.max_positions);
     suggestion.emplace_back("seq-len", std::to_string(length));
   }
+  std::string card_why = "the cheapest card that runs it (--gpu)";
+  Flags card_found;
+  if (!has_card && has_hours) {
+    const auto usd_per_kwh = in.number("electricity", 0, 1000);
+    if (!usd_per_kwh) return usd_per_kwh.error();
+    std::vector<std::string> of_job;
+    auto job = read_priced_job(asked(in, {wishes, suggestion, of_data, loop}), *tables, of_job, &data);
+    if (!job) return job.error();
+    const auto spot = read_spot_terms(asked(in, {}), of_job);
+    (*job)->spot = *spot;
+    (*job)->limits = *limits;
+    const auto card = chosen_card(*tables, **job, *hours_per_month, usd_per_kwh->value_or(kElectricity), in.is_strict);
+    if (!card) return card.error();
+    if (card->gpu.empty()) {
+      answer.status = kNo;
+      for (const char* part : {"memory", "time", "ram", "storage", "cost"}) answer.json.set(part, Value());
+      answer.add(Headline{"nothing does " + (*job)->words() + (limits->any() ? " " + words_of(*limits) : ""), Tone::bad});
+      Value& closest = answer.json.set("recommendation", Value::object({{"action", "change"}})).set("closest", Value::list());
+      for (const std::string& each : card->closest) {
+        answer.add(Paragraph{each});
+        closest.push(each);
+      }
+      tell_assumed(of_job, answer);
+      return answer;
+    }
+    card_found.emplace_back("gpu", card->gpu);
+    card_why = card->why;
+    const auto& method = (*job)->job.draft.method;
+    if (!in.has("method") && method) {
+      card_found.emplace_back("method", std::string(name(method->value)));
+      assumed.push_back("the method that was compared on all cards, " + std::string(name(method->value)) + " (--method)");
+    }
+  } else if (!has_card) {
+    card_found.emplace_back("goal", "cheapest");
+  }
+  wishes.insert(wishes.end(), card_found.begin(), card_found.end());
   auto chosen = recommend(asked(in, {wishes, suggestion}));
   bool suggests = !suggestion.empty();
   if (suggests && (!chosen || chosen->status == kNo)) {
@@ -204,9 +294,10 @@ Result<Answer> plan(const Invocation& in) {
 
   Flags subject = taken(in, kOfSubject), run;
   std::string card_id = words_of(at(chosen->json, {"card", "gpu"}));
+  if (!has_card && has_hours) card_id = card_found.front().second;
   if (!has_card && fits) {
     subject.emplace_back("gpu", card_id);
-    assumed.push_back("the cheapest card that runs it (--gpu)");
+    assumed.push_back(card_why);
   }
   for (const Input& input : chosen->inputs)
     if (input.name == "gpu" && has_card) card_id = words_of(input.value);
@@ -219,7 +310,7 @@ Result<Answer> plan(const Invocation& in) {
     return static_cast<std::int64_t>(number(at(chosen->json, {"run", name, "value"})).value_or(0));
   };
 
-  answer.inputs = chosen->inputs;
+  answer.inputs.insert(answer.inputs.begin(), chosen->inputs.begin(), chosen->inputs.end());
   if (data) answer.inputs.insert(answer.inputs.end(), data->inputs.begin(), data->inputs.end());
 
   Value& memory = answer.json.set("memory", Value::object());
@@ -229,7 +320,6 @@ Result<Answer> plan(const Invocation& in) {
 
   Flags explained = subject;
   explained.insert(explained.end(), run.begin(), run.end());
-  const Flags of_data = taken(in, kOfData);
   Value commands = Value::object();
   const auto explain = [&](const char* part, const std::string& command, const std::vector<Flags>& flags) {
     std::string line = "qwenplan " + command;
@@ -257,8 +347,6 @@ Result<Answer> plan(const Invocation& in) {
   }
 
   // Hours.
-  Flags loop;
-  if (const auto epochs = in.value("epochs")) loop.emplace_back("epochs", *epochs);
   const auto timed = time(asked(in, {subject, run, loop}), &data);
   if (!timed) return timed.error();
   join(answer, *timed);
@@ -289,7 +377,7 @@ Result<Answer> plan(const Invocation& in) {
   // Money.
   const auto card = tables->gpu(card_id);
   Value cost = Value::object(), recommendation = Value::object();
-  std::string rent_words, buy_words, advice;
+  std::string rent_words, any_words, buy_words, advice;
   Tone tone = Tone::plain;
   if (!hours) {
     cost = Value();
@@ -299,26 +387,24 @@ Result<Answer> plan(const Invocation& in) {
     tell_why(cost, card.error());
     recommendation.set("action", Value());
   } else {
-    const double usual = std::min(kHoursOfMonth, hours->likely * kWeeksOfMonth);
-    const double monthly = hours_per_month->value_or(usual);
-    if (!*hours_per_month)
-      assumed.push_back("one such run a week, " + fixed(monthly, 1) + " hours a month (--hours-per-month)");
-    cost.set("hours_per_month", monthly);
-
-    Flags paid;
-    if (const auto price = in.value("electricity")) paid.emplace_back("electricity", *price);
-    const Flags by_the_hour = {{"hours", plain(hours->likely)}};
-    const auto ways = cloud_strategy(asked(in, {without_card, {{"gpu", card->gpu.id}}, by_the_hour}));
+    const Flags gpu = {{"gpu", card->gpu.id}};
+    Flags limit_flags;
+    for (const char* flag : {"deadline", "budget"})
+      if (const auto value = in.value(flag)) limit_flags.emplace_back(flag, *value);
+    const auto ways = cloud_strategy(asked(in, {without_card, gpu, of_data, loop, limit_flags}), &data);
+    bool can_rent = false, can_buy = false;
     if (ways) {
       join(answer, *ways);
       cost.set("rent", members(ways->json, {"options", "best"}));
+      const std::string best = words_of(at(ways->json, {"best"}));
+      can_rent = !best.empty();
       if (const auto* options = at(ways->json, {"options"}).as_list())
         for (const Value& option : *options)
-          if (words_of(at(option, {"strategy"})) == words_of(at(ways->json, {"best"})))
-            if (const auto usd = number(at(option, {"expected_usd"})))
-              rent_words = usd_words({*usd * hours->low / hours->likely, *usd, *usd * hours->high / hours->likely}) +
-                           ", " + (words_of(at(option, {"strategy"})) == "on_demand" ? "on demand" : words_of(at(option, {"strategy"}))) + " at " + words_of(at(option, {"provider"}));
-      explain("rent", "cloud strategy", {without_card, {{"gpu", card->gpu.id}}, by_the_hour});
+          if (can_rent && words_of(at(option, {"strategy"})) == best)
+            rent_words = usd_words(at(option, {"expected_usd"})) + ", " + (best == "on_demand" ? "on demand" : best) + " at " +
+                         words_of(at(option, {"provider"}));
+      if (!can_rent) rent_words = "nothing " + words_of(*limits) + " on this card";
+      explain("rent", "cloud strategy", {without_card, gpu, of_data, loop, limit_flags});
     } else {
       Value& none = cost.set("rent", Value::object());
       tell_why(none, ways.error());
@@ -344,44 +430,64 @@ Result<Answer> plan(const Invocation& in) {
                                                 : "the table has no price of " + card->gpu.name;
       none.set("why", why);
       buy_words = why;
-      recommendation.set("action", rent_words.empty() ? Value() : Value("rent"));
+      recommendation.set("action", can_rent ? Value("rent") : Value());
       recommendation.set("reason", why);
     } else {
-      const Flags bought = {{"gpu", card->gpu.id}, {"hours-per-month", plain(monthly)}, {"setup", "machine=" + fixed(machine.usd, 2)}};
-      const auto paid_back = roi(asked(in, {bought, paid}));
+      Flags bought = {{"setup", "machine=" + fixed(machine.usd, 2)}};
+      for (const char* flag : {"hours-per-month", "electricity"})
+        if (const auto value = in.value(flag)) bought.emplace_back(flag, *value);
+      const auto paid_back = roi(asked(in, {without_card, gpu, of_data, loop, bought}), &data);
       if (paid_back) {
         join(answer, *paid_back);
-        Value& buy = cost.set("buy", members(paid_back->json, {"verdict", "breakeven_months", "savings_usd", "npv_usd", "local", "cloud"}));
+        const auto jobs = number(at(paid_back->json, {"jobs_per_month"})).value_or(0);
+        cost.set("hours_per_month", jobs * hours->likely);
+        Value& buy = cost.set("buy", members(paid_back->json, {"verdict", "breakeven_jobs", "breakeven_months", "savings_usd", "npv_usd",
+                                                               "local", "cloud", "job", "cheapest_rent"}));
         Value& parts = buy.set("parts", Value::list());
         parts.push(Value::object({{"name", card->gpu.name}, {"usd", card->gpu.price()->value}}));
         for (const Part* part : machine.parts) parts.push(Value::object({{"name", part->name}, {"usd", part->price.usd}}));
-        const auto price = number(at(paid_back->json, {"local", "hardware_usd"}));
-        const auto watts = number(at(paid_back->json, {"local", "watts"}));
-        double per_kwh = 0;
-        for (const Input& input : paid_back->inputs)
-          if (input.name == "electricity_usd_per_kwh") per_kwh = number(input.value).value_or(0);
-        const double power = electricity_usd(watts.value_or(0), hours->likely, per_kwh);
-        cost.set("electricity_usd", Range<double>{power * hours->low / hours->likely, power, power * hours->high / hours->likely});
+        const Value& power = at(paid_back->json, {"job", "electricity_usd"});
+        cost.set("electricity_usd", power);
         const auto months = number(at(paid_back->json, {"breakeven_months"}));
-        buy_words = text_usd(price.value_or(0)) + ", and " + text_usd(power) + " of electricity a run; pays after " + text_months(months);
-        const bool buys = words_of(at(paid_back->json, {"verdict"})) == "buy";
-        recommendation.set("action", buys ? "buy" : "rent");
-        advice = buys ? "buy: it pays after " + text_months(months) + " at " + fixed(monthly, 0) + " hours a month"
-                      : "rent: at " + fixed(monthly, monthly < 10 ? 1 : 0) + " hours a month a machine " +
-                            (months ? "pays after " + text_months(months) : "never pays");
+        const auto jobs_until = number(at(paid_back->json, {"breakeven_jobs", "likely"}));
+        buy_words = text_usd(machine.usd) + ", and " + usd_words(power) + " of electricity a run; pays after " +
+                    (jobs_until ? grouped(std::llround(std::ceil(*jobs_until))) + " runs, " : "") + text_months(months);
+        const Value& any = at(paid_back->json, {"cheapest_rent"});
+        if (const std::string provider = words_of(at(any, {"provider"})); !provider.empty())
+          any_words = usd_words(at(any, {"job_usd"})) + ", " + words_of(at(any, {"gpu"})) + (words_of(at(any, {"strategy"})) == "spot" ? ", spot" : ", on demand") +
+                      " at " + provider;
+        can_buy = paid_back->status != kNo && limits->of_usd(Range<double>::exactly(machine.usd)) == Meets::meets &&
+                  limits->of_hours(*hours) != Meets::misses;
+        const bool buys = can_buy && (!can_rent || words_of(at(paid_back->json, {"verdict"})) == "buy");
+        const std::string often = fixed(jobs, jobs < 10 ? 1 : 0) + " runs a month";
+        if (buys) {
+          advice = "buy: at " + often + " it pays after " + text_months(months);
+          if (!can_rent) advice = "buy: no rented machine does it " + words_of(*limits);
+        } else if (can_rent) {
+          advice = "rent: at " + often + " a machine does not beat " + (any_words.empty() ? "the rent" : "the cheapest rent");
+          if (!can_buy) advice = "rent: a machine of one's own does not do it" + (limits->any() ? " " + words_of(*limits) : " in time");
+        }
+        recommendation.set("action", buys ? Value("buy") : can_rent ? Value("rent") : Value("change"));
         tone = buys ? Tone::good : Tone::plain;
+        if (!buys && !can_rent) {
+          advice = "neither rent nor purchase does it " + words_of(*limits);
+          tone = Tone::bad;
+        }
         recommendation.set("reason", advice);
         if (const auto* list = at(paid_back->json, {"assumed"}).as_list())
-          for (const Value& each : *list) assumed.push_back(words_of(each));
-        explain("buy", "roi", {bought, paid});
+          for (const Value& each : *list)
+            if (const std::string words = words_of(each); std::find(assumed.begin(), assumed.end(), words) == assumed.end())
+              assumed.push_back(words);
+        explain("buy", "roi", {without_card, gpu, of_data, loop, bought});
       } else {
         Value& none = cost.set("buy", Value::object());
         tell_why(none, paid_back.error());
         buy_words = paid_back.error().what;
-        recommendation.set("action", Value());
+        recommendation.set("action", can_rent ? Value("rent") : Value());
         recommendation.set("reason", paid_back.error().what);
       }
     }
+    if (limits->any() && !can_rent && !can_buy) answer.status = kNo;
   }
   answer.json.set("cost", std::move(cost));
   answer.json.set("recommendation", std::move(recommendation));
@@ -409,15 +515,14 @@ Result<Answer> plan(const Invocation& in) {
   }
   show("memory", bytes_words(at(chosen->json, {"verdict", "device_bytes"})) + ", " + fit, "vram");
   if (rate)
-    show("time", (hours ? text_duration(hours->likely * 3600) + " (" + text_duration(hours->low * 3600) + " to " +
-                              text_duration(hours->high * 3600) + "), "
-                        : "") + grouped(std::llround(rate->likely)) + " tokens/s", "time");
+    show("time", (hours ? text_hours(*hours) + ", " : "") + grouped(std::llround(rate->likely)) + " tokens/s", "time");
   if (const auto energy = range(at(timed->json, {"energy_kwh"})))
     show("energy", fixed(energy->likely, 2) + " kWh (" + fixed(energy->low, 2) + " to " + fixed(energy->high, 2) + ") for the card", "time");
   const auto gib = number(at(host->json, {"sufficient_ram_gib"}));
   show("ram", (gib ? plain(*gib) + " GiB suffice: " : "") + bytes_words(at(host->json, {"total_bytes"})), "ram");
   show("disk", bytes_words(at(disk->json, {"total_bytes"})), "storage plan");
   if (!rent_words.empty()) show("rent", rent_words, "cloud strategy");
+  if (!any_words.empty()) show("", "any card: " + any_words, "cloud compare");
   if (!buy_words.empty()) show("buy", buy_words, "roi");
   answer.add(std::move(table));
   if (!advice.empty()) answer.add(Headline{advice, tone});

@@ -65,7 +65,7 @@ const std::array kCommands = {
             {subject_flags(), run_flags(), parallel_flags(), recommend_flags()}, kNoWords,
             "qwenplan recommend --preset rtx3060-7b"},
     Command{"check", "a trainer's own configuration: fits, or what is wrong", command::check,
-            {subject_flags(), check_flags()}, {"FILE...", 1, -1},
+            {subject_flags(), check_flags(), data_flags()}, {"FILE...", 1, -1},
             "qwenplan check train.yaml --gpu rtx3060"},
     Command{"batch", "the largest batch, length or rank that fits", command::batch,
             {subject_flags(), run_flags(), parallel_flags(), batch_flags()}, kNoWords,

@@ -25,7 +25,6 @@ constexpr double kMostUsd = 1e9;
 constexpr double kHoursOfMonth = 744;  // of one with 31 days
 constexpr double kWeeksOfMonth = 52.0 / 12;
 constexpr std::int64_t kMostMonths = 600;
-constexpr double kElectricity = 0.15;  // US dollars for a kilowatt hour
 constexpr double kDiscount = 5;        // per cent of a year
 constexpr std::int64_t kMonths = 24;
 
@@ -462,7 +461,7 @@ Result<Answer> of_job(const Invocation& in, const Tables& tables, const std::vec
 
 }  // namespace
 
-Result<Answer> roi(const Invocation& in) {
+Result<Answer> roi(const Invocation& in, KnownText known) {
   if (in.uses_guide) return as_the_guide(in);
   const auto tables = Tables::open(in.data_directory);
   if (!tables) return tables.error();
@@ -479,7 +478,7 @@ Result<Answer> roi(const Invocation& in) {
   std::vector<std::string> assumed;
   std::unique_ptr<PricedJob> job;
   if (names_job(in)) {
-    auto read = read_priced_job(in, *tables, assumed);
+    auto read = read_priced_job(in, *tables, assumed, known);
     if (!read) return read.error();
     job = std::move(*read);
     if (!job->has_hours()) {
@@ -580,5 +579,7 @@ Result<Answer> roi(const Invocation& in) {
   days.tell(in.environment.today, answer);
   return answer;
 }
+
+Result<Answer> roi(const Invocation& in) { return roi(in, nullptr); }
 
 }  // namespace qwenplan::command

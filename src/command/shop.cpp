@@ -21,6 +21,14 @@ const Part* cheapest(const std::vector<Machine>& machines, Part::Kind kind, Suff
   return best;
 }
 
+/// Whether a machine is the better one for its money: by the better method, then the faster.
+bool does_more(const JobMachine& a, const JobMachine& b) {
+  const Method method = a.buy.fit.best().method, other = b.buy.fit.best().method;
+  if (method != other) return method < other;
+  const auto rate = [](const JobMachine& each) { return each.time ? each.time->timing.rate.likely : 0; };
+  return rate(a) > rate(b);
+}
+
 }  // namespace
 
 Result<std::vector<Gpu>> sold_cards(const Tables& tables) {
@@ -79,6 +87,37 @@ Assembly assembled(const std::vector<Machine>& machines, const Gpu& gpu, const H
   add(cheapest(machines, Part::Kind::enclosure, any), "a case");
   if (gpu.price()) result.usd += gpu.price()->value;
   return result;
+}
+
+Result<std::vector<JobMachine>> machines_for(const Tables& tables, const std::vector<Machine>& machines, PricedJob& job,
+                                             const std::optional<std::string>& card, bool is_strict) {
+  std::vector<JobMachine> list;
+  const Subject& subject = job.job.subject;
+  for (Buy& buy : cards_for(tables, job.fits, is_strict)) {
+    if (card && buy.gpu.id != *card) continue;
+    JobMachine each;
+    each.need = host_need(subject.model.model, buy.fit.best().plan.valid.run, subject.stack);
+    each.machine = assembled(machines, buy.gpu, each.need);
+    if (job.has_hours() || job.limits.usd) {
+      if (const auto& time = job.times.on(buy.gpu)) {
+        each.time = &*time;
+        each.hours = time->hours();
+      } else if (job.has_hours()) {
+        return time.error();
+      }
+    }
+    if (each.hours) each.deadline = job.limits.of_hours(*each.hours);
+    each.budget = job.limits.of_usd(Range<double>::exactly(each.machine.usd));
+    each.buy = std::move(buy);
+    list.push_back(std::move(each));
+  }
+  std::stable_sort(list.begin(), list.end(), [&](const JobMachine& a, const JobMachine& b) {
+    if (a.meets() != b.meets()) return a.meets() < b.meets();
+    if (a.machine.missing.size() != b.machine.missing.size()) return a.machine.missing.size() < b.machine.missing.size();
+    if (job.limits.usd && a.meets() != Meets::misses && (does_more(a, b) || does_more(b, a))) return does_more(a, b);
+    return a.machine.usd < b.machine.usd;
+  });
+  return list;
 }
 
 std::optional<Bytes> sufficient_disk(const HostNeed& need) {

@@ -1,10 +1,12 @@
 #pragma once
 
+#include <algorithm>
 #include <optional>
 #include <string>
 #include <vector>
 
 #include "command/job.hpp"
+#include "command/rental.hpp"
 #include "qwenplan/base/result.hpp"
 #include "qwenplan/describe/price.hpp"
 #include "qwenplan/estimate/cost.hpp"
@@ -34,6 +36,26 @@ struct Assembly {
   double usd = 0;  ///< of the parts and the card; without what is missing
 };
 Assembly assembled(const std::vector<Machine>& machines, const Gpu& gpu, const HostNeed& need);
+
+/// A machine that runs a job, and how fast it does it.
+struct JobMachine {
+  Buy buy;
+  Assembly machine;
+  HostNeed need;
+  const JobTime* time = nullptr;       ///< asked for where the job's hours or a budget are told
+  std::optional<Range<double>> hours;  ///< of the job
+  Meets deadline = Meets::meets;
+  Meets budget = Meets::meets;         ///< of its price
+
+  Meets meets() const { return std::max(deadline, budget); }
+  bool is_kept(bool is_strict) const { return meets() == Meets::meets || (meets() == Meets::tight && !is_strict); }
+};
+
+/// A machine for each card with a price on which the job fits, or for `card` alone: first those that keep
+/// the job's limits, then those of which no part is missing; then the cheapest, or with a budget the
+/// one with the best method and the most tokens a second. An error where a mechanism has no time.
+Result<std::vector<JobMachine>> machines_for(const Tables& tables, const std::vector<Machine>& machines, PricedJob& job,
+                                             const std::optional<std::string>& card, bool is_strict);
 
 /// The smallest disk that is sold and takes a job's files, in bytes; none up to 8 TB.
 std::optional<Bytes> sufficient_disk(const HostNeed& need);
