@@ -24,7 +24,7 @@ struct Workload {
   double epochs = 1;
   double evaluation_examples = 0;
   std::optional<std::int64_t> saves;
-  Loading loading;
+  BatchLoading loading;
   std::vector<Input> inputs;  ///< of the loop
 
   /// Whether it is told how much data there is; else nobody knows the hours.

@@ -96,3 +96,30 @@ TEST_CASE("What does not fit is a no that says what would; a wrong question is r
   CHECK(run("qwenplan plan --model 7b --gpu rtx3060 --dataset none.jsonl").status == 2);
   CHECK(run("qwenplan plan --model 7b --gpu rtx3060 --estimator guide").status == 2);
 }
+
+TEST_CASE("Without a card a plan takes the one on which the job costs least, within its limits") {
+  const std::string job = "qwenplan plan --json --model 1.5b --tokens 5000000 --seq-len 512";
+  const Left left = run(job);
+  CAPTURE(left.err);
+  REQUIRE(left.status == 0);
+  const json plan = left.json();
+  CHECK(plan["recommendation"]["action"] == "rent");
+  CHECK(plan["explained_by"]["rent"].get<std::string>().find("--gpu ") != std::string::npos);
+  CHECK(plan["cost"]["buy"]["breakeven_jobs"].is_object() == !plan["cost"]["buy"]["breakeven_months"].is_null());
+  const double hours = plan["time"]["hours"]["likely"].get<double>();
+  // A deadline of half the time takes a faster card, or says that none is.
+  const Left soon = run(job + " --strict --deadline " + std::to_string(hours / 2));
+  REQUIRE(soon.status <= 1);
+  if (soon.status == 0) CHECK(soon.json()["time"]["hours"]["likely"].get<double>() <= hours / 2);
+  const Left never = run(job + " --deadline 1min");
+  CHECK(never.status == 1);
+  CHECK(never.json()["recommendation"]["closest"].size() == 2);
+}
+
+TEST_CASE("A plan's limits need hours, and leave what meets them") {
+  CHECK(run("qwenplan plan --model 1.5b --gpu rtx3060 --deadline 5h").status == 2);
+  CHECK(run("qwenplan plan --model 1.5b --gpu rtx3060 --tokens 1000000 --deadline never").status == 2);
+  const Left left = run("qwenplan plan --json --model 1.5b --gpu rtx3060 --tokens 50000000 --budget 0.01");
+  CHECK(left.status == 1);
+  CHECK(left.json()["recommendation"]["action"] == "change");
+}

@@ -12,13 +12,13 @@ namespace qwenplan {
 
 /// How the batches of a step come to the device. Without workers the trainer prepares them between
 /// two steps; with workers they are prepared beside the step, which waits only if they are slower.
-struct Loading {
+struct BatchLoading {
   double seconds_per_example = 0;
   std::int64_t workers = 0;
 };
 
 /// What a step waits for its batches beyond `step_seconds` of work.
-inline double input_wait(const Loading& loading, const Run& run, double step_seconds) {
+inline double input_wait(const BatchLoading& loading, const Run& run, double step_seconds) {
   const double batch = loading.seconds_per_example * static_cast<double>(run.micro_batch * run.accumulation);
   if (loading.workers <= 0) return batch;
   return std::max(0.0, batch / static_cast<double>(loading.workers) - step_seconds);
