@@ -139,6 +139,7 @@ inline void set_loss(Run& run, std::string_view name) {
   if (name == "torchtunelogits") chunked(ChunkedLoss::torchtune_logits);
   if (name == "litgpt") chunked(ChunkedLoss::litgpt), run.loss_chunk_tokens = 128;
   if (name == "liger") fused(FusedLoss::liger);
+  if (name == "trlfused") fused(FusedLoss::trl);
   if (name == "cce") fused(FusedLoss::cut_cross_entropy);
 }
 
@@ -197,6 +198,10 @@ inline Run run_of(const CsvRow& row) {
       run.reference_weights = run.weights;
       run.adds_likelihood = run.objective == Objective::orpo || run.objective == Objective::cpo;
       run.copies_shifted_logits = trace.starts_with("trl1.5_");
+      if (trace.starts_with("trl1.16_")) {
+        if (is_compared) set_loss(run, "trlfused");
+        run.picks_by_kernel = true;
+      }
     }
   }
   if (row.has("freeze") && row.integer("freeze") != 0) {

@@ -16,8 +16,9 @@ enum class Attention : std::uint8_t { sdpa, eager, flash, efficient, math, fa2 }
 enum class Loss : std::uint8_t { standard, chunked, fused };
 /// Whose code computes the loss piece by piece; they keep different things.
 enum class ChunkedLoss : std::uint8_t { trl, torchtune, torchtune_logits, litgpt, axolotl };
-/// A kernel in place of logits and cross-entropy, or of cross-entropy alone (the last two).
-enum class FusedLoss : std::uint8_t { liger, cut_cross_entropy, unsloth, flash_attn, unsloth_logits };
+/// A kernel in place of logits and cross-entropy, or of cross-entropy alone (flash_attn and
+/// unsloth_logits).
+enum class FusedLoss : std::uint8_t { liger, cut_cross_entropy, unsloth, flash_attn, unsloth_logits, trl };
 /// What a trainer computes from the logits after the forward, to log it.
 enum class LogitMetrics : std::uint8_t { none, accuracy, entropy };
 /// Whose modelling code runs.
@@ -138,6 +139,7 @@ struct Run {
   DType reference_weights = DType::bf16;  ///< stored format of the second model
   PreferenceCode preference_code = PreferenceCode::llama_factory;
   bool adds_likelihood = false;        ///< the likelihood of the chosen answers is part of the loss
+  bool picks_by_kernel = false;        ///< TRL 1.14 and later: a kernel picks probabilities, and keeps only logits
   bool copies_shifted_logits = false;  ///< TRL's DPO copies all logits but the last (up to 1.5)
   bool empties_cache = false;          ///< each micro-step ends with torch.cuda.empty_cache()
   OptimizerKind optimizer = OptimizerKind::adamw_fused;

@@ -190,7 +190,7 @@ constexpr std::string_view name(ChunkedLoss loss) {
 }
 constexpr std::string_view name(FusedLoss loss) {
   constexpr std::string_view names[] = {"liger", "cut-cross-entropy", "unsloth", "flash-attn",
-                                        "unsloth-logits"};
+                                        "unsloth-logits", "trl"};
   return names[static_cast<int>(loss)];
 }
 constexpr std::string_view name(ModelCode code) {
@@ -301,6 +301,15 @@ inline std::optional<Version> trl_of(const RunDraft& d) {
   return std::nullopt;
 }
 
+/// Whether TRL compares by its fused head, which scores tokens without their logits.
+inline bool is_scored_by_trl(const RunDraft& d) {
+  const auto trl = trl_of(d);
+  const bool has_reference = d.objective && (d.objective->value == Objective::dpo || d.objective->value == Objective::ipo ||
+                                             d.objective->value == Objective::kto);
+  const bool is_trl = !d.trainer || d.trainer->value.trainer == Trainer::trl || d.trainer->value.trainer == Trainer::axolotl;
+  return has_reference && is_trl && trl && *trl >= Version{1, 15, 0};
+}
+
 /// Whether what a trainer does with sequences that it compares is known.
 inline bool is_comparison_known(const RunDraft& d) {
   const Objective objective = d.objective->value;
@@ -312,10 +321,12 @@ inline bool is_comparison_known(const RunDraft& d) {
            objective != Objective::reward;
   const auto trl = trl_of(d);
   if (!trl) return false;
+  // Between these two, other code logs what it learns of logits.
+  const bool is_between = *trl >= Version{1, 11, 0} && *trl < Version{1, 15, 0};
   switch (objective) {
     case Objective::dpo:
-    case Objective::ipo: return *trl >= Version{0, 29, 0};
-    case Objective::kto: return *trl >= Version{1, 8, 0};
+    case Objective::ipo: return *trl >= Version{0, 29, 0} && !is_between;
+    case Objective::kto: return *trl >= Version{1, 8, 0} && !is_between;
     case Objective::orpo:
     case Objective::simpo:
     case Objective::cpo: return *trl >= Version{0, 15, 0};
@@ -343,9 +354,11 @@ inline std::optional<Error> trainers_addition_not_modelled(const RunDraft& d) {
               (d.trainer ? text(d.trainer->value) : std::string("TRL")) + " runs it",
           "--objective",
           "modelled: dpo, ipo, orpo, simpo and kto with --trainer llama-factory; dpo and ipo of TRL "
-          "0.29, kto of 1.8, orpo, simpo and cpo of 0.15 and later, and of axolotl 0.17 and later; "
+          "0.29, kto of 1.8 (neither of 1.11 to 1.14), orpo, simpo and cpo of 0.15 and later; "
+          "axolotl 0.17 and later; "
           "all but kto of ms-swift 4.6");
-    if (compares && d.loss && d.loss->value != Loss::standard)
+    const bool scores = d.loss && d.loss->value == Loss::fused && d.fused_loss && d.fused_loss->value == FusedLoss::trl;
+    if (compares && d.loss && (is_scored_by_trl(d) ? !scores : d.loss->value != Loss::standard))
       return unmodelled("a " + std::string(name(d.loss->value)) + " loss of preferences", "--loss",
                         "use --loss standard");
     const auto is_on = [](const RunDraft::Maybe<bool>& given) { return given && given->value; };
@@ -532,11 +545,14 @@ inline std::optional<Error> settle_objective(const RunDraft& d, const Model& mod
     run.preference_code = PreferenceCode::trl;
     run.adds_likelihood = !has_reference && (!d.adds_likelihood || d.adds_likelihood->value);
     run.copies_shifted_logits = *trl < Version{1, 6, 0} && has_reference;
+    run.picks_by_kernel = *trl >= Version{1, 14, 0};
     run.empties_cache = is_axolotl && has_reference && run.objective != Objective::kto;
     if (run.objective == Objective::kto && run.micro_batch == 1)
       return wrong("TRL's KTO wants more than one example in a micro-batch", "--batch", "use --batch 2");
     if (has_reference)
-      out.notes.push_back("logits are logged of the tokens of all answers: taken as if they were all tokens");
+      out.notes.push_back(run.loss == Loss::fused
+                              ? "TRL's fused head takes the tokens of the answers alone: taken as if they were all tokens"
+                              : "logits are logged of the tokens of all answers: taken as if they were all tokens");
   }
   const bool is_precomputed = d.precomputes_reference && d.precomputes_reference->value;
   if (!has_reference || is_precomputed) return std::nullopt;
@@ -564,6 +580,7 @@ inline std::optional<Error> settle_loss(const RunDraft& d, const Model& model, R
   if (d.loss) run.loss = d.loss->value;
   if (d.fused_loss) run.fused_loss = d.fused_loss->value;
   if (d.chunked_loss) run.chunked_loss = d.chunked_loss->value;
+  if (is_scored_by_trl(d)) run.loss = Loss::fused, run.fused_loss = FusedLoss::trl;
   if (run.loss == Loss::fused && run.fused_loss == FusedLoss::flash_attn &&
       model.architecture != Architecture::llama) {
     run.loss = Loss::standard;

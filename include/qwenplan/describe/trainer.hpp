@@ -30,10 +30,9 @@ constexpr std::string_view name(Trainer trainer) {
   return names[static_cast<int>(trainer)];
 }
 
-/// The version of a trainer whose defaults are taken where nobody names one. TRL stops at 1.10: by
-/// 1.16 its supervised loss is a fused head, which is not modelled.
+/// The version of a trainer whose defaults are taken where nobody names one: the latest that is known.
 constexpr Version latest_version(Trainer trainer) {
-  constexpr Version versions[] = {{5, 24, 0},    {0, 21, 2}, {1, 10, 0}, {0, 9, 5},  {0, 19, 0},
+  constexpr Version versions[] = {{5, 24, 0},    {0, 21, 2}, {1, 16, 0}, {0, 9, 5},  {0, 19, 0},
                                   {0, 7, 0},     {4, 6, 0},  {2026, 10, 9}, {0, 5, 13}, {0, 19, 6},
                                   {1, 15, 0},    {0, 2, 0},  {0, 8, 0},  {0, 11, 0}};
   return versions[static_cast<int>(trainer)];

@@ -212,11 +212,16 @@ inline void trl(RunDraft& d, const Situation& s) {
   const bool is_half_base = is_quantized(d) && s.version < Version{0, 27, 0};
   if (!is_pure(d)) otherwise(d.weights, is_half_base ? DType::fp16 : DType::fp32);
   const bool is_sft = !d.objective || d.objective->value == Objective::sft;
+  if (s.version >= Version{1, 15, 0} && (is_sft || has_reference(d)) && (!d.loss || d.loss->from == From::file)) {
+    // Whatever loss_type says, and without Liger's (trainer/{sft,dpo,kto}_trainer.py).
+    d.loss = Given<Loss>{Loss::fused, From::trainer};
+    d.fused_loss = Given<FusedLoss>{FusedLoss::trl, From::trainer};
+  }
   if (s.version >= Version{1, 7, 0} && !d.loss && is_sft) otherwise(d.loss, Loss::chunked);
   if (d.loss && d.loss->value == Loss::chunked) {
     otherwise(d.chunked_loss, ChunkedLoss::trl);
     otherwise(d.loss_chunk_tokens, 256);
-  } else if (s.version >= Version{0, 16, 0} && is_sft) {
+  } else if (s.version >= Version{0, 16, 0} && s.version < Version{1, 15, 0} && is_sft) {
     // What it logs beside the loss; up to 1.5 from a copy of the shifted logits.
     otherwise(d.metrics,
               s.version < Version{1, 6, 0} ? LogitMetrics::accuracy : LogitMetrics::entropy);

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cstdint>
 #include <utility>
+#include <vector>
 
 #include "qwenplan/emulate/loss.hpp"
 
@@ -53,6 +54,117 @@ inline void beside_logits(Tape& t, const Node& n, const Tensor&, Tensor* out) {
 inline void over_logits(Tape& t, const Node& n, const Tensor&, Tensor* out) { out[0] = t.saved(n, 0); }
 
 }  // namespace gradient
+
+/// TRL's fused head goes over tiles of so many tokens and words.
+struct HeadTiles {
+  static constexpr std::int64_t kTokens = 4096, kWords = 32768;
+  std::int64_t tokens, vocabulary, width;
+  DType hidden, weight, computed;
+  Tensor logits, rows, words;  ///< names of its loops
+
+  /// Forward the cast of a piece of the head has no name; backward it has one, and two gradients are made.
+  void run(Tape& t, bool is_backward, int gradients) {
+    logits = t.allocate(std::min(tokens, kTokens) * kWords, computed);
+    t.use_matmul();
+    for (std::int64_t first = 0; first < tokens; first += kTokens) {
+      const std::int64_t size = std::min(kTokens, tokens - first);
+      if (hidden != computed) rows = t.allocate(size * width, computed);
+      for (std::int64_t word = 0; word < vocabulary; word += kWords) {
+        const std::int64_t count = std::min(kWords, vocabulary - word);
+        if (weight != computed) {
+          words = t.allocate(count * width, computed);
+          if (!is_backward) words.reset();
+        }
+        t.multiply(size, width, count, computed, 1, 0);
+        t.touch((is_backward ? 2 : 1) * size * count * element_size(computed));
+        for (int i = 0; i < gradients; ++i) t.multiply(size, count, width, computed, 1, 0);
+      }
+    }
+  }
+};
+
+namespace gradient {
+
+/// The logits once more, tile by tile, and gradients of hidden states and head that are summed up in fp32.
+/// context: the setting; sizes: tokens, vocabulary, width.
+inline void fused_head(Tape& t, const Node& n, const Tensor&, Tensor* out) {
+  const Setting& s = *static_cast<const Setting*>(n.context);
+  const auto wide = [&](int input) {
+    return n.input[input] == Tensor::kNone ? Tensor() : t.allocate(n.input_elements[input], DType::fp32);
+  };
+  const Tensor of_hidden = wide(0), of_weight = wide(1);
+  HeadTiles tiles{n.size[0], n.size[1], n.size[2], n.input_dtype[0], n.input_dtype[1],
+                  s.run.autocasts ? s.run.half : n.input_dtype[0], {}, {}, {}};
+  tiles.run(t, true, (of_hidden ? 1 : 0) + (of_weight ? 1 : 0));
+  if (of_hidden) out[0] = cast(t, of_hidden, n.input_dtype[0]);
+  if (of_weight) out[1] = cast(t, of_weight, n.input_dtype[1]);
+}
+
+}  // namespace gradient
+
+/// What TRL's fused head makes of hidden states: the log-probability of each label, and beside it for
+/// nobody's gradient an entropy and whether the label is the likeliest word.
+struct ScoredTokens {
+  Tensor log_probabilities, entropy, is_top, mask;
+};
+
+/// TRL's fused head of 1.15 and later (kernels/chunked_logprob.py, add_fused_lm_head): no logits but a tile
+/// of them. It takes the rows of labels that count; here all of them.
+inline ScoredTokens fused_head(Tape& t, Setting& s, const Linear& head, const Tensor& hidden) {
+  const Run& run = s.run;
+  const std::int64_t tokens = run.rows() * (run.row_length() - 1), width = s.model.hidden;
+  const Tensor shifted = slice(t, hidden, tokens * width);
+  ScoredTokens scored;
+  scored.mask = t.allocate(tokens, DType::boolean);
+  Tensor rows;
+  {
+    auto op = t.record(gradient::masked_rows, {&shifted});
+    op.sizes(2 * tokens).save(scored.mask);
+    const Tensor where = t.allocate(2 * tokens, DType::int64);
+    rows = op.result(t.allocate(tokens * width, hidden.dtype()));
+  }
+  Tensor targets;
+  {
+    const Tensor where = t.allocate(2 * tokens, DType::int64);
+    targets = t.allocate(tokens, DType::int64);
+  }
+  auto op = t.record(gradient::fused_head, {&rows, &head.weight});
+  op.sizes(tokens, s.model.vocabulary, width).context(&s);
+  Tensor picked;
+  {
+    std::vector<Tensor> statistics;
+    for (int i = 0; i < 7; ++i) statistics.push_back(t.allocate(tokens, DType::fp32));
+    HeadTiles tiles{tokens, s.model.vocabulary, width, rows.dtype(), head.weight.dtype(),
+                    run.autocasts ? run.half : rows.dtype(), {}, {}, {}};
+    tiles.run(t, false, 0);
+    Tensor normalizer;
+    {
+      const Tensor logarithm = t.allocate(tokens, DType::fp32);
+      normalizer = t.allocate(tokens, DType::fp32);
+    }
+    picked = t.allocate(tokens, DType::fp32);
+    {
+      const Tensor ratio = t.allocate(tokens, DType::fp32);
+      scored.entropy = t.allocate(tokens, DType::fp32);
+    }
+    scored.is_top = t.allocate(tokens, DType::boolean);
+    op.save(rows.detached()).save(head.weight.detached()).save(targets).save(normalizer).save(scored.entropy);
+    picked = op.result(std::move(picked));
+  }
+  auto scatter = t.record(gradient::passed, {&picked});
+  scored.log_probabilities = scatter.result(t.allocate(tokens, DType::fp32));
+  return scored;
+}
+
+/// The mean over all labels: TRL's supervised loss on its fused head.
+inline Tensor fused_head_loss(Tape& t, Setting& s, const Linear& head, const Tensor& hidden) {
+  const ScoredTokens scored = fused_head(t, s, head, hidden);
+  const Tensor losses = scale(t, scored.log_probabilities);
+  auto op = t.record(gradient::expanded, {&losses});
+  const Tensor sum = op.result(t.allocate(1, DType::fp32));
+  const Tensor count = t.allocate(1, DType::int64);
+  return divide(t, sum, count);
+}
 
 /// The tokens that Liger's loss takes at a time: so many that their logits are about as large as all
 /// hidden states, as a power of two (ops/fused_linear_cross_entropy.py).

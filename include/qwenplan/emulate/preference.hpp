@@ -25,6 +25,11 @@ inline void masked_sum(Tape& t, const Node& n, const Tensor& grad, Tensor* out) 
   out[0] = t.allocate(n.input_elements[0], grad.dtype());
 }
 
+/// TRL's kernel writes the gradient of all logits into memory of its own (kernels/logprob_entropy.py).
+inline void picked_by_kernel(Tape& t, const Node& n, const Tensor&, Tensor* out) {
+  out[0] = t.allocate(n.input_elements[0], n.input_dtype[0]);
+}
+
 /// logsumexp over the words: grad * exp(x - result).
 inline void log_sum(Tape& t, const Node& n, const Tensor& grad, Tensor* out) {
   const Tensor difference = t.allocate(n.input_elements[0], grad.dtype());
@@ -76,6 +81,15 @@ inline Tensor selective_log_probabilities(Tape& t, const Setting& s, const Tenso
   const std::int64_t words = s.model.vocabulary;
   shifted = is_whole ? logits : slice(t, logits, sequences * positions * words);
   if (s.run.copies_shifted_logits && sequences > 1) shifted = clone(t, shifted);
+  if (s.run.picks_by_kernel) {
+    auto op = t.record(gradient::picked_by_kernel, {&shifted});
+    std::vector<Tensor> results;  // log-probability, entropy, the logarithm of the sum, the expected logit
+    for (int i = 0; i < 4; ++i) results.push_back(t.allocate(sequences * positions, DType::fp32));
+    op.save(shifted.detached()).save(labels).save(results[2]).save(results[3]);
+    const Tensor picked = op.result(results.front());
+    auto sum = t.record(gradient::masked_sum, {&picked});
+    return sum.result(t.allocate(sequences, DType::fp32));
+  }
   const auto pick = [&](const Tensor& from) {
     auto gather = t.record(gradient::gathered, {&from});
     gather.save(from).save(labels);

@@ -70,8 +70,8 @@ class Training : public Tape::Layers, public Tape::GradientHook {
     t_.enter(Phase::forward, step, micro);
     if (s_.run.compares()) {
       if (s_.run.preference_code == PreferenceCode::llama_factory) return comparing_step(step, micro);
-      return s_.run.preference_code == PreferenceCode::trl ? trl_comparing_step(step, micro)
-                                                           : swift_comparing_step(step, micro);
+      if (s_.run.preference_code == PreferenceCode::ms_swift) return swift_comparing_step(step, micro);
+      return s_.run.loss == Loss::fused ? trl_scoring_step(step, micro) : trl_comparing_step(step, micro);
     }
     if (s_.run.weighs_tokens) return weighing_step(step, micro);
     if (s_.run.offloads_activations) t_.set_offload(Tape::Offload::with_streams);
@@ -340,6 +340,50 @@ class Training : public Tape::Layers, public Tape::GradientHook {
     if (run.empties_cache) t_.empty_cache();
   }
 
+  /// TRL's micro-step on sequences that are compared, from 1.15 on: a fused head scores their tokens, and
+  /// there are no logits.
+  void trl_scoring_step(int step, int micro) {
+    const bool is_kto = s_.run.objective == Objective::kto;
+    const auto score = [&](auto enters_loss) {
+      Tensor labels = t_.allocate(s_.tokens(), DType::int64, Term::inputs);
+      t_.set_term(Term::activations);
+      ScoredTokens scored;
+      {
+        const Tensor hidden = body();
+        enters_loss();
+        t_.set_term(Term::logits);
+        const Tape::InSection section(t_, Section::head);
+        scored = fused_head(t_, s_, weights_.head, hidden);
+      }
+      leave_autocast();
+      return scored;
+    };
+    const auto sum = [&](const Tensor& tokens) {
+      auto op = t_.record(gradient::expanded, {&tokens});
+      return op.result(t_.allocate(s_.run.sequences(), DType::fp32));
+    };
+    // KTO's divergence on other answers, of which only the sums stay.
+    const auto diverge = [&] {
+      const Tape::WithoutGraph silent(t_);
+      score([] {});
+    };
+    Tensor loss;
+    {
+      if (is_kto) diverge();
+      const ScoredTokens policy = score([&] { t_.enter(Phase::loss, step, micro); });
+      const Tensor sums = sum(policy.log_probabilities);
+      Tensor reference;
+      ask_reference([&] {
+        if (is_kto) diverge();
+        reference = sum(score([] {}).log_probabilities);
+      });
+      loss = loss_of_sequences(t_, sums, reference);
+    }
+    if (t_.is_read_enough()) return;
+    t_.enter(Phase::backward, step, micro);
+    backward(loss);
+  }
+
   /// ms-swift's micro-step of DPO: what its forward returns are numbers, so that logits live as long as
   /// the graph wants them.
   void swift_comparing_step(int step, int micro) {
@@ -410,6 +454,7 @@ class Training : public Tape::Layers, public Tape::GradientHook {
     // What stands for head and loss takes the hidden states in the head's format.
     if (s_.run.fused_loss == FusedLoss::unsloth)
       return unsloth_loss(t_, s_, weights_.head, cast(t_, hidden, weights_.head.weight.dtype()));
+    if (s_.run.fused_loss == FusedLoss::trl) return fused_head_loss(t_, s_, weights_.head, hidden);
     if (s_.run.fused_loss == FusedLoss::cut_cross_entropy) return cut_loss(t_, s_, weights_.head, hidden);
     return liger_loss(t_, s_, weights_.head, hidden);
   }

@@ -277,10 +277,17 @@ TrainFile read_trl(const Source& source) {
     draft.is_unbounded = from_file(true, max_length->place);
     draft.length.reset();
   }
+  const Version version = version_of(source.version).value_or(latest_version(Trainer::trl));
+  const bool has_fused_head = version >= Version{1, 15, 0};
+  if (const Node* kwargs = root.find("gradient_checkpointing_kwargs"); kwargs && kwargs->is_map())
+    if (const Node* selective = kwargs->find("selective"); selective && selective->truth() == true)
+      set_unmodelled(file, "selective checkpointing is not modelled", where(name, selective->place), "leave it out");
   const auto loss = s.text("loss_type");
   if (loss && stage == Stage::sft) {
     if (loss->value == "chunked_nll")
       draft.loss = from_file(Loss::chunked, loss->place);
+    else if (loss->value == "dft" && has_fused_head)
+      draft.loss = from_file(Loss::fused, loss->place);  // of the same log-probabilities
     else if (loss->value != "nll")
       set_unmodelled(file, "the loss '" + loss->value + "' is not modelled", "loss_type",
                      "modelled: nll, chunked_nll");
