@@ -315,6 +315,7 @@ inline bool is_comparison_known(const RunDraft& d) {
   const Objective objective = d.objective->value;
   if (d.trainer && d.trainer->value.trainer == Trainer::llama_factory)
     return objective != Objective::cpo && objective != Objective::reward;
+  if (d.trainer && d.trainer->value.trainer == Trainer::torchtune) return objective == Objective::dpo;
   // ms-swift has DPO of its own, and ORPO and CPO of the TRL of its time.
   if (d.trainer && d.trainer->value.trainer == Trainer::ms_swift)
     return d.trainer->value.version >= Version{4, 6, 0} && objective != Objective::kto &&
@@ -528,7 +529,8 @@ inline std::optional<Error> settle_objective(const RunDraft& d, const Model& mod
   show_given(out, "objective", d.objective, std::string(name(run.objective)));
   if (!run.compares()) return std::nullopt;
   run.metrics = LogitMetrics::none;
-  if (run.lora_dropout > 0) {
+  const bool is_torchtune = d.trainer && d.trainer->value.trainer == Trainer::torchtune;
+  if (run.lora_dropout > 0 && !is_torchtune) {
     out.notes.push_back("trainers of preferences turn dropout off");
     run.lora_dropout = 0;
   }
@@ -724,6 +726,8 @@ inline std::optional<Error> outside_of_code(const Run& run, const Model& model) 
   if (run.fuses_mlp || run.fuses_qkv || run.fuses_o)
     return wrong("fused adapters are axolotl's", "--lora-kernels", "leave it out");
   if (run.code == ModelCode::torchtune) {
+    if (run.compares() && !run.has_adapters())
+      return refused("DPO of all weights", "--objective", "use --method lora");
     if (run.autocasts || run.weights == DType::fp16 || (run.has_adapters() && run.adapter != run.weights))
       return wrong("torchtune keeps everything in one format, bf16 or fp32", "--precision",
                    "use bf16-true or fp32, and the same for adapters");

@@ -257,7 +257,7 @@ inline void torchtune(RunDraft& d, const Situation&) {
   otherwise(d.checkpoints, false);
   if (d.checkpoints->value) otherwise(d.checkpoints_reentrant, false);
   otherwise(d.precision, Precision::bf16_true);
-  otherwise(d.loss, Loss::chunked);
+  otherwise(d.loss, compares(d) ? Loss::standard : Loss::chunked);
   if (d.loss->value == Loss::chunked) {
     otherwise(d.chunked_loss, ChunkedLoss::torchtune);
     otherwise(d.loss_chunks, 8);

@@ -9,6 +9,7 @@
 #include "qwenplan/emulate/decoder.hpp"
 #include "qwenplan/emulate/loss.hpp"
 #include "qwenplan/emulate/optimizer.hpp"
+#include "qwenplan/emulate/preference.hpp"
 #include "qwenplan/emulate/weights.hpp"
 
 /// torchtune's own TransformerDecoder and the steps of its recipes (torchtune/modules, recipes):
@@ -169,10 +170,11 @@ class Training : public Tape::Layers, public Tape::GradientHook {
     optimizer_.emplace(s_.run.optimizer, Tensor());
     optimizer_->begin(t_);
     if (s_.run.optimizer_in_backward) t_.set_gradient_hook(this);
-    ignored_ = t_.allocate(s_.run.micro_batch, DType::int64, Term::inputs);
+    if (!s_.run.compares()) ignored_ = t_.allocate(s_.run.micro_batch, DType::int64, Term::inputs);
   }
 
   void make_inputs() {
+    if (s_.run.compares()) return;  // each forward copies the batch from the host
     t_.set_term(Term::inputs);
     ids_ = t_.allocate(s_.tokens(), DType::int64);
     labels_ = t_.allocate(s_.tokens(), DType::int64);
@@ -181,6 +183,7 @@ class Training : public Tape::Layers, public Tape::GradientHook {
   void micro_step(int step, int micro) {
     if (t_.is_read_enough()) return;
     t_.enter(Phase::forward, step, micro);
+    if (s_.run.compares()) return comparing_step(step, micro);
     t_.set_term(Term::temporary);
     {
       const Tensor counted = t_.allocate(s_.tokens(), DType::boolean);
@@ -207,6 +210,11 @@ class Training : public Tape::Layers, public Tape::GradientHook {
     if (t_.is_read_enough()) return;
     t_.enter(Phase::step, step, 0);
     t_.set_term(Term::temporary);
+    if (s_.run.compares()) {
+      optimizer_->step(t_);
+      for (Leaf& leaf : t_.leaves()) leaf.grad.reset();
+      return;
+    }
     if (!s_.run.optimizer_in_backward) {
       {
         const Tensor inverse = t_.allocate(1, DType::fp32);
@@ -238,6 +246,74 @@ class Training : public Tape::Layers, public Tape::GradientHook {
   }
 
  private:
+  struct Scored {
+    Tensor sums, logits;
+  };
+
+  /// concatenated_forward of the DPO recipe: logits in fp32 of both answers, and the log-probabilities of
+  /// their labels (rlhf/sequence_processing.py), summed up for each.
+  Scored scored() {
+    const std::int64_t positions = s_.run.sequences() * (s_.run.length - 1);
+    t_.set_term(Term::inputs);
+    ids_ = t_.allocate(s_.tokens(), DType::int64);
+    const Tensor labels = t_.allocate(s_.tokens(), DType::int64);
+    Scored out;
+    {
+      const Tensor h = body();
+      const Tensor hidden = rms_norm(w_.final_norm, h, s_.tokens());
+      t_.set_term(Term::logits);
+      const Tape::InSection section(t_, Section::head);
+      const Tensor logits = linear(t_, hidden, w_.head.weight, {}, s_.tokens(), s_.model.vocabulary);
+      out.logits = cast(t_, logits, DType::fp32);
+    }
+    const Tape::InSection section(t_, Section::head);
+    const Tensor moved = t_.allocate(positions, DType::int64);
+    const Tensor counted = t_.allocate(positions, DType::boolean);
+    { const Tensor ignored = t_.allocate(positions, DType::boolean); }
+    Tensor picked;
+    {
+      Tensor divided = scale(t_, slice(t_, out.logits, positions * s_.model.vocabulary));
+      const Tensor log_p = log_softmax(t_, divided);
+      divided.reset();
+      auto gather = t_.record(emulate::gradient::gathered, {&log_p});
+      gather.save(moved);
+      picked = gather.result(t_.allocate(positions, DType::fp32));
+    }
+    auto sum = t_.record(emulate::gradient::masked_sum, {&picked});
+    sum.save(counted);
+    const Tensor masked = t_.allocate(positions, DType::fp32);
+    out.sums = sum.result(t_.allocate(s_.run.sequences(), DType::fp32));
+    ids_.reset();
+    return out;
+  }
+
+  /// A step of lora_dpo_single_device. The recipe's loop keeps the reference's logits under a name that
+  /// nobody reads, until the next reference has answered.
+  void comparing_step(int step, int micro) {
+    Tensor loss;
+    {
+      Scored policy = scored();
+      t_.enter(Phase::loss, step, micro);
+      policy.logits.reset();
+      Tensor reference;
+      {
+        const Tape::WithoutGraph silent(t_);
+        s_.leaves_adapters_out = true;
+        Scored answered = scored();
+        s_.leaves_adapters_out = false;
+        reference_logits_ = std::move(answered.logits);
+        reference = std::move(answered.sums);
+      }
+      loss = loss_of_sequences(t_, policy.sums, reference);
+    }
+    if (t_.is_read_enough()) return;
+    t_.enter(Phase::backward, step, micro);
+    t_.set_term(Term::temporary);
+    t_.backward(loss);
+    loss.reset();
+    t_.forget();
+  }
+
   Tensor weight(std::int64_t elements) { return t_.allocate(elements, s_.run.weights, Term::weights); }
 
   Linear linear_layer(std::int64_t inputs, std::int64_t outputs, bool has_bias, Module module) {
@@ -325,7 +401,7 @@ class Training : public Tape::Layers, public Tape::GradientHook {
   /// LoRALinear, or the plain layer where there is no adapter.
   Tensor run_linear(const Linear& layer, const Tensor& x) {
     const Tensor out = base_linear(layer, x);
-    if (!layer.lora_a) return out;
+    if (!layer.lora_a || s_.leaves_adapters_out) return out;
     const Tape::InSection section(t_, Section::adapters);
     Tensor low;
     {
@@ -482,7 +558,7 @@ class Training : public Tape::Layers, public Tape::GradientHook {
     t_.set_term(Term::activations);
     Tensor h = embedding(t_, w_.embedding, ids_, s_.model.hidden);
     for (std::int32_t i = 0; i < s_.model.layers; ++i)
-      h = s_.run.checkpoints ? t_.checkpoint(*this, i, {h}) : run(t_, i, {h});
+      h = s_.run.checkpoints && t_.mode() != Tape::Mode::silent ? t_.checkpoint(*this, i, {h}) : run(t_, i, {h});
     return h;
   }
 
@@ -516,7 +592,7 @@ class Training : public Tape::Layers, public Tape::GradientHook {
   Weights w_;
   std::vector<Tensor> frequencies_;
   std::optional<Optimizer> optimizer_;
-  Tensor ids_, labels_, ignored_;
+  Tensor ids_, labels_, ignored_, reference_logits_;
   Tensor count_, loss_, sum_of_counts_, sum_of_losses_;  ///< names of the recipe's loop
 };
 

@@ -231,9 +231,7 @@ TrainFile read_torchtune(const Source& source) {
   Settings loss = s.inside("loss");
   if (const auto type = loss.text("_component_")) {
     const std::string kind = last_part(type->value);
-    if (kind == "DPOLoss")
-      set_unmodelled(file, "DPO is not modelled: pairs of answers", "loss",
-                     "modelled: full, LoRA and QLoRA fine-tuning");
+    if (kind == "DPOLoss") draft.objective = from_file(Objective::dpo, type->place);
     const bool is_chunked = kind == "LinearCrossEntropyLoss" || kind == "CEWithChunkedOutputLoss";
     draft.loss = from_file(is_chunked ? Loss::chunked : Loss::standard, type->place);
     if (is_chunked) {

@@ -243,6 +243,20 @@ TEST_CASE("what is not modelled is named, never ignored") {
          give(d.trainer, TrainerRelease{Trainer::trl, latest_version(Trainer::trl)});
        }},
       {"rollouts of grpo", [](RunDraft& d) { give(d.objective, Objective::grpo); }},
+      {"dpo as trl 1.14.0",
+       [](RunDraft& d) {
+         give(d.objective, Objective::dpo);
+         give(d.trainer, TrainerRelease{Trainer::trl, {1, 14, 0}});
+       }},
+      {"DPO of all weights in torchtune's own code",
+       [](RunDraft& d) {
+         give(d.objective, Objective::dpo);
+         give(d.method, Method::full);
+         give(d.length, std::int64_t{1024});
+         give(d.precision, Precision::bf16_true);
+         give(d.code, ModelCode::torchtune);
+         give(d.trainer, TrainerRelease{Trainer::torchtune, {0, 7, 0}});
+       }},
       {"dpo as trl 0.28.0",
        [](RunDraft& d) {
          give(d.objective, Objective::dpo);
@@ -258,9 +272,9 @@ TEST_CASE("what is not modelled is named, never ignored") {
          give(d.objective, Objective::kto);
          give(d.trainer, TrainerRelease{Trainer::ms_swift, {4, 6, 0}});
        }},
-      {"dpo as torchtune",
+      {"kto as torchtune",
        [](RunDraft& d) {
-         give(d.objective, Objective::dpo);
+         give(d.objective, Objective::kto);
          give(d.trainer, TrainerRelease{Trainer::torchtune, latest_version(Trainer::torchtune)});
        }},
       {"reward as TRL", [](RunDraft& d) { give(d.objective, Objective::reward); }},
@@ -284,6 +298,7 @@ TEST_CASE("what is not modelled is named, never ignored") {
     INFO(each.named);
     const auto run = valid(each.change);
     REQUIRE_FALSE(run.ok());
+    INFO(run.error().what);
     CHECK(run.error().kind == Error::Kind::unknown);
     CHECK(run.error().what.find(each.named) != std::string::npos);
   }
@@ -489,6 +504,14 @@ TEST_CASE("preferences are compared as the trainer's TRL does") {
   const TrainerRelease swift{Trainer::ms_swift, {4, 6, 0}};
   CHECK(run_of(swift, Objective::dpo, Method::lora).preference_code == PreferenceCode::ms_swift);
   CHECK(run_of(swift, Objective::orpo, Method::lora).preference_code == PreferenceCode::trl);
+  // By 1.15 TRL's fused head scores the tokens, and by 1.14 a kernel picks what ORPO needs of the logits.
+  const TrainerRelease newest{Trainer::trl, {1, 16, 0}};
+  const Run scored = run_of(newest, Objective::dpo, Method::lora);
+  CHECK(scored.loss == Loss::fused);
+  CHECK(scored.fused_loss == FusedLoss::trl);
+  CHECK(run_of(newest, Objective::orpo, Method::lora).picks_by_kernel);
+  CHECK_FALSE(orpo.picks_by_kernel);
+  CHECK(run_of({Trainer::axolotl, {0, 19, 0}}, Objective::dpo, Method::lora).loss == Loss::standard);
   CHECK(run_of(swift, Objective::orpo, Method::lora).adds_likelihood);
 
   const auto precomputed = valid([](RunDraft& d) {

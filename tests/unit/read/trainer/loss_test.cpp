@@ -26,25 +26,38 @@ RunDraft filled(const std::string& text, const std::string& version = "") {
 
 }  // namespace
 
-TEST_CASE("TRL's supervised loss is chunked from 1.7 on, unless Liger's kernels or the file say otherwise") {
+TEST_CASE("TRL's supervised loss is a fused head from 1.15 on, whatever the file says") {
   const std::string text = "model_name_or_path: a/b\nmax_length: 1024\n";
-  const RunDraft today = filled(text);
-  REQUIRE(today.loss);
-  CHECK(today.loss->value == Loss::chunked);
-  CHECK(today.chunked_loss->value == ChunkedLoss::trl);
-  CHECK(today.loss_chunk_tokens->value == 256);
+  for (const char* more : {"", "loss_type: nll\n", "loss_type: chunked_nll\n", "loss_type: dft\n", "use_liger_kernel: true\n"}) {
+    const RunDraft draft = filled(text + more);
+    REQUIRE(draft.loss);
+    CHECK(draft.loss->value == Loss::fused);
+    CHECK(draft.fused_loss->value == FusedLoss::trl);
+    CHECK_FALSE(draft.metrics);
+  }
+  CHECK(filled(text + "use_liger_kernel: true\n").liger_rope->value);
+}
+
+TEST_CASE("TRL's supervised loss is chunked from 1.7 to 1.14, unless Liger's kernels or the file say otherwise") {
+  const std::string text = "model_name_or_path: a/b\nmax_length: 1024\n";
+  const RunDraft then = filled(text, "1.14.0");
+  REQUIRE(then.loss);
+  CHECK(then.loss->value == Loss::chunked);
+  CHECK(then.chunked_loss->value == ChunkedLoss::trl);
+  CHECK(then.loss_chunk_tokens->value == 256);
   const RunDraft before = filled(text, "1.6.0");
   CHECK_FALSE(before.loss);
   CHECK(before.metrics->value == LogitMetrics::entropy);
   CHECK(filled(text, "1.5.1").metrics->value == LogitMetrics::accuracy);
-  CHECK(filled(text + "loss_type: nll\n").loss->value == Loss::standard);
+  CHECK(filled(text + "loss_type: nll\n", "1.14.0").loss->value == Loss::standard);
   CHECK(filled(text + "loss_type: chunked_nll\n", "1.6.0").loss->value == Loss::chunked);
   for (const char* liger : {"use_liger_kernel: true\n", "use_liger: true\n"}) {
-    const RunDraft fused = filled(text + liger + "loss_type: nll\n");
+    const RunDraft fused = filled(text + liger + "loss_type: nll\n", "1.14.0");
     CHECK(fused.loss->value == Loss::fused);
+    CHECK(fused.fused_loss->value == FusedLoss::liger);
     CHECK(fused.liger_rope->value);
   }
-  CHECK(reading(text + "loss_type: dft\n").unmodelled);
+  CHECK(reading(text + "gradient_checkpointing_kwargs: {selective: true}\n").unmodelled);
 }
 
 TEST_CASE("transformers turns single kernels of Liger's off") {
