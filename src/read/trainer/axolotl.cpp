@@ -52,7 +52,8 @@ constexpr std::string_view kHarmless =
     "liger_rms_norm_gated optim_args optim_target_modules include_tokens_per_second "
     "pretrain_multipack_attn pretrain_multipack_buffer_size streaming_multipack_buffer_size "
     "gradient_checkpointing_kwargs model_config overrides_of_model_config model_kwargs "
-    "use_kernels image_size image_resize_algorithm embeddings_skip_upcast";
+    "use_kernels image_size image_resize_algorithm embeddings_skip_upcast "
+    "resize_token_embeddings_to_32x";  // at most 31 rows, where the tokenizer has more than the embedding
 
 /// What changes a model or a step in its own way.
 constexpr std::string_view kRefused[] = {"gptq",
@@ -64,7 +65,6 @@ constexpr std::string_view kRefused[] = {"gptq",
                                          "diffusion",
                                          "ebft",
                                          "reinit_weights",
-                                         "resize_token_embeddings_to_32x",
                                          "layer_offloading",
                                          "selective_checkpointing",
                                          "quantize_moe_experts",

@@ -22,6 +22,7 @@ struct Case {
 const std::string kFactory =
     "model_name_or_path: Qwen/Qwen2.5-7B\nstage: sft\ndo_train: true\ndataset: mine\ntemplate: qwen\n"
     "output_dir: out\ncutoff_len: 1024\nper_device_train_batch_size: 1\n";
+const std::string kFactorySecond = "model: a/b\nmodel_class: llm\ntrain_dataset: data/sft.yaml\n";
 const std::string kFactoryFull = kFactory + "finetuning_type: full\nbf16: true\n";
 const std::string kFactoryLora = kFactory + "finetuning_type: lora\nbf16: true\n";
 const std::string kZero3 = "deepspeed: examples/deepspeed/ds_z3_config.json\n";
@@ -102,6 +103,13 @@ std::vector<Case> cases() {
        kFactoryFull + "use_galore: true\n"},
       {"llama-factory/low-rank-optimizer-with-deepspeed",
        kFactoryFull + "use_apollo: true\n" + kZero3, kFactoryFull + "use_apollo: true\n"},
+      {"llama-factory/one-card-fp32", kFactorySecond + "dist_config:\n  name: fsdp2\n", kFactorySecond},
+      {"llama-factory/no-kernel-included", kFactorySecond + "kernel_config:\n  name: liger_kernel\n",
+       kFactorySecond + "kernel_config:\n  name: liger_kernel\n  include_kernels: auto\n"},
+      {"llama-factory/padding-free-attention", kFactorySecond + "batching_strategy: padding_free\n",
+       kFactorySecond + "batching_strategy: padding_free\nflash_attn: flash_attention_2\n"},
+      {"llama-factory/dynamic-batching", kFactorySecond + "batching_strategy: dynamic_batching\n",
+       kFactorySecond + "batching_strategy: dynamic_batching\nmax_steps: 10\n"},
       {"llama-factory/two-low-rank-optimizers", kFactoryFull + "use_apollo: true\nuse_badam: true\n",
        kFactoryFull + "use_badam: true\n"},
       {"llama-factory/unsloth-zero3", kFactoryLora + "use_unsloth: true\n" + kZero3,
