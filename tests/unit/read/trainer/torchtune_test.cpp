@@ -39,6 +39,24 @@ TEST_CASE("What torchtune refuses", "[torchtune]") {
   CHECK(says(reading(kLora + "dataset:\n  packed: True\n"), "torchtune/packed-without-length"));
 }
 
+TEST_CASE("torchtune's DPO compares the model with itself without its adapters", "[torchtune]") {
+  std::string text = kLora;
+  const std::string loss = "torchtune.modules.loss.LinearCrossEntropyLoss";
+  text.replace(text.find(loss), loss.size(), "torchtune.rlhf.loss.DPOLoss");
+  const auto file = reading(text);
+  CHECK_FALSE(file.unmodelled);
+  CHECK(file.draft.objective->value == Objective::dpo);
+  CHECK(file.draft.loss->value == Loss::standard);
+  CHECK_FALSE(reading(kLora).draft.objective);
+}
+
+TEST_CASE("torchao's AdamW of 8 bits is not bitsandbytes'", "[torchtune]") {
+  std::string text = kLora;
+  const std::string adam = "torch.optim.AdamW\n  fused: True";
+  text.replace(text.find(adam), adam.size(), "torchao.optim.AdamW8bit");
+  CHECK(reading(text).draft.optimizer->value == "adamw-torchao-8bit");
+}
+
 TEST_CASE("A torchtune file without an optimizer trains nothing", "[torchtune]") {
   CHECK_FALSE(
       reading("model:\n  _component_: torchtune.models.qwen3.qwen3_8b\n").other_purpose.empty());
