@@ -32,7 +32,11 @@ constexpr Defaults kDefaults[] = {
     {Architecture::qwen3_moe, "qwen3_moe", 151936, 2048, 6144, 24, 32, 4, 0, 32768, 4096, false},
     {Architecture::llama, "llama", 32000, 4096, 11008, 32, 32, 0, 0, 2048, 0, false},
     {Architecture::mistral, "mistral", 32000, 4096, 14336, 32, 32, 8, 0, 131072, 4096, false},
+    {Architecture::gemma, "gemma", 256000, 3072, 24576, 28, 16, 16, 256, 8192, 0, true},
     {Architecture::gemma2, "gemma2", 256000, 2304, 9216, 26, 8, 4, 256, 8192, 4096, true},
+    {Architecture::gemma3, "gemma3_text", 262208, 2304, 9216, 26, 8, 4, 256, 131072, 4096, true},
+    {Architecture::phi3, "phi3", 32064, 3072, 8192, 32, 32, 0, 0, 4096, 0, false},
+    {Architecture::smollm3, "smollm3", 128256, 2048, 11008, 36, 16, 4, 0, 32768, 0, true},
 };
 
 bool is_qwen(Architecture architecture) {
@@ -43,7 +47,7 @@ bool is_qwen(Architecture architecture) {
 /// Whether some layer attends within a window: Qwen's classes keep the window for the layers from
 /// max_window_layers on, and only where use_sliding_window is set.
 bool slides(const Json& config, Fields& fields, Architecture architecture, std::int64_t layers) {
-  if (!is_qwen(architecture)) return architecture != Architecture::llama;
+  if (!is_qwen(architecture) && architecture != Architecture::smollm3) return architecture != Architecture::llama;
   if (!fields.boolean("use_sliding_window").value_or(false)) return false;
   if (architecture == Architecture::qwen3_moe) return true;
   const auto types = config.find("layer_types");
@@ -69,6 +73,50 @@ void read_experts(const Json& config, Fields& fields, Model& model) {
   if (dense != config.end() && !dense->is_null() && !dense->empty())
     fields.fail(Error::Kind::unknown,
                 "/mlp_only_layers: layers without experts among sparse ones are not modelled");
+}
+
+/// SmolLM3 turns query and key in three layers of four, and attends to all, unless it is told otherwise.
+void read_positions(const Json& config, Fields& fields, Model& model) {
+  bool is_usual = fields.whole("no_rope_layer_interval", 1, kDeepest).value_or(4) == 4 &&
+                  !fields.boolean("use_sliding_window").value_or(false);
+  const auto list = config.find("no_rope_layers");  // 1 where a layer turns
+  if (list != config.end() && list->is_array() && !list->empty()) {
+    is_usual = static_cast<std::int64_t>(list->size()) >= model.layers;
+    for (std::int64_t i = 0; is_usual && i < model.layers; ++i) {
+      const Json& turns = (*list)[static_cast<std::size_t>(i)];
+      is_usual = turns.is_number_integer() && (turns.get<std::int64_t>() != 0) == model.turns(i);
+    }
+  }
+  if (!is_usual)
+    fields.fail(Error::Kind::unknown, "/no_rope_layers: other layers without positions than every fourth are not modelled");
+}
+
+/// Gemma 3 has a window in five layers of six.
+void read_pattern(const Json& config, Fields& fields, Model& model) {
+  bool is_usual = fields.whole("sliding_window_pattern", 1, kDeepest).value_or(6) == 6;
+  const auto types = config.find("layer_types");
+  if (types != config.end() && types->is_array() && !types->empty()) {
+    is_usual = static_cast<std::int64_t>(types->size()) == model.layers;
+    for (std::int64_t i = 0; is_usual && i < model.layers; ++i)
+      is_usual = ((*types)[static_cast<std::size_t>(i)] == Json("sliding_attention")) == ((i + 1) % 6 != 0);
+  }
+  if (!is_usual || model.sliding_window == 0)
+    fields.fail(Error::Kind::unknown, "/layer_types: other layers with a window than five of six are not modelled");
+}
+
+/// The part of a head that Phi-3's rotary embedding turns.
+void read_rotary_part(const Json& config, Fields& fields, Model& model) {
+  const auto parameters = config.find("rope_parameters");
+  const bool is_nested = parameters != config.end() && parameters->is_object() && parameters->contains("partial_rotary_factor");
+  const Json& holder = is_nested ? *parameters : config;
+  const auto factor = holder.find("partial_rotary_factor");
+  if (factor == holder.end() || factor->is_null()) return;
+  const double part = factor->is_number() ? factor->get<double>() : 0;
+  if (!(part > 0 && part <= 1)) {
+    fields.fail(Error::Kind::wrong, "/partial_rotary_factor: a part of a head is more than 0 and at most 1");
+    return;
+  }
+  if (part < 1) model.rotary_dim = static_cast<std::int64_t>(static_cast<double>(model.head_dim) * part);
 }
 
 void read_stored(Fields& fields, Model& model) {
@@ -113,16 +161,19 @@ Result<Model> read_emulated(const Json& config, const Defaults& defaults, Model 
   const std::int64_t window = fields.whole("sliding_window", 1, kLongest)
                                   .value_or(null_window ? 0 : defaults.sliding_window);
   if (slides(config, fields, architecture, model.layers)) model.sliding_window = window;
+  if (architecture == Architecture::smollm3) read_positions(config, fields, model);
+  if (architecture == Architecture::gemma3) read_pattern(config, fields, model);
+  if (architecture == Architecture::phi3) read_rotary_part(config, fields, model);
 
   const bool attention_bias = fields.boolean("attention_bias").value_or(false);
   model.has_qkv_bias = architecture == Architecture::qwen2 ||
-                       (architecture != Architecture::mistral && attention_bias);
+                       (architecture != Architecture::mistral && architecture != Architecture::phi3 && attention_bias);
   model.has_o_bias = architecture != Architecture::qwen2 && architecture != Architecture::mistral &&
-                     attention_bias;
-  model.has_mlp_bias =
-      architecture == Architecture::llama && fields.boolean("mlp_bias").value_or(false);
-  model.has_qk_norm =
-      architecture == Architecture::qwen3 || architecture == Architecture::qwen3_moe;
+                     architecture != Architecture::phi3 && attention_bias;
+  model.has_mlp_bias = (architecture == Architecture::llama || architecture == Architecture::smollm3) &&
+                       fields.boolean("mlp_bias").value_or(false);
+  model.has_qk_norm = architecture == Architecture::qwen3 || architecture == Architecture::qwen3_moe ||
+                      architecture == Architecture::gemma3;
   if (architecture == Architecture::qwen3_moe) read_experts(config, fields, model);
   read_stored(fields, model);
 

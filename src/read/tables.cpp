@@ -300,6 +300,7 @@ Result<FoundModel> read_model(const Json& row, const Json& header, const std::st
   }
   model.max_positions = fields.whole("max_positions", 1, kLongest).value_or(0);
   model.sliding_window = fields.whole("sliding_window", 1, kLongest).value_or(0);
+  model.rotary_dim = fields.whole("rotary_dim", 1, kWidestHead).value_or(0);
   model.ties_embeddings = fields.boolean("ties_embeddings").value_or(false);
   model.has_qkv_bias = fields.boolean("has_qkv_bias").value_or(false);
   model.has_o_bias = fields.boolean("has_o_bias").value_or(false);

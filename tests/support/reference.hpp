@@ -29,7 +29,9 @@ inline Model model_of_shape(const CsvRow& row) {
   m.id = row.text("model");
   m.architecture_name = row.text("architecture");
   for (const Architecture a : {Architecture::qwen2, Architecture::qwen3, Architecture::qwen3_moe,
-                               Architecture::llama, Architecture::mistral, Architecture::gemma2})
+                               Architecture::llama, Architecture::mistral, Architecture::gemma,
+                               Architecture::gemma2, Architecture::gemma3, Architecture::phi3,
+                               Architecture::smollm3})
     if (name(a) == m.architecture_name) m.architecture = a;
   m.layers = row.integer("layers");
   m.hidden = row.integer("hidden");
@@ -40,6 +42,7 @@ inline Model model_of_shape(const CsvRow& row) {
   m.vocabulary = row.integer("vocabulary");
   m.max_positions = row.integer("max_positions");
   m.sliding_window = row.integer("sliding_window");
+  m.rotary_dim = row.integer("rotary_dim");
   m.ties_embeddings = row.integer("ties_embeddings") != 0;
   m.has_qkv_bias = row.integer("qkv_bias") != 0;
   m.has_qk_norm = row.integer("qk_norm") != 0;
@@ -215,6 +218,10 @@ inline Run run_of(const CsvRow& row) {
   run.lora_rank = row.integer("lora_r");
   run.lora_dropout = row.real("lora_dropout");
   run.lora_targets = targets_of(row.text("lora_targets"));
+  const auto model = reference_models().find(row.text("model"));
+  if (model != reference_models().end() && model->second.fuses_projections() && run.code == ModelCode::transformers &&
+      run.lora_targets == kAllLinear)
+    run.lora_targets = kAllFusedLinear;
   run.modules_to_save = saved_of(row.text("modules_to_save"));
   if (row.has("liger")) {
     set_loss(run, row.text("loss"));

@@ -11,7 +11,9 @@
 namespace qwenplan {
 
 /// The modelling classes of transformers whose decoder is emulated. `other` shows its facts only.
-enum class Architecture : std::uint8_t { qwen2, qwen3, qwen3_moe, llama, mistral, gemma2, other };
+enum class Architecture : std::uint8_t {
+  qwen2, qwen3, qwen3_moe, llama, mistral, gemma, gemma2, gemma3, phi3, smollm3, other
+};
 
 constexpr std::string_view name(Architecture architecture) {
   switch (architecture) {
@@ -20,7 +22,11 @@ constexpr std::string_view name(Architecture architecture) {
     case Architecture::qwen3_moe: return "Qwen3MoeForCausalLM";
     case Architecture::llama: return "LlamaForCausalLM";
     case Architecture::mistral: return "MistralForCausalLM";
+    case Architecture::gemma: return "GemmaForCausalLM";
     case Architecture::gemma2: return "Gemma2ForCausalLM";
+    case Architecture::gemma3: return "Gemma3ForCausalLM";
+    case Architecture::phi3: return "Phi3ForCausalLM";
+    case Architecture::smollm3: return "SmolLM3ForCausalLM";
     case Architecture::other: return "other";
   }
   return "other";
@@ -51,6 +57,7 @@ struct Model {
   std::int64_t vocabulary = 0;
   std::int64_t max_positions = 0;
   std::int64_t sliding_window = 0;  ///< tokens; 0: none
+  std::int64_t rotary_dim = 0;      ///< elements of a head that are turned; 0: all
   bool ties_embeddings = false;
   bool has_qkv_bias = false;
   bool has_o_bias = false;
@@ -64,8 +71,26 @@ struct Model {
   bool layer_is_sparse(std::int64_t layer) const {
     return experts && experts->count > 0 && (layer + 1) % experts->sparse_step == 0;
   }
-  /// Norms of a decoder layer over the hidden size: Gemma 2 has four, all others two.
-  std::int64_t norms_per_layer() const { return architecture == Architecture::gemma2 ? 4 : 2; }
+  std::int64_t rotary_size() const { return rotary_dim > 0 ? rotary_dim : head_dim; }
+  /// Norms of a decoder layer over the hidden size: Gemma 2 and 3 have four, all others two.
+  std::int64_t norms_per_layer() const { return has_sandwich_norms() ? 4 : 2; }
+  bool has_sandwich_norms() const { return architecture == Architecture::gemma2 || architecture == Architecture::gemma3; }
+  bool is_gemma() const { return architecture == Architecture::gemma || has_sandwich_norms(); }
+  /// Whether query, key and value are one linear layer, and gate and up another.
+  bool fuses_projections() const { return architecture == Architecture::phi3; }
+  /// Whether a layer attends within the window. Gemma alternates; SmolLM3's window is off.
+  bool slides(std::int64_t layer) const {
+    if (sliding_window == 0) return false;
+    switch (architecture) {
+      case Architecture::gemma2: return layer % 2 == 0;
+      case Architecture::gemma3: return (layer + 1) % 6 != 0;
+      case Architecture::mistral:
+      case Architecture::phi3: return true;
+      default: return false;
+    }
+  }
+  /// Whether a layer turns query and key by their positions: SmolLM3 leaves out every fourth.
+  bool turns(std::int64_t layer) const { return architecture != Architecture::smollm3 || (layer + 1) % 4 != 0; }
 };
 
 }  // namespace qwenplan

@@ -224,7 +224,8 @@ inline std::optional<Module> module_named(std::string_view wanted) {
   constexpr std::pair<std::string_view, Module> kModules[] = {
       {"q_proj", q_proj},       {"k_proj", k_proj},       {"v_proj", v_proj},
       {"o_proj", o_proj},       {"gate_proj", gate_proj}, {"up_proj", up_proj},
-      {"down_proj", down_proj}, {"lm_head", lm_head},     {"embed_tokens", embed_tokens}};
+      {"down_proj", down_proj}, {"lm_head", lm_head},     {"embed_tokens", embed_tokens},
+      {"qkv_proj", qkv_proj},   {"gate_up_proj", gate_up_proj}};
   for (const auto& [known, module] : kModules)
     if (known == wanted) return module;
   return std::nullopt;
@@ -236,9 +237,9 @@ inline Result<ModuleSet> targets(const std::vector<std::string>& names) {
   ModuleSet set = 0;
   for (const std::string& each : names) {
     if (each == "all-linear" || each == "all") {
-      set |= kAllLinear;
+      set |= kAllLinear | kAllFusedLinear;
     } else if (each == "attention") {
-      set |= kAttentionModules;
+      set |= kAttentionModules | qkv_proj;
     } else if (each == "qv") {
       set |= q_proj | v_proj;
     } else if (const auto module = module_named(each); module) {
@@ -246,7 +247,7 @@ inline Result<ModuleSet> targets(const std::vector<std::string>& names) {
     } else {
       return unmodelled("an adapter on '" + each + "'", where,
                         "modelled: all-linear, attention, qv, q_proj, k_proj, v_proj, o_proj, "
-                        "gate_proj, up_proj, down_proj, lm_head, embed_tokens");
+                        "gate_proj, up_proj, down_proj, qkv_proj, gate_up_proj, lm_head, embed_tokens");
     }
   }
   if (set == 0) return wrong("no layer is named", where, "all-linear is what most recipes use");
@@ -267,6 +268,13 @@ inline std::optional<Error> outside_of_ends(const Run& run) {
     return unmodelled("a loss that takes the head's weight and leaves its adapter out", "--loss",
                       "use --loss standard, or leave lm_head out");
   return std::nullopt;
+}
+
+/// The layers that a model has, as the code that runs names them. PEFT passes over names that it does not
+/// find, as long as it finds one.
+inline ModuleSet modules_of(const Model& model, ModelCode code) {
+  const bool is_fused = model.fuses_projections() && code == ModelCode::transformers;
+  return static_cast<ModuleSet>((is_fused ? kAllFusedLinear : kAllLinear) | lm_head | embed_tokens);
 }
 
 inline Result<ModuleSet> saved_modules(const std::vector<std::string>& names) {
@@ -468,6 +476,11 @@ inline std::optional<Error> mismatched(const Model& model, const Stack& stack) {
     return wrong(
         "this version of transformers does not know " + std::string(name(model.architecture)),
         "--stack", is_qwen3 ? "it came with transformers=4.51" : "it came with transformers=4.42");
+  const bool is_young = model.architecture == Architecture::gemma || model.architecture == Architecture::gemma3 ||
+                        model.architecture == Architecture::phi3 || model.architecture == Architecture::smollm3;
+  if (is_young && is_older(5, 0))
+    return Error{Error::Kind::unknown, std::string(name(model.architecture)) + " before transformers 5 is not modelled",
+                 "--stack", "use latest"};
   if (model.experts && is_older(5, 0))
     return Error{Error::Kind::unknown, "experts before transformers 5 are not modelled", "--stack",
                  "use latest"};
@@ -630,6 +643,11 @@ inline std::optional<Error> settle_loss(const RunDraft& d, const Model& model, R
   take("liger-rms-norm", d.liger_rms_norm, run.liger_rms_norm);
   take("liger-glu", d.liger_glu, run.liger_glu);
   take("upcast-head-output", d.upcasts_head_output, run.upcasts_head_output);
+  const bool is_in_layers = run.liger_rope || run.liger_rms_norm || run.liger_glu;
+  if (is_in_layers && (model.architecture == Architecture::gemma || model.architecture == Architecture::gemma3 ||
+                       model.architecture == Architecture::phi3 || model.architecture == Architecture::smollm3))
+    return unmodelled("Liger's kernels in the layers of " + std::string(name(model.architecture)), "--use-liger-kernel",
+                      "leave it out, or use --loss fused for its loss alone");
   if (run.liger_glu && model.experts)
     return unmodelled("Liger's kernel for experts", "--use-liger-kernel",
                       "leave it out, or use --loss fused for its loss alone");
@@ -697,7 +715,9 @@ inline std::optional<Error> outside_of_code(const Run& run, const Model& model) 
   const auto is_of = [&](std::initializer_list<Architecture> all) {
     return std::find(all.begin(), all.end(), model.architecture) != all.end();
   };
-  if (!is_of({Architecture::qwen2, Architecture::qwen3, Architecture::llama, Architecture::mistral}) ||
+  const bool is_known = is_of({Architecture::qwen2, Architecture::qwen3, Architecture::llama, Architecture::mistral}) ||
+                        (run.code != ModelCode::unsloth && is_of({Architecture::phi3, Architecture::gemma}));
+  if (!is_known || model.rotary_dim > 0 ||
       model.experts || model.has_o_bias || model.has_mlp_bias)
     return refused(model.architecture_name, "--model", "modelled: Qwen2, Qwen2.5, Qwen3, Llama and Mistral");
   if (run.lora_targets & embed_tokens && run.has_adapters())
@@ -992,7 +1012,14 @@ inline Result<ValidRun> decided(const RunDraft& d, const Model& model, const Sta
       const auto set = draft::targets(d.lora_targets->value);
       if (!set) return set.error();
       run.lora_targets = *set;
+    } else {
+      run.lora_targets = kAllLinear | kAllFusedLinear;
     }
+    run.lora_targets &= draft::modules_of(model, d.code ? d.code->value : ModelCode::transformers);
+    if (run.lora_targets == 0)
+      return draft::wrong(std::string(name(model.architecture)) + " has none of these layers", "--lora-targets",
+                          model.fuses_projections() ? "its layers are qkv_proj, o_proj, gate_up_proj and down_proj"
+                                                    : "use all-linear");
     shown("lora-targets", d.lora_targets ? joined(d.lora_targets->value) : "all-linear",
           from_of(d.lora_targets));
     if (d.modules_to_save) {
@@ -1010,6 +1037,9 @@ inline Result<ValidRun> decided(const RunDraft& d, const Model& model, const Sta
     run.fuses_qkv = is_on(d.lora_qkv_kernel);
     run.fuses_o = is_on(d.lora_o_kernel);
     if (run.fuses_mlp || run.fuses_qkv || run.fuses_o) {
+      if (model.fuses_projections())
+        return draft::unmodelled("fused functions of adapters on " + std::string(name(model.architecture)),
+                                 "--lora-kernels", "leave it out");
       const bool is_unsloth = d.code && d.code->value == ModelCode::unsloth;
       if (run.quantization == Quantization::int8 && !is_unsloth)
         return wrong("the fused functions of adapters know no 8-bit base", "--lora-kernels",

@@ -115,12 +115,12 @@ inline void attended(Tape& t, const Node& n, const Tensor& grad, Tensor* out) {
 
 }  // namespace gradient
 
-/// A boolean mask as an additive one of the query's format: made anew in each layer.
-inline Tensor additive_mask(Tape& t, const Tensor& mask, DType dtype) {
+/// A boolean mask as an additive one of the query's format: made anew in each layer, for each row.
+inline Tensor additive_mask(Tape& t, const Tensor& mask, std::int64_t elements, DType dtype) {
   if (!mask || mask.dtype() != DType::boolean) return mask;
   const Tensor lowest = t.allocate(1, dtype);
   const Tensor zero = t.allocate(1, dtype);
-  return t.allocate(mask.elements(), dtype);
+  return t.allocate(elements, dtype);
 }
 
 /// The efficient kernel reads its mask in rows of eights: other lengths are padded (pad_bias).
@@ -188,7 +188,7 @@ inline Tensor math_attention(Tape& t, const Setting& s, const Tensor& q_half, co
     const std::int64_t square = s.run.row_length() * s.run.row_length();
     Tensor allowed = t.allocate(square, DType::boolean);
     allowed = t.allocate(square, DType::boolean);
-    causal = additive_mask(t, allowed, DType::fp32);
+    causal = additive_mask(t, allowed, square, DType::fp32);
   }
   const std::int64_t times = q.elements() / std::max<std::int64_t>(1, k_wide.elements());
   const Tensor k = repeat_heads(t, k_wide, times);
@@ -226,8 +226,8 @@ inline Tensor sdpa_attention(Tape& t, Setting& s, const Tensor& query, const Ten
                              const Tensor& mask) {
   const bool grouped = s.model.heads != s.model.kv_heads;
   const std::int64_t times = expands_heads(s, static_cast<bool>(mask)) ? s.model.heads / s.model.kv_heads : 1;
-  Tensor k = repeat_heads(t, key, times);
-  Tensor v = repeat_heads(t, value, times);
+  Tensor k = repeat_heads(t, key, times, s.model.kv_heads == 1);
+  Tensor v = repeat_heads(t, value, times, s.model.kv_heads == 1);
   Tensor q = query;
   const bool is_contiguous = s.behavior.makes_attention_inputs_contiguous && s.run.attention != Attention::fa2;
   if (is_contiguous) {
@@ -249,7 +249,7 @@ inline Tensor sdpa_attention(Tape& t, Setting& s, const Tensor& query, const Ten
     k_half = repeat_heads(t, k_half, s.model.heads / s.model.kv_heads);
     v_half = repeat_heads(t, v_half, s.model.heads / s.model.kv_heads);
   }
-  Tensor additive = additive_mask(t, mask, q_half.dtype());
+  Tensor additive = additive_mask(t, mask, s.tokens() * s.run.row_length(), q_half.dtype());
   if (kernel == AttentionKernel::efficient) additive = padded_mask(t, s, additive);
   if (kernel == AttentionKernel::math) {
     const Tensor out = math_attention(t, s, q_half, k_half, v_half, additive);
@@ -268,8 +268,8 @@ inline Tensor eager_attention(Tape& t, Setting& s, const Tensor& q, const Tensor
                               const Tensor& mask, Tensor& weights) {
   const std::int64_t times = s.model.heads / s.model.kv_heads;
   const std::int64_t scores = s.scores();
-  const Tensor k = repeat_heads(t, key, times);
-  const Tensor v = repeat_heads(t, value, times);
+  const Tensor k = repeat_heads(t, key, times, s.model.kv_heads == 1);
+  const Tensor v = repeat_heads(t, value, times, s.model.kv_heads == 1);
   {
     const Tensor k_half = autocast(t, s, k);
     const Tensor q_half = autocast(t, s, q);

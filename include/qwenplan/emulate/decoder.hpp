@@ -15,12 +15,16 @@ namespace qwenplan::emulate {
 /// The weights of one decoder layer.
 struct DecoderLayer {
   Linear q, k, v, o;
+  Linear qkv, gate_up;  ///< in place of q, k and v, and of gate and up
   Tensor q_norm, k_norm;
   Linear gate, up, down;
   ExpertWeights experts;
   Tensor frequencies, cos, sin;  ///< rotary tables of all positions, where each layer holds its own
   Tensor norm[4];  ///< input, post-attention; Gemma 2: also before and after the MLP
   FusedAdapters fused_qkv, fused_o, fused_mlp;  ///< without a setting: the layers run one by one
+  bool turns = true;  ///< query and key by their positions
+
+  std::array<Linear*, 9> linears() { return {&q, &k, &v, &qkv, &o, &gate, &up, &gate_up, &down}; }
 };
 
 /// What a layer is given besides the hidden states.
@@ -63,15 +67,55 @@ inline Tensor gemma_norm(Tape& t, const Tensor& weight, const Tensor& input, std
 
 inline Tensor norm(Tape& t, const Setting& s, const Tensor& weight, const Tensor& input, std::int64_t groups) {
   if (s.run.liger_rms_norm) return liger_norm(t, s, weight, input, groups);
-  return s.model.architecture == Architecture::gemma2 ? gemma_norm(t, weight, input, groups)
-                                                      : rms_norm(t, weight, input, groups);
+  return s.model.is_gemma() ? gemma_norm(t, weight, input, groups) : rms_norm(t, weight, input, groups);
 }
+
+namespace gradient {
+
+/// What was turned and the rest of each head are views of the gradient, in the format of each.
+inline void with_rest(Tape& t, const Node& n, const Tensor& grad, Tensor* out) {
+  for (int i = 0; i < 2; ++i)
+    if (n.input[i] != Tensor::kNone)
+      out[i] = n.input_dtype[i] == grad.dtype() ? grad.viewed(n.input_elements[i])
+                                                : t.allocate(n.input_elements[i], n.input_dtype[i]);
+}
+
+/// A head of which nothing is left over: the gradient of that nothing is as large as all, and is added.
+inline void added_to_nothing(Tape& t, const Node& n, const Tensor& grad, Tensor* out) {
+  const Tensor zeros = t.allocate(n.input_elements[0], n.input_dtype[0]);
+  out[0] = t.allocate(grad.elements(), grad.dtype());
+}
+
+}  // namespace gradient
 
 /// Rotary position embedding of one of query and key.
 inline Tensor rotate(Tape& t, const Tensor& x, const Tensor& cos, const Tensor& sin) {
   const Tensor straight = mul(t, x, cos);
   const Tensor turned = mul(t, rotate_half(t, x), sin);
   return add(t, straight, turned);
+}
+
+/// The first elements of each head, which are turned, and the others. Where there are none, their
+/// gradient holds on to that of the join, unless it is in another format.
+struct HeadParts {
+  Tensor turned, rest;
+  HeadParts(Tape& t, const Setting& s, const Tensor& x, const Tensor& cos) {
+    const std::int64_t elements = x.elements() / s.model.head_dim * s.model.rotary_size();
+    const bool is_whole = elements == x.elements();
+    if (is_whole && promoted(x.dtype(), cos.dtype()) != x.dtype()) {
+      turned = t.record(gradient::added_to_nothing, {&x}).result(x);
+      return;
+    }
+    turned = is_whole ? t.record(gradient::passed, {&x}).result(x) : slice(t, x, elements);
+    rest = slice(t, x, x.elements() - elements);
+  }
+};
+
+/// The rotary embedding of a part of each head, and the join with the rest.
+inline Tensor rotate(Tape& t, const HeadParts& parts, const Tensor& cos, const Tensor& sin) {
+  const Tensor turned = rotate(t, parts.turned, cos, sin);
+  auto op = t.record(gradient::with_rest, {&turned, &parts.rest});
+  return op.result(t.allocate(parts.turned.elements() + parts.rest.elements(), turned.dtype()));
 }
 
 /// The rows of a layer's own rotary table that a sequence needs, in the format of the values.
@@ -89,28 +133,46 @@ inline Tensor self_attention(Tape& t, Setting& s, DecoderLayer& layer, const Ten
     // The gradient comes back by heads, and is put in order where a kernel or a projection wants it so.
     if (norm_weight && s.run.liger_rms_norm)
       return liger_norm(t, s, norm_weight, projected, s.tokens() * heads, !turns_in_place);
-    Tensor y = turns_in_place ? projected : reordered_view(t, projected);
-    if (norm_weight) y = rms_norm(t, norm_weight, y, s.tokens() * heads);
+    const bool reorders = !turns_in_place && layer.turns && heads > 1;
+    Tensor y = reorders ? reordered_view(t, projected) : projected;
+    if (norm_weight) y = norm(t, s, norm_weight, y, s.tokens() * heads);
     return y;
   };
-  Tensor q, k, v;
+  Tensor q, k, v, qkv_states;
   // The gradient of the value comes back from a fused kernel in the projection's own order.
   if (layer.fused_qkv.setting != nullptr) {
     std::array<Tensor, 3> qkv = run_fused_qkv(t, s, layer.fused_qkv, x);
     q = shape(Tensor(std::move(qkv[0])), layer.q_norm, m.heads);
     k = shape(Tensor(std::move(qkv[1])), layer.k_norm, m.kv_heads);
     v = std::move(qkv[2]);
+  } else if (layer.qkv.weight) {
+    qkv_states = run_linear(t, s, layer.qkv, x);
+    q = slice(t, qkv_states, s.tokens() * m.query_size());
+    k = slice(t, qkv_states, s.tokens() * m.kv_size());
+    v = slice(t, qkv_states, s.tokens() * m.kv_size());
+    q = shape(q, {}, m.heads);
+    k = shape(k, {}, m.kv_heads);
   } else {
-    q = shape(run_linear(t, s, layer.q, x), layer.q_norm, m.heads);
-    k = shape(run_linear(t, s, layer.k, x), layer.k_norm, m.kv_heads);
+    // Gemma 3 projects all three before it norms two of them.
+    const bool norms_last = m.architecture == Architecture::gemma3;
+    q = shape(run_linear(t, s, layer.q, x), norms_last ? Tensor() : layer.q_norm, m.heads);
+    k = shape(run_linear(t, s, layer.k, x), norms_last ? Tensor() : layer.k_norm, m.kv_heads);
     v = run_linear(t, s, layer.v, x);
+    if (norms_last) {
+      q = norm(t, s, layer.q_norm, q, s.tokens() * m.heads);
+      k = norm(t, s, layer.k_norm, k, s.tokens() * m.kv_heads);
+    }
   }
   const bool is_eager = s.run.attention == Attention::eager;
   const bool has_mask = static_cast<bool>(around.mask);
   const DType dtype = s.run.autocasts ? s.run.half : v.dtype();
   const bool reorders_query = is_eager || attention_kernel(s, dtype, has_mask) == AttentionKernel::math;
   const bool reorders_key = reorders_query || expands_heads(s, has_mask);
-  if (reorders_key) v = reordered_view(t, v);
+  if (reorders_key && m.kv_heads > 1) v = reordered_view(t, v);
+  if (!layer.turns) {
+    if (reorders_query) q = reordered_view(t, q);
+    if (reorders_key) k = reordered_view(t, k);
+  }
   Tensor cos = around.cos, sin = around.sin;
   if (s.behavior.caches_rotary_tables) {
     cos = picked_rows(t, s, layer.cos, v.dtype());
@@ -119,7 +181,12 @@ inline Tensor self_attention(Tape& t, Setting& s, DecoderLayer& layer, const Ten
   if (turns_in_place) {
     k = liger_rotate(t, k, {}, {}, reorders_key);
     q = liger_rotate(t, q, cos, sin, reorders_query);
-  } else {
+  } else if (layer.qkv.weight) {
+    const HeadParts q_parts(t, s, q, cos), k_parts(t, s, k, cos);
+    Tensor q_turned = rotate(t, q_parts, cos, sin);
+    k = rotate(t, k_parts, cos, sin);
+    q = std::move(q_turned);
+  } else if (layer.turns) {
     Tensor q_turned = rotate(t, q, cos, sin);
     Tensor k_turned = rotate(t, k, cos, sin);
     q = std::move(q_turned);
@@ -130,6 +197,8 @@ inline Tensor self_attention(Tape& t, Setting& s, DecoderLayer& layer, const Ten
     const Tape::InSection section(t, Section::attention);
     out = is_eager ? eager_attention(t, s, q, k, v, around.mask, weights)
                    : sdpa_attention(t, s, q, k, v, around.mask);
+    // What was joined again has heads before positions, and so has what attention makes of it.
+    if (layer.qkv.weight && !is_eager) out = clone(t, out);
   }
   return layer.fused_o.setting != nullptr ? run_fused_o(t, s, layer.fused_o, out) : run_linear(t, s, layer.o, out);
 }
@@ -137,6 +206,18 @@ inline Tensor self_attention(Tape& t, Setting& s, DecoderLayer& layer, const Ten
 inline Tensor mlp(Tape& t, Setting& s, DecoderLayer& layer, const Tensor& x) {
   if (layer.fused_mlp.setting != nullptr) return run_fused_mlp(t, s, layer.fused_mlp, x);
   Tensor product;
+  if (layer.gate_up.weight) {
+    const Tensor both = run_linear(t, s, layer.gate_up, x);
+    auto split = t.record(gradient::passed, {&both});
+    split.joins_parts(2);
+    const Tensor gate = split.result(both.viewed(both.elements() / 2));
+    const Tensor up = split.result(both.viewed(both.elements() / 2));
+    {
+      const Tensor activated = silu(t, gate);
+      product = mul(t, up, activated);
+    }
+    return run_linear(t, s, layer.down, product);
+  }
   if (s.run.liger_glu) {
     const Tensor gate = run_linear(t, s, layer.gate, x);
     const Tensor up = run_linear(t, s, layer.up, x);
@@ -155,7 +236,7 @@ inline Tensor mlp(Tape& t, Setting& s, DecoderLayer& layer, const Tensor& x) {
 
 inline Tensor decoder_layer(Tape& t, Setting& s, DecoderLayer& layer, const Tensor& input,
                             const Surroundings& around) {
-  const bool gemma = s.model.architecture == Architecture::gemma2;
+  const bool gemma = s.model.has_sandwich_norms();
   const std::int64_t rows = s.tokens();
   Tensor residual = input;
   Tensor x = norm(t, s, layer.norm[0], residual, rows);

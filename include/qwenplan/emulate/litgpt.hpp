@@ -237,9 +237,10 @@ class Training {
       }
       normal = mul(t_, x, roots);
     }
+    const Tensor factor = s_.model.is_gemma() ? add_scalar(t_, weight) : weight;
     Tensor out;
     {
-      const Tensor wide = cast(t_, weight, DType::fp32);
+      const Tensor wide = cast(t_, factor, DType::fp32);
       out = mul(t_, normal, wide);
     }
     return cast(t_, out, input.dtype());
@@ -353,6 +354,19 @@ class Training {
     return op.result(t_.allocate(turned.elements(), turned.dtype()));
   }
 
+  /// The mask of a model with a window, however long that is: made anew in each layer, row by row.
+  Tensor window_mask(DType dtype) {
+    const std::int64_t length = s_.run.length;
+    Tensor causal;
+    {
+      const Tensor ones = t_.allocate(length * length, dtype);
+      causal = t_.allocate(length * length, dtype);
+    }
+    { const Tensor is_hidden = t_.allocate(length * length, DType::boolean); }
+    t_.compute({.launches = static_cast<std::int32_t>(length)});
+    return t_.allocate(length * length, dtype);
+  }
+
   /// CausalSelfAttention.
   Tensor attention(Block& block, const Tensor& x) {
     const Model& m = s_.model;
@@ -365,8 +379,8 @@ class Training {
     Tensor k = split.result(qkv.viewed(tokens * m.kv_size()));
     Tensor v = split.result(qkv.viewed(tokens * m.kv_size()));
     q = reordered_view(t_, q);
-    k = reordered_view(t_, k);
-    if (expands) v = reordered_view(t_, v);
+    k = m.kv_heads > 1 ? reordered_view(t_, k) : alias(t_, k);
+    if (expands && m.kv_heads > 1) v = reordered_view(t_, v);
     if (block.q_norm) {
       q = rms_norm(block.q_norm, q, tokens * m.heads);
       k = rms_norm(block.k_norm, k, tokens * m.kv_heads);
@@ -382,9 +396,11 @@ class Training {
     Tensor y;
     {
       const Tape::InSection section(t_, Section::attention);
-      y = fused_attention(t_, s_, attention_kernel(s_, q.dtype(), false), q, k, v, {});
+      const Tensor mask = m.slides(0) ? window_mask(q.dtype()) : Tensor();
+      const AttentionKernel kernel = attention_kernel(s_, q.dtype(), static_cast<bool>(mask));
+      y = fused_attention(t_, s_, kernel, q, k, v, mask);
+      if (kernel != AttentionKernel::efficient) y = clone(t_, y);  // it answers with heads before positions
     }
-    y = clone(t_, y);
     return run_linear(block.proj, y);
   }
 
@@ -416,6 +432,7 @@ class Training {
     {
       t_.set_term(Term::activations);
       Tensor x = embed();
+      if (s_.model.is_gemma()) x = scale(t_, x);
       for (Block& block : blocks_) x = run(block, x);
       x = rms_norm(final_norm_, x, s_.tokens());
       t_.set_term(Term::logits);

@@ -295,10 +295,11 @@ inline Tensor rotate_half(Tape& t, const Tensor& x) {
   return join.result(t.allocate(x.elements(), x.dtype()));
 }
 
-/// K or V expanded from the key/value heads to all heads.
-inline Tensor repeat_heads(Tape& t, const Tensor& x, std::int64_t times) {
+/// K or V expanded from the key/value heads to all heads; one head is only looked at so many times.
+inline Tensor repeat_heads(Tape& t, const Tensor& x, std::int64_t times, bool is_one_head = false) {
   if (times == 1) return x;
   auto op = t.record(gradient::widened, {&x});
+  if (is_one_head) return op.result(x.viewed(x.elements() * times));
   return op.result(t.allocate(x.elements() * times, x.dtype()));
 }
 

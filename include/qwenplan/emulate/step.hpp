@@ -501,14 +501,13 @@ class Training : public Tape::Layers, public Tape::GradientHook {
     if (!is_unsloth()) surround(embedded.dtype());
     Tensor hidden = embedded;
     for (std::int32_t i = 0; i < m.layers; ++i) {
-      const bool slides = m.architecture == Architecture::gemma2 && i % 2 == 0;
+      const Surroundings& around = m.slides(i) ? sliding_ : around_;
       // LLaMA-Factory checkpoints the layers that it trains, and asks their input for a gradient.
       const bool is_frozen = s_.run.method == Method::freeze && !s_.run.unfreezes(i);
       if (s_.run.checkpoints && s_.run.unfreezes(i) && !hidden.requires_grad() &&
           t_.mode() != Tape::Mode::silent)
         hidden = t_.require_grad(std::move(hidden));
-      std::vector<Tensor> arguments = {hidden, around_.positions, around_.cos, around_.sin,
-                                       slides ? sliding_mask_ : around_.mask};
+      std::vector<Tensor> arguments = {hidden, around.positions, around.cos, around.sin, around.mask};
       if (weights_given_) arguments.push_back(weights_given_);
       if (!s_.run.checkpoints || is_frozen || t_.mode() == Tape::Mode::silent) {
         hidden = run(t_, i, arguments);
@@ -524,8 +523,7 @@ class Training : public Tape::Layers, public Tape::GradientHook {
     }
     hidden = is_unsloth() ? unsloth::fast_norm(t_, weights_.final_norm, hidden, s_.tokens())
                           : norm(t_, s_, weights_.final_norm, hidden, s_.tokens());
-    around_ = {};
-    sliding_mask_.reset();
+    around_ = sliding_ = {};
     return hidden;
   }
 
@@ -553,24 +551,37 @@ class Training : public Tape::Layers, public Tape::GradientHook {
     // Then each row has its own rotary table.
     const bool is_given = s_.run.has_positions() || s_.run.weighs_tokens;
     const std::int64_t length = is_given ? s_.tokens() : s_.run.row_length();
-    const std::int64_t width = s_.model.head_dim;
-    around_ = {};
+    around_ = sliding_ = {};
     if (is_given) {
       around_.positions = positions_;
     } else {
       const Tensor range = t_.allocate(length, DType::int64);
       around_.positions = t_.allocate(length, DType::int64);
     }
-    const bool gemma = s_.model.architecture == Architecture::gemma2;
+    sliding_.positions = around_.positions;
+    const bool has_window = s_.model.slides(0);  // the first layer has one wherever any has
     if (block_mask_) {
-      around_.mask = sliding_mask_ = block_mask_;
-    } else if (needs_mask()) {
-      around_.mask = causal_mask(dtype, Window::all);
-      if (gemma) sliding_mask_ = causal_mask(dtype, Window::sliding);
+      around_.mask = sliding_.mask = block_mask_;
+    } else {
+      if (needs_mask(Window::all) && (!has_window || s_.model.has_sandwich_norms()))
+        around_.mask = causal_mask(dtype, Window::all);
+      if (needs_mask(Window::sliding) && has_window) sliding_.mask = causal_mask(dtype, Window::sliding);
     }
     // A mask that hides nothing is read and left out.
     if (s_.run.weighs_tokens && !around_.mask) { const Tensor present = t_.allocate(s_.tokens(), DType::boolean); }
     if (s_.behavior.caches_rotary_tables) return;
+    turn_positions(around_, dtype, length);
+    if (s_.model.architecture == Architecture::gemma3) {
+      turn_positions(sliding_, dtype, length);
+    } else {
+      sliding_.cos = around_.cos;
+      sliding_.sin = around_.sin;
+    }
+  }
+
+  /// A rotary embedding's forward.
+  void turn_positions(Surroundings& around, DType dtype, std::int64_t length) {
+    const std::int64_t width = s_.model.rotary_size();
     Tensor angles;
     {
       const Tensor positions = t_.allocate(length, DType::fp32);
@@ -581,12 +592,15 @@ class Training : public Tape::Layers, public Tape::GradientHook {
     cos = t_.allocate(length * width, DType::fp32);  // times the attention scaling
     Tensor sin = t_.allocate(length * width, DType::fp32);
     sin = t_.allocate(length * width, DType::fp32);
-    around_.cos = cast(t_, cos, dtype);
-    around_.sin = cast(t_, sin, dtype);
+    around.cos = cast(t_, cos, dtype);
+    around.sin = cast(t_, sin, dtype);
   }
 
-  bool needs_mask() const {
-    if (s_.run.attention == Attention::fa2) return false;  // it takes the padding as it is
+  enum class Window { all, sliding };
+
+  bool needs_mask(Window window) const {
+    if (s_.run.attention == Attention::fa2) return false;  // it takes padding and window as they are
+    if (window == Window::sliding && s_.run.row_length() >= s_.model.sliding_window) return true;
     return s_.run.attention == Attention::eager || s_.run.is_padded || has_block_mask();
   }
   /// Whether the model finds the borders in its positions, as masking_utils does since 4.53.
@@ -594,8 +608,6 @@ class Training : public Tape::Layers, public Tape::GradientHook {
     return s_.run.borders == Borders::positions && s_.behavior.masks_are_boolean &&
            s_.run.attention != Attention::fa2;
   }
-
-  enum class Window { all, sliding };
 
   /// The causal mask, [batch or 1, 1, length, length]: boolean for sdpa, additive for eager.
   Tensor causal_mask(DType dtype, Window window) {
@@ -720,8 +732,7 @@ class Training : public Tape::Layers, public Tape::GradientHook {
   ChunkedNll chunked_nll_;
   Weights weights_, reference_;
   std::optional<Optimizer> optimizer_;
-  Surroundings around_;
-  Tensor sliding_mask_;
+  Surroundings around_, sliding_;  ///< of layers without a window, and of those with one
   Tensor ids_, labels_, padding_, positions_, block_mask_;
   Tensor weights_given_;  // of each token: layers are handed them too
   Tensor rotary_tables_[2], offload_buffers_[2];  // Unsloth's

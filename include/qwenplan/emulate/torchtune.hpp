@@ -418,6 +418,7 @@ class Training : public Tape::Layers, public Tape::GradientHook {
   /// RMSNorm: F.rms_norm of the input in fp32. A weight of another format keeps PyTorch from its
   /// kernel, and the operations are done one by one; the result of heads before positions is copied.
   Tensor rms_norm(const Tensor& weight, const Tensor& input, std::int64_t groups, bool is_turned = false) {
+    if (s_.model.is_gemma()) return gemma_norm(t_, weight, input, groups);
     Tensor x = cast(t_, input, DType::fp32);
     if (weight.dtype() == DType::fp32) {
       auto op = t_.record(gradient::normalized_by_kernel, {&x, &weight});
@@ -482,11 +483,26 @@ class Training : public Tape::Layers, public Tape::GradientHook {
     return add(t_, straight, turned);
   }
 
+  /// Phi3RotaryPositionalEmbeddings: the same with the rows in fp32.
+  Tensor rotate_halves_in_fp32(const Tensor& x, const Tensor& table) {
+    const Tensor rows = table.viewed(s_.run.length * s_.model.head_dim);
+    const Tensor rotated = rotate_half(t_, x);
+    Tensor sum;
+    {
+      const Tensor straight = mul(t_, x, rows);
+      const Tensor turned = mul(t_, rotated, rows);
+      sum = add(t_, straight, turned);
+    }
+    return cast(t_, sum, x.dtype());
+  }
+
   bool turns_halves() const {
-    return s_.model.architecture == Architecture::qwen2 || s_.model.architecture == Architecture::qwen3;
+    return s_.model.architecture == Architecture::qwen2 || s_.model.architecture == Architecture::qwen3 ||
+           s_.model.architecture == Architecture::phi3;
   }
 
   Tensor rotate(const Tensor& x, const Tensor& table) {
+    if (s_.model.architecture == Architecture::phi3) return rotate_halves_in_fp32(x, table);
     return turns_halves() ? rotate_halves(x, table) : rotate_neighbours(x, table);
   }
 
@@ -500,14 +516,15 @@ class Training : public Tape::Layers, public Tape::GradientHook {
     Tensor v = run_linear(layer.v, x);
     // Gradients that were summed over the heads of a group come back in another order.
     const bool expands = m.heads != m.kv_heads;
-    if (expands && turns_halves()) k = reordered_view(t_, k);
-    if (expands) v = reordered_view(t_, v);
+    const bool reorders = expands && m.kv_heads > 1;
+    if (reorders && turns_halves()) k = reordered_view(t_, k);
+    if (reorders) v = reordered_view(t_, v);
     if (layer.k_norm) k = rms_norm(layer.k_norm, k, s_.tokens() * m.kv_heads, true);
     k = rotate(k, layer.cos);
     if (expands) {
       const std::int64_t times = m.heads / m.kv_heads;
-      k = repeat_heads(t_, k, times);
-      v = repeat_heads(t_, v, times);
+      k = repeat_heads(t_, k, times, m.kv_heads == 1);
+      v = repeat_heads(t_, v, times, m.kv_heads == 1);
     }
     Tensor out;
     {
@@ -557,6 +574,7 @@ class Training : public Tape::Layers, public Tape::GradientHook {
   Tensor body() {
     t_.set_term(Term::activations);
     Tensor h = embedding(t_, w_.embedding, ids_, s_.model.hidden);
+    if (s_.model.is_gemma()) h = scale(t_, h);
     for (std::int32_t i = 0; i < s_.model.layers; ++i)
       h = s_.run.checkpoints && t_.mode() != Tape::Mode::silent ? t_.checkpoint(*this, i, {h}) : run(t_, i, {h});
     return h;

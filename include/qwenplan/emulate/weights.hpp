@@ -16,7 +16,7 @@ struct Weights {
   std::vector<DecoderLayer> layers;
   Tensor final_norm;
   Linear head;
-  Tensor frequencies, original_frequencies;  ///< of the rotary embedding
+  std::vector<Tensor> frequencies;           ///< of the rotary embeddings
   Tensor normalizer;                         ///< Gemma scales its embeddings by a buffer
   std::vector<Tensor> originals;             ///< of modules that are trained as copies
   Tensor quantization_map;                   ///< bitsandbytes' dynamic map, once a process
@@ -101,8 +101,7 @@ inline Weights load_weights(Tape& t, Setting& s) {
   if (s.run.is_quantized() && s.behavior.warms_up_allocator)
     t.allocate(detail::bytes_before_loading(s), DType::uint8, Term::temporary);
   w.embedding = detail::weight(t, s, m.vocabulary * m.hidden, m.hidden);
-  const bool is_gemma = m.architecture == Architecture::gemma2;
-  if (is_gemma) w.normalizer = t.allocate(1, s.run.weights, Term::buffers);
+  if (m.is_gemma()) w.normalizer = t.allocate(1, s.run.weights, Term::buffers);
   if (s.run.is_quantized() && s.run.double_quantizes)
     w.quantization_map = t.allocate(256, DType::fp32, Term::quantization);
   const auto project = [&](std::int64_t inputs, std::int64_t outputs, bool has_bias) {
@@ -114,10 +113,14 @@ inline Weights load_weights(Tape& t, Setting& s) {
   w.layers.resize(static_cast<std::size_t>(m.layers));
   for (std::int64_t i = 0; i < m.layers; ++i) {
     DecoderLayer& layer = w.layers[static_cast<std::size_t>(i)];
-    layer.q = project(m.hidden, m.query_size(), m.has_qkv_bias);
-    layer.k = project(m.hidden, m.kv_size(), m.has_qkv_bias);
-    layer.v = project(m.hidden, m.kv_size(), m.has_qkv_bias);
+    layer.turns = m.turns(i);
+    if (!m.fuses_projections()) {
+      layer.q = project(m.hidden, m.query_size(), m.has_qkv_bias);
+      layer.k = project(m.hidden, m.kv_size(), m.has_qkv_bias);
+      layer.v = project(m.hidden, m.kv_size(), m.has_qkv_bias);
+    }
     layer.o = project(m.query_size(), m.hidden, m.has_o_bias);
+    if (m.fuses_projections()) layer.qkv = project(m.hidden, m.query_size() + 2 * m.kv_size(), false);
     if (m.has_qk_norm) {
       layer.q_norm = detail::weight(t, s, m.head_dim);
       layer.k_norm = detail::weight(t, s, m.head_dim);
@@ -128,8 +131,12 @@ inline Weights load_weights(Tape& t, Setting& s) {
       layer.experts.down = detail::weight(t, s, e.count * m.hidden * e.ffn, e.ffn, e.count);
       layer.experts.router = detail::weight(t, s, e.count * m.hidden, m.hidden);
     } else {
-      layer.gate = project(m.hidden, m.ffn, m.has_mlp_bias);
-      layer.up = project(m.hidden, m.ffn, m.has_mlp_bias);
+      if (m.fuses_projections()) {
+        layer.gate_up = project(m.hidden, 2 * m.ffn, false);
+      } else {
+        layer.gate = project(m.hidden, m.ffn, m.has_mlp_bias);
+        layer.up = project(m.hidden, m.ffn, m.has_mlp_bias);
+      }
       layer.down = project(m.ffn, m.hidden, m.has_mlp_bias);
     }
     for (std::int64_t n = 0; n < m.norms_per_layer(); ++n)
@@ -142,10 +149,12 @@ inline Weights load_weights(Tape& t, Setting& s) {
       layer.cos = t.allocate(m.max_positions * m.head_dim, s.run.weights, Term::buffers);
       layer.sin = t.allocate(m.max_positions * m.head_dim, s.run.weights, Term::buffers);
     }
-  } else {
-    w.frequencies = t.allocate(m.head_dim / 2, DType::fp32, Term::buffers);
   }
-  if (s.behavior.keeps_original_frequencies) w.original_frequencies = t.allocate(m.head_dim / 2, DType::fp32, Term::buffers);
+  // Gemma 3 has a rotary embedding for layers with a window and one for those without.
+  const int embeddings = m.architecture == Architecture::gemma3 ? 2 : 1;
+  const int copies = (s.behavior.caches_rotary_tables ? 0 : 1) + (s.behavior.keeps_original_frequencies ? 1 : 0);
+  for (int i = 0; i < embeddings * copies; ++i)
+    w.frequencies.push_back(t.allocate(m.rotary_size() / 2, DType::fp32, Term::buffers));
   w.head.inputs = m.hidden;
   w.head.outputs = m.vocabulary;
   w.head.weight = m.ties_embeddings ? w.embedding : detail::weight(t, s, m.vocabulary * m.hidden, m.hidden);
@@ -165,7 +174,7 @@ inline void prepare_weights(Tape& t, Setting& s, Weights& w) {
     if (head_is_tied) w.head.weight.reset();
     upcast(w.embedding);
     for (DecoderLayer& layer : w.layers) {
-      for (Linear* linear : {&layer.q, &layer.k, &layer.v, &layer.o, &layer.gate, &layer.up, &layer.down})
+      for (Linear* linear : layer.linears())
         if (run.is_quantized()) upcast(linear->bias);
       upcast(layer.q_norm);
       upcast(layer.k_norm);
@@ -209,13 +218,13 @@ inline void prepare_weights(Tape& t, Setting& s, Weights& w) {
         train(linear.weight, linear.inputs);
         train(linear.bias, 0);
       };
-      for (Linear* linear : {&layer.q, &layer.k, &layer.v, &layer.o}) train_linear(*linear);
+      for (Linear* linear : {&layer.q, &layer.k, &layer.v, &layer.o, &layer.qkv}) train_linear(*linear);
       train(layer.q_norm, 0);
       train(layer.k_norm, 0);
       train(layer.experts.gate_up, m.hidden, m.experts ? m.experts->count : 1);
       train(layer.experts.down, m.experts ? m.experts->ffn : 0, m.experts ? m.experts->count : 1);
       train(layer.experts.router, m.hidden);
-      for (Linear* linear : {&layer.gate, &layer.up, &layer.down}) train_linear(*linear);
+      for (Linear* linear : {&layer.gate, &layer.up, &layer.gate_up, &layer.down}) train_linear(*linear);
       for (Tensor& norm : layer.norm) train(norm, 0);
     }
   }
@@ -245,6 +254,8 @@ inline void prepare_weights(Tape& t, Setting& s, Weights& w) {
     adapt(layer.k, k_proj);
     adapt(layer.v, v_proj);
     adapt(layer.o, o_proj);
+    adapt(layer.qkv, qkv_proj);
+    adapt(layer.gate_up, gate_up_proj);
     adapt(layer.gate, gate_proj);
     adapt(layer.up, up_proj);
     adapt(layer.down, down_proj);

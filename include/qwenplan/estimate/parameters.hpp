@@ -110,6 +110,10 @@ inline Params trained_parameters(const Model& model, const Run& run) {
       case k_proj:
       case v_proj:
         return model.hidden + model.kv_size();
+      case qkv_proj:
+        return model.hidden + model.query_size() + 2 * model.kv_size();
+      case gate_up_proj:
+        return model.hidden + 2 * model.ffn;
       default:
         return model.hidden + model.ffn;
     }
@@ -117,12 +121,15 @@ inline Params trained_parameters(const Model& model, const Run& run) {
   const auto outputs = [&](Module module) {
     if (module == q_proj) return model.query_size();
     if (module == k_proj || module == v_proj) return model.kv_size();
+    if (module == qkv_proj) return model.query_size() + 2 * model.kv_size();
+    if (module == gate_up_proj) return 2 * model.ffn;
     return module == gate_proj || module == up_proj ? model.ffn : model.hidden;
   };
   Params trained;
-  for (const Module module : {q_proj, k_proj, v_proj, o_proj, gate_proj, up_proj, down_proj}) {
+  for (const Module module :
+       {q_proj, k_proj, v_proj, qkv_proj, o_proj, gate_proj, up_proj, gate_up_proj, down_proj}) {
     if ((run.lora_targets & module) == 0) continue;
-    const bool is_attention = (kAttentionModules & module) != 0;
+    const bool is_attention = ((kAttentionModules | qkv_proj) & module) != 0;
     for (std::int64_t layer = 0; layer < model.layers; ++layer)
       if (is_attention || !model.layer_is_sparse(layer))
         trained += Params(run.lora_rank) * width(module) +

@@ -47,8 +47,15 @@ std::string chat_template(const Model& model) {
       return model.vocabulary > 100'000 ? "llama3" : "llama2";
     case Architecture::mistral:
       return "mistral";
+    case Architecture::gemma:
     case Architecture::gemma2:
       return "gemma";
+    case Architecture::gemma3:
+      return "gemma3";
+    case Architecture::phi3:
+      return model.vocabulary > 200'000 ? "phi4_mini" : model.vocabulary > 100'000 ? "phi4" : "phi";
+    case Architecture::smollm3:
+      return "chatml";
     case Architecture::other:
       break;
   }

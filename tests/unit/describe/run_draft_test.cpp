@@ -441,6 +441,24 @@ TEST_CASE("targets are sets of layers") {
   CHECK(targets({"v_proj", "q_proj", "q_proj"}) == (q_proj | v_proj));
 }
 
+TEST_CASE("Phi-3's projections are fused, and PEFT passes over names that it does not have") {
+  Model phi = model();
+  phi.architecture = Architecture::phi3;
+  const auto targets = [&](std::vector<std::string> names) {
+    RunDraft d;
+    give(d.method, Method::lora);
+    if (!names.empty()) give(d.lora_targets, std::move(names));
+    return validated(d, phi, kLatest, nullptr);
+  };
+  CHECK(targets({})->run.lora_targets == kAllFusedLinear);
+  CHECK(targets({"all-linear"})->run.lora_targets == kAllFusedLinear);
+  CHECK(targets({"qkv_proj"})->run.lora_targets == qkv_proj);
+  CHECK(targets({"q_proj", "o_proj"})->run.lora_targets == o_proj);
+  const auto none = targets({"q_proj", "v_proj"});
+  REQUIRE(!none.ok());
+  CHECK(none.error().kind == Error::Kind::wrong);
+}
+
 TEST_CASE("adapters on the embedding and on the output layer") {
   const auto run = [](std::vector<std::string> names, auto change) {
     return valid([&](RunDraft& d) {

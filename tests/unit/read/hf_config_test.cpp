@@ -68,6 +68,11 @@ TEST_CASE("parameters are those of transformers' own classes") {
                "vocab_size":50,"intermediate_size":96,"attention_bias":true,"mlp_bias":true,"head_dim":20})",
           125264},
       Case{R"({"architectures":["MistralForCausalLM"]})", 7241732096},
+      Case{R"({"architectures":["GemmaForCausalLM"]})", 8537680896},
+      Case{R"({"architectures":["Gemma3ForCausalLM"]})", 2628658432},
+      Case{R"({"architectures":["Phi3ForCausalLM"]})", 3821079552},
+      Case{R"({"architectures":["SmolLM3ForCausalLM"]})", 3075098624},
+      Case{R"({"architectures":["SmolLM3ForCausalLM"],"attention_bias":true,"mlp_bias":true})", 3076149248},
       Case{R"({"architectures":["Gemma2ForCausalLM"]})", 2614341888},
       Case{
           R"({"architectures":["Gemma2ForCausalLM"],"hidden_size":64,"num_attention_heads":4,"num_key_value_heads":2,
@@ -116,6 +121,24 @@ TEST_CASE("a window is kept only where a layer uses it") {
   CHECK(window(R"({"model_type": "mistral"})") == 4096);
   CHECK(window(R"({"model_type": "mistral", "sliding_window": null})") == 0);
   CHECK(window(R"({"model_type": "llama", "sliding_window": 4096})") == 0);
+}
+
+TEST_CASE("which layers turn and which have a window, and what of it is not modelled") {
+  CHECK(parse(R"({"model_type": "phi3", "partial_rotary_factor": 0.75, "num_attention_heads": 24})")->rotary_dim == 96);
+  CHECK(parse(R"({"model_type": "phi3"})")->rotary_size() == 96);
+  const auto smol = parse(R"({"model_type": "smollm3"})");
+  REQUIRE(smol);
+  CHECK(smol->turns(2));
+  CHECK_FALSE(smol->turns(3));
+  CHECK(error_of(R"({"model_type": "smollm3", "no_rope_layer_interval": 2})").kind == Error::Kind::unknown);
+  CHECK(error_of(R"({"model_type": "smollm3", "num_hidden_layers": 2, "no_rope_layers": [1, 0]})").kind ==
+        Error::Kind::unknown);
+  const auto gemma = parse(R"({"model_type": "gemma3_text", "sliding_window": 512})");
+  REQUIRE(gemma);
+  CHECK(gemma->slides(4));
+  CHECK_FALSE(gemma->slides(5));
+  CHECK(error_of(R"({"model_type": "gemma3_text", "sliding_window_pattern": 2})").kind == Error::Kind::unknown);
+  CHECK(error_of(R"({"model_type": "phi3", "partial_rotary_factor": 2})").kind == Error::Kind::wrong);
 }
 
 TEST_CASE("the stored format, under its old and its new name") {
