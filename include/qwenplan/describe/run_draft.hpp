@@ -465,7 +465,7 @@ namespace draft {
 
 /// Why a model and a stack do not go together: the class is younger than the library, or what the
 /// library did with it then is not modelled.
-inline std::optional<Error> mismatched(const Model& model, const Stack& stack) {
+inline std::optional<Error> mismatched(const Model& model, const Stack& stack, ModelCode code) {
   const auto is_older = [&](int major, int minor) {
     return stack.transformers < Version{major, minor, 0};
   };
@@ -478,7 +478,7 @@ inline std::optional<Error> mismatched(const Model& model, const Stack& stack) {
         "--stack", is_qwen3 ? "it came with transformers=4.51" : "it came with transformers=4.42");
   const bool is_young = model.architecture == Architecture::gemma || model.architecture == Architecture::gemma3 ||
                         model.architecture == Architecture::phi3 || model.architecture == Architecture::smollm3;
-  if (is_young && is_older(5, 0))
+  if (is_young && is_older(5, 0) && code == ModelCode::transformers)
     return Error{Error::Kind::unknown, std::string(name(model.architecture)) + " before transformers 5 is not modelled",
                  "--stack", "use latest"};
   if (model.experts && is_older(5, 0))
@@ -778,7 +778,7 @@ inline Result<ValidRun> decided(const RunDraft& d, const Model& model, const Sta
                                   const Gpu* gpu) {
   using draft::wrong;
   if (const auto error = draft::not_modelled(d)) return *error;
-  if (const auto error = draft::mismatched(model, stack)) return *error;
+  if (const auto error = draft::mismatched(model, stack, d.code ? d.code->value : ModelCode::transformers)) return *error;
   for (const auto& error : {draft::outside(d.length, "seq-len", kMostLength),
                             draft::outside(d.micro_batch, "batch", kMostBatch),
                             draft::outside(d.accumulation, "grad-accum", kMostAccumulation),
