@@ -196,11 +196,11 @@ TEST_CASE("a mask of bytes becomes one of numbers in every layer, in rows of eig
   test::KeptTape t;
   const Tensor mask = t.allocate(10 * 10, DType::boolean);
   happened(t);
-  const Tensor additive = emulate::additive_mask(t, mask, bf16);
+  const Tensor additive = emulate::additive_mask(t, mask, mask.elements(), bf16);
   CHECK(happened(t) == Sizes{2, 2, 200, -2, -2});
   const Tensor padded = emulate::padded_mask(t, setting, additive);
   CHECK(happened(t) == Sizes{10 * 16 * 2});  // ten rows of sixteen
-  const Tensor same = emulate::additive_mask(t, additive, bf16);
+  const Tensor same = emulate::additive_mask(t, additive, additive.elements(), bf16);
   CHECK(happened(t).empty());
 }
 
