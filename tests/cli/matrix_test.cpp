@@ -82,7 +82,7 @@ TEST_CASE("Any models and cards make a matrix") {
   CHECK(run("qwenplan matrix --models , --gpus t4").status == 2);
   CHECK(run("qwenplan matrix --against table").status == 2);
   // A pair beyond the emulation is unknown, and the table stands.
-  const Left unknown = run("qwenplan matrix --models gemma3-1b,0.5b --gpus t4 --json");
+  const Left unknown = run("qwenplan matrix --models falcon-h1-0.5b,0.5b --gpus t4 --json");
   CHECK(unknown.status == 0);
   CHECK(unknown.json()["rows"][0]["best"].is_null());
   CHECK(unknown.json()["rows"][1]["best"].is_string());

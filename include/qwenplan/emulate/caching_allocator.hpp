@@ -258,11 +258,11 @@ class CachingAllocator {
   void resize(Pool& pool, Index block, Size size) {
     const std::size_t bin = bin_of(size);
     Block& b = blocks_[block];
+    const bool grows = size > b.size;
     b.size = size;
     b.born = pool.searches;
-    const bool keeps_place = b.bin == bin && (b.free_before == kNone || goes_before(b.free_before, block)) &&
-                             (b.free_after == kNone || goes_before(block, b.free_after));
-    if (keeps_place) return;
+    const Index overtaken = grows ? b.free_after : b.free_before;
+    if (b.bin == bin && (overtaken == kNone || goes_before(overtaken, block) != grows)) return;
     erase(pool, block);
     insert(pool, block, bin);
   }
