@@ -98,7 +98,7 @@ void read_pattern(const Json& config, Fields& fields, Model& model) {
   if (types != config.end() && types->is_array() && !types->empty()) {
     is_usual = static_cast<std::int64_t>(types->size()) == model.layers;
     for (std::int64_t i = 0; is_usual && i < model.layers; ++i)
-      is_usual = ((*types)[static_cast<std::size_t>(i)] == Json("sliding_attention")) == ((i + 1) % 6 != 0);
+      is_usual = ((*types)[static_cast<std::size_t>(i)] == Json("sliding_attention")) == model.slides(i);
   }
   if (!is_usual || model.sliding_window == 0)
     fields.fail(Error::Kind::unknown, "/layer_types: other layers with a window than five of six are not modelled");

@@ -15,6 +15,11 @@ enum class Architecture : std::uint8_t {
   qwen2, qwen3, qwen3_moe, llama, mistral, gemma, gemma2, gemma3, phi3, smollm3, other
 };
 
+/// Classes that are emulated as transformers 5 has them, without older versions and Liger's kernels.
+constexpr bool is_of_today_alone(Architecture a) {
+  return a == Architecture::gemma || a == Architecture::gemma3 || a == Architecture::phi3 || a == Architecture::smollm3;
+}
+
 constexpr std::string_view name(Architecture architecture) {
   switch (architecture) {
     case Architecture::qwen2: return "Qwen2ForCausalLM";
@@ -78,6 +83,8 @@ struct Model {
   bool is_gemma() const { return architecture == Architecture::gemma || has_sandwich_norms(); }
   /// Whether query, key and value are one linear layer, and gate and up another.
   bool fuses_projections() const { return architecture == Architecture::phi3; }
+  /// Whether some layers have the window and others do not.
+  bool alternates_windows() const { return architecture == Architecture::gemma2 || architecture == Architecture::gemma3; }
   /// Whether a layer attends within the window. Gemma alternates; SmolLM3's window is off.
   bool slides(std::int64_t layer) const {
     if (sliding_window == 0) return false;

@@ -242,7 +242,7 @@ inline Result<ModuleSet> targets(const std::vector<std::string>& names) {
       set |= kAttentionModules | qkv_proj;
     } else if (each == "qv") {
       set |= q_proj | v_proj;
-    } else if (const auto module = module_named(each); module) {
+    } else if (const auto module = module_named(each)) {
       set |= *module;
     } else {
       return unmodelled("an adapter on '" + each + "'", where,
@@ -476,9 +476,7 @@ inline std::optional<Error> mismatched(const Model& model, const Stack& stack, M
     return wrong(
         "this version of transformers does not know " + std::string(name(model.architecture)),
         "--stack", is_qwen3 ? "it came with transformers=4.51" : "it came with transformers=4.42");
-  const bool is_young = model.architecture == Architecture::gemma || model.architecture == Architecture::gemma3 ||
-                        model.architecture == Architecture::phi3 || model.architecture == Architecture::smollm3;
-  if (is_young && is_older(5, 0) && code == ModelCode::transformers)
+  if (is_of_today_alone(model.architecture) && is_older(5, 0) && code == ModelCode::transformers)
     return Error{Error::Kind::unknown, std::string(name(model.architecture)) + " before transformers 5 is not modelled",
                  "--stack", "use latest"};
   if (model.experts && is_older(5, 0))
@@ -644,8 +642,7 @@ inline std::optional<Error> settle_loss(const RunDraft& d, const Model& model, R
   take("liger-glu", d.liger_glu, run.liger_glu);
   take("upcast-head-output", d.upcasts_head_output, run.upcasts_head_output);
   const bool is_in_layers = run.liger_rope || run.liger_rms_norm || run.liger_glu;
-  if (is_in_layers && (model.architecture == Architecture::gemma || model.architecture == Architecture::gemma3 ||
-                       model.architecture == Architecture::phi3 || model.architecture == Architecture::smollm3))
+  if (is_in_layers && is_of_today_alone(model.architecture))
     return unmodelled("Liger's kernels in the layers of " + std::string(name(model.architecture)), "--use-liger-kernel",
                       "leave it out, or use --loss fused for its loss alone");
   if (run.liger_glu && model.experts)
@@ -717,9 +714,10 @@ inline std::optional<Error> outside_of_code(const Run& run, const Model& model) 
   };
   const bool is_known = is_of({Architecture::qwen2, Architecture::qwen3, Architecture::llama, Architecture::mistral}) ||
                         (run.code != ModelCode::unsloth && is_of({Architecture::phi3, Architecture::gemma}));
-  if (!is_known || model.rotary_dim > 0 ||
-      model.experts || model.has_o_bias || model.has_mlp_bias)
-    return refused(model.architecture_name, "--model", "modelled: Qwen2, Qwen2.5, Qwen3, Llama and Mistral");
+  if (!is_known || model.rotary_dim > 0 || model.experts || model.has_o_bias || model.has_mlp_bias)
+    return refused(model.architecture_name, "--model",
+                   std::string("modelled: Qwen2, Qwen2.5, Qwen3, Llama, Mistral") +
+                       (run.code == ModelCode::unsloth ? "" : ", Phi-3, Gemma"));
   if (run.lora_targets & embed_tokens && run.has_adapters())
     return refused("an adapter on the embedding", "--lora-targets", "leave embed_tokens out");
   if (run.code == ModelCode::unsloth) return outside_of_unsloth(run);

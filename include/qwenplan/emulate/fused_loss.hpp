@@ -160,8 +160,7 @@ inline ScoredTokens fused_head(Tape& t, Setting& s, const Linear& head, const Te
 inline Tensor fused_head_loss(Tape& t, Setting& s, const Linear& head, const Tensor& hidden) {
   const ScoredTokens scored = fused_head(t, s, head, hidden);
   const Tensor losses = scale(t, scored.log_probabilities);
-  auto op = t.record(gradient::expanded, {&losses});
-  const Tensor sum = op.result(t.allocate(1, DType::fp32));
+  const Tensor sum = sum_to(t, losses, 1);
   const Tensor count = t.allocate(1, DType::int64);
   return divide(t, sum, count);
 }
@@ -340,8 +339,7 @@ inline Tensor kernel_loss(Tape& t, const Setting& s, const Tensor& logits) {
   if (parts > 1) sums = t.allocate(run.tokens(), DType::fp32);
   op.save(scores.detached()).save(sums).save(labels);
   losses = op.result(std::move(losses));
-  auto sum = t.record(gradient::expanded, {&losses});
-  return scale(t, sum.result(t.allocate(1, DType::fp32)));
+  return scale(t, sum_to(t, losses, 1));
 }
 
 }  // namespace qwenplan::emulate

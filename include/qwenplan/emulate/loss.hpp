@@ -67,16 +67,12 @@ inline Tensor label_log_probabilities(Tape& t, const Setting& s, const Tensor& l
 
 /// The mean of negative log-probabilities by their weights.
 inline Tensor weighted_loss(Tape& t, const Tensor& log_probabilities, const Tensor& weights) {
-  const auto sum = [&t](const Tensor& x) {
-    auto op = t.record(gradient::expanded, {&x});
-    return op.result(t.allocate(1, DType::fp32));
-  };
   const auto weighed = [&] {
     const Tensor losses = scale(t, log_probabilities);
     return mul(t, losses, weights);
   };
-  const Tensor total = sum(weighed());
-  Tensor weight = sum(weights);
+  const Tensor total = sum_to(t, weighed(), 1);
+  Tensor weight = sum_to(t, weights, 1);
   weight = t.allocate(1, DType::fp32);  // and a little, against a division by zero
   return divide(t, total, weight);
 }
@@ -340,8 +336,7 @@ inline Tensor mean_of_pieces(Tape& t, const std::vector<Tensor>& pieces) {
       before = all;
     }
     if (pieces.size() == 1) all = t.record(gradient::parts, {&before}).result(memory);
-    auto op = t.record(gradient::expanded, {&all});
-    sum = op.result(t.allocate(1, all.dtype()));
+    sum = sum_to(t, all, 1);
   }
   Tensor divisor;
   {

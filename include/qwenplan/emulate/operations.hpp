@@ -295,6 +295,12 @@ inline Tensor rotate_half(Tape& t, const Tensor& x) {
   return join.result(t.allocate(x.elements(), x.dtype()));
 }
 
+/// Sums of all elements of x: `numbers` of them.
+inline Tensor sum_to(Tape& t, const Tensor& x, std::int64_t numbers) {
+  auto op = t.record(gradient::expanded, {&x});
+  return op.result(t.allocate(numbers, x.dtype()));
+}
+
 /// K or V expanded from the key/value heads to all heads; one head is only looked at so many times.
 inline Tensor repeat_heads(Tape& t, const Tensor& x, std::int64_t times, bool is_one_head = false) {
   if (times == 1) return x;

@@ -135,15 +135,15 @@ class Training : public Tape::Layers, public Tape::GradientHook {
 
  private:
   /// What an optimizer that looks at matrices is told of the weights.
-  MatrixRoles roles() const {
+  MatrixRoles roles() {
     MatrixRoles roles;
     roles.rank = s_.run.optimizer_rank;
     roles.embedding = weights_.embedding.node();
     if (!s_.model.ties_embeddings) roles.head = weights_.head.weight.node();
     roles.head_elements = std::max<std::int64_t>(1, s_.model.hidden * s_.model.hidden / s_.model.heads);
-    for (const DecoderLayer& layer : weights_.layers) {
+    for (DecoderLayer& layer : weights_.layers) {
       for (const Linear* linear : {&layer.q, &layer.k}) roles.by_heads.push_back(linear->weight.node());
-      for (const Linear* linear : {&layer.q, &layer.k, &layer.v, &layer.o, &layer.gate, &layer.up, &layer.down})
+      for (const Linear* linear : layer.linears())
         if (linear->bias) roles.biases.push_back(linear->bias.node());
     }
     return roles;
@@ -358,10 +358,7 @@ class Training : public Tape::Layers, public Tape::GradientHook {
       leave_autocast();
       return scored;
     };
-    const auto sum = [&](const Tensor& tokens) {
-      auto op = t_.record(gradient::expanded, {&tokens});
-      return op.result(t_.allocate(s_.run.sequences(), DType::fp32));
-    };
+    const auto sum = [&](const Tensor& tokens) { return sum_to(t_, tokens, s_.run.sequences()); };
     // KTO's divergence on other answers, of which only the sums stay.
     const auto diverge = [&] {
       const Tape::WithoutGraph silent(t_);
@@ -563,7 +560,7 @@ class Training : public Tape::Layers, public Tape::GradientHook {
     if (block_mask_) {
       around_.mask = sliding_.mask = block_mask_;
     } else {
-      if (needs_mask(Window::all) && (!has_window || s_.model.has_sandwich_norms()))
+      if (needs_mask(Window::all) && (!has_window || s_.model.alternates_windows()))
         around_.mask = causal_mask(dtype, Window::all);
       if (needs_mask(Window::sliding) && has_window) sliding_.mask = causal_mask(dtype, Window::sliding);
     }

@@ -71,12 +71,11 @@ inline std::int64_t outside_of_layers(const Model& m) {
 /// Values that GaLore and APOLLO keep of the layers' matrices: two moments along the longer side, and a
 /// projection along the shorter one.
 inline std::int64_t projected(const Model& m, std::int64_t rank) {
-  const std::int64_t q = m.heads * m.head_dim, kv = m.kv_heads * m.head_dim;
   std::int64_t sides = 0;
   const auto add = [&](std::int64_t rows, std::int64_t columns, std::int64_t times) {
     sides += times * (2 * std::max(rows, columns) + std::min(rows, columns));
   };
-  add(q, m.hidden, 2), add(kv, m.hidden, 2), add(m.ffn, m.hidden, 3);
+  add(m.query_size(), m.hidden, 2), add(m.kv_size(), m.hidden, 2), add(m.ffn, m.hidden, 3);
   return sides * rank * m.layers;
 }
 
