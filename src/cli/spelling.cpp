@@ -290,6 +290,19 @@ std::vector<std::string> leading_words(const std::vector<std::string>& arguments
 
 }  // namespace
 
+std::vector<std::string> items_of(std::string_view list) {
+  std::vector<std::string> items;
+  for (std::size_t at = 0; at <= list.size();) {
+    const std::size_t end = std::min(list.find(',', at), list.size());
+    std::string item(list.substr(at, end - at));
+    item.erase(0, item.find_first_not_of(' '));
+    item.erase(item.find_last_not_of(' ') + 1);
+    if (!item.empty()) items.push_back(std::move(item));
+    at = end + 1;
+  }
+  return items;
+}
+
 std::string folded(std::string_view text) {
   std::string out(text);
   for (char& c : out) {

@@ -30,6 +30,9 @@ Result<Taught> taught(const std::vector<std::string>& arguments);
 /// near.
 Result<std::string> choose(const Flag& flag, std::string_view text);
 
+/// The items of a list with commas, without the spaces around them and without empty ones.
+std::vector<std::string> items_of(std::string_view list);
+
 /// Lower case, with '-' for '_'.
 std::string folded(std::string_view text);
 

@@ -90,12 +90,12 @@ class Search {
       const auto* tried = at(value);
       return tried != nullptr && *tried->plan.fit <= wanted;
     };
-    std::optional<std::int64_t> guess;
-    const std::int64_t near = solved_.first + 3 * solved_.step;
-    if (near <= solved_.last)
-      if (const Tried *small = at(solved_.first), *more = at(near); small && more)
-        guess = straight_limit(solved_.first, small->plan.estimate.device.high, near,
-                               more->plan.estimate.device.high, setup_.device.usable->value);
+    const auto need = [&](std::int64_t value) {
+      const auto* tried = at(value);
+      return tried ? std::optional(tried->plan.estimate.device.high) : std::nullopt;
+    };
+    const auto guess =
+        guessed_limit(solved_.first, solved_.last, solved_.step, setup_.device.usable->value, need);
     return largest(solved_.first, solved_.last, solved_.step, holds, guess);
   }
   /// None where the value is impossible for this run.

@@ -1,7 +1,6 @@
 #include "command/budget_search.hpp"
 
 #include <algorithm>
-#include <cmath>
 #include <map>
 
 #include "qwenplan/describe/valid_run.hpp"
@@ -18,16 +17,10 @@ struct OnCard {
   std::optional<std::optional<Fit>> fit;  ///< found when it is asked for
 };
 
-Setup setup_on(const Job& job, const Gpu& gpu, Subject& subject) {
-  subject = job.subject;
-  subject.gpu = FoundGpu{gpu, 1, {}, {}};
-  return setup_of(subject);
-}
-
 /// Whether the run fits, emulated no further than it takes to say no.
 std::optional<Fit> fit_of(const Job& job, const Gpu& gpu, const RunDraft& draft) {
-  Subject subject;
-  const Setup setup = setup_on(job, gpu, subject);
+  const Subject subject = job.subject.on(gpu);
+  const Setup setup = setup_of(subject);
   const auto plan = planned(setup, draft, subject.allocator, most_that_is_tight(setup.device));
   if (!plan) return std::nullopt;
   return plan->estimate.is_least ? Fit::exceeds : plan->fit;
@@ -42,8 +35,8 @@ std::optional<TrainingOffer> at_rung(std::size_t n, const std::vector<OfferedCar
     auto found = known.find(gpu.id);
     if (found == known.end()) {
       OnCard on;
-      Subject subject;
-      const Setup setup = setup_on(job.job, gpu, subject);
+      const Subject subject = job.job.subject.on(gpu);
+      const Setup setup = setup_of(subject);
       const auto list = rungs(setup, draft);
       if (n < list.size()) {
         on.draft = list[n].draft;
@@ -64,7 +57,7 @@ std::optional<TrainingOffer> at_rung(std::size_t n, const std::vector<OfferedCar
   for (auto& [rental, gpu] : ways) {
     OnCard& on = known.at(gpu->id);
     if (!on.fit) on.fit = fit_of(job.job, *gpu, on.draft);
-    if (!*on.fit || **on.fit == Fit::exceeds || (**on.fit == Fit::tight && is_strict)) continue;
+    if (!*on.fit || !is_yes(**on.fit, is_strict)) continue;
     rental.fit = **on.fit;
     return TrainingOffer{method, on.rung, rental};
   }
@@ -72,16 +65,6 @@ std::optional<TrainingOffer> at_rung(std::size_t n, const std::vector<OfferedCar
 }
 
 }  // namespace
-
-std::vector<OfferedCard> offered_cards(const std::vector<Offer>& offers, const Tables& tables) {
-  std::vector<OfferedCard> cards;
-  for (const Offer& offer : offers) {
-    if (!offer.is_available || !offer.gpus || *offer.gpus < 1 || !offer.lowest()) continue;
-    const auto found = tables.gpu(offer.gpu);
-    if (found && found->gpu.id == offer.gpu && found->gpu.is_cuda()) cards.emplace_back(&offer, found->gpu);
-  }
-  return cards;
-}
 
 std::optional<TrainingOffer> cheapest_training(const std::vector<OfferedCard>& cards, PricedJob& job, Method method, bool is_strict) {
   const auto draft = draft_for(method, job.job.draft);

@@ -2,18 +2,11 @@
 
 #include <optional>
 #include <string>
-#include <utility>
 #include <vector>
 
 #include "command/rental.hpp"
 
 namespace qwenplan {
-
-/// A card of the table and an offer of it.
-using OfferedCard = std::pair<const Offer*, Gpu>;
-
-/// The offers of whole CUDA cards that have a price, with their cards.
-std::vector<OfferedCard> offered_cards(const std::vector<Offer>& offers, const Tables& tables);
 
 /// The cheapest way to train a model by a method.
 struct TrainingOffer {

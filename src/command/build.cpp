@@ -184,7 +184,7 @@ Result<Answer> for_job(const Invocation& in, const Tables& tables, Answer answer
   if (!priced) return priced.error();
   PricedJob& job = **priced;
   if (!job.has_hours())
-    if (auto error = refused(in, {"deadline"}, "without --dataset FILE or --tokens N nobody knows the hours of the job")) return *error;
+    if (auto error = refused(in, {"deadline"}, kNoHours)) return *error;
   job.tell(answer, assumed);
   const auto limits = read_limits(in, answer.inputs);
   if (!limits) return limits.error();

@@ -49,7 +49,7 @@ struct Candidate {
 
   std::optional<bool> fits(bool is_strict) const {
     if (!fit) return std::nullopt;
-    return *fit == Fit::fits || (*fit == Fit::tight && !is_strict);
+    return is_yes(*fit, is_strict);
   }
   /// What one pays for an hour with the least commitment.
   double usd() const { return offer->lowest().value_or(std::numeric_limits<double>::infinity()); }
@@ -97,6 +97,31 @@ Result<std::string> provider_named(const std::string& text, const std::vector<Of
                near.empty() ? "one of: " + all : "did you mean '" + near[0] + "'?");
 }
 
+/// The offers that --provider and --gpu leave.
+struct Wanted {
+  std::optional<std::string> provider;
+  std::optional<FoundGpu> gpu;
+
+  bool takes(const Offer& offer) const {
+    return (!provider || offer.provider == *provider) && (!gpu || offer.gpu == gpu->gpu.id);
+  }
+};
+
+Result<Wanted> read_wanted(const Invocation& in, const Tables& tables, const std::vector<Offer>& offers) {
+  Wanted wanted;
+  if (const auto text = in.value("provider")) {
+    const auto named = provider_named(*text, offers);
+    if (!named) return named.error();
+    wanted.provider = *named;
+  }
+  if (const auto text = in.value("gpu")) {
+    auto found = tables.gpu(*text);
+    if (!found) return found.error();
+    wanted.gpu = std::move(*found);
+  }
+  return wanted;
+}
+
 /// Whether the job's run can be on the card, and how well.
 void judge_candidate(Candidate& candidate, Market& market, const Tables& tables, bool is_strict) {
   const Offer& offer = *candidate.offer;
@@ -138,22 +163,11 @@ std::optional<Error> open_market(const Invocation& in, const Tables& tables, Mar
   auto offers = read_offers(tables);
   if (!offers) return offers.error();
   market.offers = std::move(*offers);
-  std::optional<std::string> provider;
-  if (const auto text = in.value("provider")) {
-    const auto named = provider_named(*text, market.offers);
-    if (!named) return named.error();
-    provider = *named;
-  }
-  std::optional<FoundGpu> gpu;
-  if (const auto text = in.value("gpu")) {
-    auto found = tables.gpu(*text);
-    if (!found) return found.error();
-    gpu = std::move(*found);
-  }
+  const auto wanted = read_wanted(in, tables, market.offers);
+  if (!wanted) return wanted.error();
   for (const Offer& offer : market.offers) {
-    if (provider && offer.provider != *provider) continue;
-    if (gpu && offer.gpu != gpu->gpu.id) continue;
-    if (gpu && gpu->count > 1 && offer.gpus != static_cast<double>(gpu->count)) continue;
+    if (!wanted->takes(offer)) continue;
+    if (wanted->gpu && wanted->gpu->count > 1 && offer.gpus != static_cast<double>(wanted->gpu->count)) continue;
     if (!offer.is_available) {
       ++market.withdrawn;
       continue;
@@ -264,23 +278,23 @@ std::optional<Error> take_job(const Invocation& in, const Tables& tables, Market
   return std::nullopt;
 }
 
+const std::string kRentedWords = std::string(kPaidFrom) + "; on-demand machines are not taken away";
+const char* const kSeveralWords = "of a machine with several GPUs one is used and all are paid: several are not modelled";
+
 /// Reads --deadline, --budget and how spot machines end, which need the hours of a job.
 std::optional<Error> take_limits(const Invocation& in, Market& market, Answer& answer, std::vector<std::string>& assumed) {
   if (!market.has_hours())
     return refused(in, {"deadline", "budget", "interruptions", "checkpoint-minutes", "restart-minutes"},
-                   "without --dataset FILE or --tokens N nobody knows the hours of the job");
+                   kNoHours);
   auto limits = read_limits(in, answer.inputs);
   if (!limits) return limits.error();
   market.priced->limits = *limits;
   auto spot = read_spot_terms(in, assumed);
   if (!spot) return spot.error();
   market.priced->spot = *spot;
-  assumed.push_back("a machine is paid from the first step on, not while it starts and loads the model; on-demand machines are "
-                    "not taken away");
+  assumed.push_back(kRentedWords);
   return std::nullopt;
 }
-
-const char* const kSeveralWords = "of a machine with several GPUs one is used and all are paid: several are not modelled";
 
 /// Why no way to rent keeps the limits, and what comes closest.
 void tell_closest(const std::vector<Rental>& rentals, const Limits& limits, Answer& answer) {
@@ -590,8 +604,7 @@ Result<Answer> strategies(const Invocation& in, KnownText known) {
                           text(Bytes(std::llround(interruptions.checkpoint * 3600 * kDiskBytesPerSecond))) +
                           ", and the disk writes 200 MB/s");
     }
-    assumed.push_back("a machine is paid from the first step on, not while it starts and loads the model; on-demand machines "
-                      "are not taken away");
+    assumed.push_back(kRentedWords);
     assumed.push_back(kSeveralWords);
   } else {
     options = options_for(*given, candidates, *spot, market.job(), assumed, interruptions);
@@ -639,7 +652,7 @@ Result<Answer> strategies(const Invocation& in, KnownText known) {
                           why});
   }
   const Option& best = options.front();
-  const bool is_kept = best.usd && (best.meets == Meets::meets || (best.meets == Meets::tight && !in.is_strict));
+  const bool is_kept = best.usd && is_yes(best.meets, in.is_strict);
   answer.json.set("options", rows);
   answer.json.set("best", is_kept ? Value(best.strategy) : Value());
   const bool counts_spot = std::any_of(options.begin(), options.end(), [](const Option& o) { return o.strategy == "spot" && o.candidate; });
@@ -680,14 +693,7 @@ std::vector<std::string> asked_models(const Invocation& in) {
   if (const auto one = in.value("model")) return {*one};
   const auto list = in.value("models");
   if (!list) return {"qwen2.5-72b", "qwen2.5-32b", "qwen2.5-14b", "qwen2.5-7b", "qwen2.5-3b", "qwen2.5-1.5b", "qwen2.5-0.5b"};
-  std::vector<std::string> names;
-  std::size_t from = 0;
-  while (from <= list->size()) {
-    const std::size_t comma = std::min(list->find(',', from), list->size());
-    if (comma > from) names.push_back(list->substr(from, comma - from));
-    from = comma + 1;
-  }
-  return names;
+  return items_of(*list);
 }
 
 /// How often a training can be had for a limit.
@@ -727,21 +733,11 @@ Result<Answer> trained_for(const Invocation& in) {
   if (!spot) return spot.error();
   auto all_offers = read_offers(*tables);
   if (!all_offers) return all_offers.error();
-  std::optional<std::string> provider;
-  if (const auto text = in.value("provider")) {
-    const auto named = provider_named(*text, *all_offers);
-    if (!named) return named.error();
-    provider = *named;
-  }
-  std::optional<std::string> gpu;
-  if (const auto text = in.value("gpu")) {
-    const auto found = tables->gpu(*text);
-    if (!found) return found.error();
-    gpu = found->gpu.id;
-  }
+  const auto wanted = read_wanted(in, *tables, *all_offers);
+  if (!wanted) return wanted.error();
   std::vector<Offer> offers;
   for (const Offer& offer : *all_offers)
-    if ((!provider || offer.provider == *provider) && (!gpu || offer.gpu == *gpu)) offers.push_back(offer);
+    if (wanted->takes(offer)) offers.push_back(offer);
   const auto cards = offered_cards(offers, *tables);
   if (cards.empty()) return Error{Error::Kind::unknown, "no priced offer is left", "--provider, --gpu", "qwenplan cloud compare lists the offers"};
 
@@ -774,7 +770,7 @@ Result<Answer> trained_for(const Invocation& in) {
         job.workload.tell(answer, assumed);
         table.columns.insert(table.columns.begin() + 4, {{"hours", right}, {"the job", right}, {"epochs for the budget", right}});
       } else {
-        if (auto error = refused(in, {"deadline"}, "without --dataset FILE or --tokens N nobody knows the hours of the job")) return *error;
+        if (auto error = refused(in, {"deadline"}, kNoHours)) return *error;
         table.columns.insert(table.columns.begin() + 4, {{"tokens for the budget", right}});
       }
       answer.inputs.push_back({"method", in.has("method") ? Value(*in.value("method")) : Value("each in turn"), in.has("method") ? "flag" : "default"});
@@ -866,8 +862,7 @@ Result<Answer> trained_for(const Invocation& in) {
     if (!nearest_words.empty()) answer.add(Paragraph{nearest_words});
   }
   if (!has_data) answer.add(Paragraph{"--dataset FILE or --tokens N asks for epochs", Tone::faint});
-  assumed.push_back("a machine is paid from the first step on, not while it starts and loads the model; on-demand machines are "
-                    "not taken away");
+  assumed.push_back(kRentedWords);
   assumed.push_back(kSeveralWords);
   tell_assumed(assumed, answer);
   days.tell(in.environment.today, answer);

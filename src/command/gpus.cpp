@@ -5,6 +5,7 @@
 #include <utility>
 #include <vector>
 
+#include "cli/spelling.hpp"
 #include "command/command.hpp"
 #include "command/guide_answer.hpp"
 #include "command/job.hpp"
@@ -44,13 +45,7 @@ Result<std::vector<Gpu>> chosen_cards(const Invocation& in, const Tables& tables
   std::vector<std::string> names(std::begin(kGuideCards), std::end(kGuideCards));
   if (const auto one = in.value("gpu")) names = {*one};
   if (list) {
-    names.clear();
-    std::size_t begin = 0;
-    while (begin <= list->size()) {
-      const std::size_t end = std::min(list->find(',', begin), list->size());
-      if (end > begin) names.push_back(list->substr(begin, end - begin));
-      begin = end + 1;
-    }
+    names = items_of(*list);
     if (names.empty()) return Error{Error::Kind::wrong, "no card is named", "--gpus", "such as --gpus rtx3060,rtx4090, or all"};
   }
   std::vector<Gpu> cards;
@@ -137,8 +132,7 @@ Result<Answer> gpus(const Invocation& in) {
       const MemoryEstimate& estimate = fit->estimate();
       const bool runs = fit->fit != Fit::exceeds;
       if (runs) {
-        Subject subject = job->subject;
-        subject.gpu = FoundGpu{gpu, 1, {}, {}};
+        const Subject subject = job->subject.on(gpu);
         const Run& run = fit->best().plan.valid.run;
         if (!not_timed(run)) {
           const Timing timing = timed(setup_of(subject), run, *calibration);

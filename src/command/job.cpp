@@ -22,8 +22,7 @@ Invocation without_card(const Invocation& in) {
 }
 
 Result<CardFit> fit_of(const Job& job, const Gpu& gpu, std::optional<Bytes> memory) {
-  Subject subject = job.subject;
-  subject.gpu = FoundGpu{gpu, 1, {}, {}};
+  Subject subject = job.subject.on(gpu);
   subject.vram = memory;
   if (const auto error = not_emulated(subject)) return *error;
   const Setup setup = setup_of(subject);

@@ -42,7 +42,7 @@ struct CardFit {
   MethodPlan method;
 
   const MethodPlan& best() const { return method; }
-  bool fits(bool is_strict) const { return fit == Fit::fits || (fit == Fit::tight && !is_strict); }
+  bool fits(bool is_strict) const { return is_yes(fit, is_strict); }
   const MemoryEstimate& estimate() const { return method.plan.estimate; }
   /// "qlora", "full --precision bf16-true".
   std::string words() const;

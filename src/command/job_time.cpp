@@ -150,8 +150,7 @@ Result<JobTime> job_time(const Setup& setup, const Run& run, const Workload& wor
 
 Result<JobTime> CardTimes::of(const Run& run, const Gpu& gpu) {
   if (auto error = not_timed(run)) return *std::move(error);
-  Subject subject = job_.subject;
-  subject.gpu = FoundGpu{gpu, 1, {}, {}};
+  const Subject subject = job_.subject.on(gpu);
   const Setup setup = setup_of(subject);
   const Amount amount = amount_of(workload_, run);
   const std::pair key(subject.compute_capability(), of_length(run, amount.length));

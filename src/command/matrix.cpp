@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "cli/run_flags.hpp"
+#include "cli/spelling.hpp"
 #include "command/command.hpp"
 #include "command/guide_answer.hpp"
 #include "command/method_plans.hpp"
@@ -27,10 +28,6 @@ struct Cell {
   std::optional<Error> error;       ///< why it cannot be told
 };
 
-bool is_yes(const Plan& plan, bool is_strict) {
-  return plan.fit == Fit::fits || (plan.fit == Fit::tight && !is_strict);
-}
-
 Cell cell_of(const Subject& subject, const RunDraft& given, bool is_strict) {
   Cell cell{subject.model.model.id, subject.gpu->gpu.id, {}, {}, {}, {}, not_emulated(subject)};
   if (cell.error) return cell;
@@ -41,7 +38,7 @@ Cell cell_of(const Subject& subject, const RunDraft& given, bool is_strict) {
     cell.error = found.error();
     return cell;
   }
-  if (is_yes(found->chosen().plan, is_strict)) cell.best = found->best;
+  if (is_yes(*found->chosen().plan.fit, is_strict)) cell.best = found->best;
   cell.methods = std::move(found->plans);
   cell.left_out = std::move(found->left_out);
   return cell;
@@ -78,7 +75,7 @@ std::optional<GuideCell> guide_cell(const Cell& cell, bool is_strict) {
   }
   for (const MethodPlan& each : cell.methods) {
     if (each.method != *claimed) continue;
-    result.agrees = is_yes(each.plan, is_strict);
+    result.agrees = is_yes(*each.plan.fit, is_strict);
     result.why = need(cell, each);
     if (each.plan.fit == Fit::tight) result.why += ": tight";
   }
@@ -90,16 +87,7 @@ std::optional<GuideCell> guide_cell(const Cell& cell, bool is_strict) {
 std::vector<std::string> listed(const Invocation& in, std::string_view flag, std::span<const std::string_view> otherwise) {
   const auto given = in.value(flag);
   if (!given) return {otherwise.begin(), otherwise.end()};
-  std::vector<std::string> items;
-  for (std::size_t at = 0; at <= given->size();) {
-    const std::size_t end = std::min(given->find(',', at), given->size());
-    std::string item = given->substr(at, end - at);
-    item.erase(0, item.find_first_not_of(' '));
-    item.erase(item.find_last_not_of(' ') + 1);
-    if (!item.empty()) items.push_back(std::move(item));
-    at = end + 1;
-  }
-  return items;
+  return items_of(*given);
 }
 
 std::string shown(const Cell& cell) {

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <cstdint>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -15,6 +16,10 @@ namespace qwenplan {
 
 /// US dollars for a kilowatt hour where nobody says. Assumed.
 inline constexpr double kElectricity = 0.15;
+inline constexpr double kHoursOfMonth = 744;  ///< of one with 31 days
+inline constexpr double kWeeksOfMonth = 52.0 / 12;
+/// How long a machine is used where nobody says, as the guide has it.
+inline constexpr std::int64_t kUsualMonths = 24;
 
 /// The days of the prices that went into an answer.
 class PriceDays {

@@ -27,9 +27,6 @@ Result<Answer> roi(const Invocation&, KnownText);
 
 namespace {
 
-constexpr double kHoursOfMonth = 744;
-constexpr double kWeeksOfMonth = 52.0 / 12;
-constexpr double kMonths = 24;  ///< that a machine is used, as roi has it
 
 /// Settings that a recommendation decides, in the order in which they are shown.
 constexpr std::string_view kDecided[] = {"method",    "precision",  "seq-len", "batch",        "grad-accum",
@@ -158,7 +155,7 @@ Result<CardChoice> chosen_card(const Tables& tables, PricedJob& job, const std::
   if (!own) return own.error();
   const Rental* const rent = !rentals.empty() && rentals.front().is_kept(is_strict) ? &rentals.front() : nullptr;
   const auto runs = [&](const Range<double>& hours) {
-    return kMonths * (hours_per_month ? *hours_per_month / hours.likely : kWeeksOfMonth);
+    return static_cast<double>(kUsualMonths) * (hours_per_month ? *hours_per_month / hours.likely : kWeeksOfMonth);
   };
   const auto cost_of = [&](const JobMachine& each) {
     const double watts = each.time->watts ? wall_watts(*each.time->watts).likely : 0;
@@ -232,7 +229,7 @@ Result<Answer> plan(const Invocation& in) {
   if (!limits) return limits.error();
   const bool has_hours = data || in.has("examples");
   if (!has_hours && limits->any())
-    return Error{Error::Kind::wrong, "without --dataset FILE or --tokens N nobody knows the hours of the job",
+    return Error{Error::Kind::wrong, kNoHours,
                  limits->hours ? "--deadline" : "--budget", "tell how much data there is"};
   if (!has_card && in.has("vram"))
     return Error{Error::Kind::wrong, "a plan needs the card, not its memory alone", "--vram", "give --gpu too, or leave it out"};
@@ -252,6 +249,7 @@ Result<Answer> plan(const Invocation& in) {
     auto job = read_priced_job(asked(in, {wishes, suggestion, of_data, loop}), *tables, of_job, &data);
     if (!job) return job.error();
     const auto spot = read_spot_terms(asked(in, {}), of_job);
+    if (!spot) return spot.error();
     (*job)->spot = *spot;
     (*job)->limits = *limits;
     const auto card = chosen_card(*tables, **job, *hours_per_month, usd_per_kwh->value_or(kElectricity), in.is_strict);

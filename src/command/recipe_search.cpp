@@ -241,11 +241,11 @@ std::optional<Trial> RecipeSearch::furthest(std::int64_t first, std::int64_t las
       return fitting(recipe);
     };
     std::optional<std::int64_t> guess;
-    const std::int64_t near = first + 3 * step;
-    if (setup_.device.usable && near <= last)
-      if (const auto small = at(first), more = at(near); small && more)
-        guess = straight_limit(first, small->plan.estimate.device.high, near, more->plan.estimate.device.high,
-                               setup_.device.usable->value);
+    if (setup_.device.usable)
+      guess = guessed_limit(first, last, step, setup_.device.usable->value, [&](std::int64_t value) {
+        const auto trial = at(value);
+        return trial ? std::optional(trial->plan.estimate.device.high) : std::nullopt;
+      });
     const Largest limit =
         largest(first, last, step, [&](std::int64_t value) { return at(value).has_value(); }, guess);
     if (!limit.value || (best && *limit.value <= most)) continue;  // a richer method stays

@@ -215,8 +215,7 @@ std::vector<NextCard> next_cards(const Tables& tables, const Subject& subject,
   for (const Gpu& gpu : *cards) {
     if (gpu.memory.value == tried || list.size() == 2) continue;
     tried = gpu.memory.value;
-    Subject other = subject;
-    other.gpu = FoundGpu{gpu, 1, {}, {}};
+    Subject other = subject.on(gpu);
     other.vram.reset();
     const Setup setup = setup_of(other);
     auto found = RecipeSearch(setup, wish, calibration).best();

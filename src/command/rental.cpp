@@ -134,6 +134,16 @@ std::vector<Rental> ways_to_pay(const Offer& offer, Fit fit, const Range<double>
   return list;
 }
 
+std::vector<OfferedCard> offered_cards(const std::vector<Offer>& offers, const Tables& tables) {
+  std::vector<OfferedCard> cards;
+  for (const Offer& offer : offers) {
+    if (!offer.is_available || !offer.gpus || *offer.gpus < 1 || !offer.lowest()) continue;
+    const auto found = tables.gpu(offer.gpu);
+    if (found && found->gpu.id == offer.gpu && found->gpu.is_cuda()) cards.emplace_back(&offer, found->gpu);
+  }
+  return cards;
+}
+
 std::vector<Rental> rentals_of(const Offer& offer, const Gpu& gpu, PricedJob& job, bool is_strict) {
   if (!job.has_hours() || !offer.is_available || !offer.gpus || *offer.gpus < 1 || !offer.lowest()) return {};
   const auto& fit = job.fits.on(gpu);
@@ -146,12 +156,8 @@ std::vector<Rental> rentals_of(const Offer& offer, const Gpu& gpu, PricedJob& jo
 
 std::vector<Rental> rentals_of(const std::vector<Offer>& offers, const Tables& tables, PricedJob& job, bool is_strict) {
   std::vector<Rental> list;
-  for (const Offer& offer : offers) {
-    if (!offer.is_available || !offer.gpus || *offer.gpus < 1) continue;
-    const auto found = tables.gpu(offer.gpu);
-    if (!found || found->gpu.id != offer.gpu) continue;
-    for (Rental& rental : rentals_of(offer, found->gpu, job, is_strict)) list.push_back(rental);
-  }
+  for (const auto& [offer, gpu] : offered_cards(offers, tables))
+    for (const Rental& rental : rentals_of(*offer, gpu, job, is_strict)) list.push_back(rental);
   std::stable_sort(list.begin(), list.end(), is_better);
   return list;
 }

@@ -4,6 +4,7 @@
 #include <optional>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "command/job.hpp"
@@ -15,6 +16,11 @@
 #include "read/tables.hpp"
 
 namespace qwenplan {
+
+/// Why --deadline and the like are refused.
+inline constexpr const char* kNoHours = "without --dataset FILE or --tokens N nobody knows the hours of the job";
+/// What every price of a job on a rented machine takes for granted.
+inline constexpr const char* kPaidFrom = "a machine is paid from the first step on, not while it starts and loads the model";
 
 /// Hours as --deadline has them: "8h", "2d", "90min", or a number of hours; none without the flag.
 Result<std::optional<double>> read_deadline(const Invocation& in);
@@ -81,7 +87,7 @@ struct Rental {
   Interruptions interruptions;  ///< on spot
 
   Meets meets() const { return std::max(deadline, budget); }
-  bool is_kept(bool is_strict) const { return meets() == Meets::meets || (meets() == Meets::tight && !is_strict); }
+  bool is_kept(bool is_strict) const { return is_yes(meets(), is_strict); }
 };
 
 /// Whether a way to rent is a better one: one that keeps the limits for sure before one that likely
@@ -92,6 +98,12 @@ bool is_better(const Rental& a, const Rental& b);
 /// `checkpoint` is the hours that writing one takes.
 std::vector<Rental> ways_to_pay(const Offer& offer, Fit fit, const Range<double>& work, double checkpoint,
                                 const SpotTerms& spot, const Limits& limits);
+
+/// A card of the table and an offer of it.
+using OfferedCard = std::pair<const Offer*, Gpu>;
+
+/// The offers of whole CUDA cards that have a price, with their cards.
+std::vector<OfferedCard> offered_cards(const std::vector<Offer>& offers, const Tables& tables);
 
 /// The ways to rent an offer for a job, the better first: none where the job does not fit its card or
 /// its hours are not told. Of an offer with several cards one is used and all are paid. `gpu` is the

@@ -22,11 +22,8 @@ namespace qwenplan::command {
 namespace {
 
 constexpr double kMostUsd = 1e9;
-constexpr double kHoursOfMonth = 744;  // of one with 31 days
-constexpr double kWeeksOfMonth = 52.0 / 12;
 constexpr std::int64_t kMostMonths = 600;
 constexpr double kDiscount = 5;        // per cent of a year
-constexpr std::int64_t kMonths = 24;
 
 /// A machine to judge by its name and price.
 struct Named {
@@ -148,7 +145,7 @@ Result<Terms> read_terms(const Invocation& in, std::vector<Input>& inputs, std::
   if (terms.watts) inputs.push_back({"watts", Value(*terms.watts), "flag"});
   const auto months = in.whole("months", 1, kMostMonths);
   if (!months) return months.error();
-  terms.usage.months = months->value_or(kMonths);
+  terms.usage.months = months->value_or(kUsualMonths);
   inputs.push_back({"months", Value(terms.usage.months), *months ? "flag" : "default"});
   if (!*months) assumed.push_back("used for 24 months");
   if (error) return *error;
@@ -270,7 +267,9 @@ struct JobPayback {
   Payback same, any;
   const Rental* cheapest = nullptr;  ///< of any card; none where --cloud-price stands for all
 
-  bool buys() const { return same.savings > 0 && (!cheapest || any.savings > 0); }
+  /// Over the months, against the cheaper of both rents.
+  double savings() const { return cheapest ? std::min(same.savings, any.savings) : same.savings; }
+  bool buys() const { return savings() > 0; }
 };
 
 Value as_json(const BreakEven& breakeven, double per = 1) {
@@ -408,7 +407,7 @@ Result<Answer> of_job(const Invocation& in, const Tables& tables, const std::vec
     row.set("is_too_slow", !is_in_time);
     table.rows.push_back({each.name, text_usd(each.usd), setup->gpu.id, text_duration(result->hours.likely * 3600), text_usd(result->own_usd),
                           text_usd(result->rent_usd), words(result->jobs), result->cheapest ? words(result->jobs_any) : "-",
-                          is_in_time ? text_usd(result->cheapest ? std::min(result->same.savings, result->any.savings) : result->same.savings)
+                          is_in_time ? text_usd(result->savings())
                                      : "too slow"});
     if (!first) {
       first = row;
@@ -417,7 +416,7 @@ Result<Answer> of_job(const Invocation& in, const Tables& tables, const std::vec
         const std::string jobs = fixed(result->jobs_per_month, result->jobs_per_month == std::floor(result->jobs_per_month) ? 0 : 1);
         const std::string over = " over " + std::to_string(usage.months) + " months";
         answer.add(Headline{!is_in_time ? "rent: " + jobs + " jobs of " + text_hours(result->hours) + " are more than a month has for one machine"
-                            : buys ? "buy: at " + jobs + " jobs a month it saves " + text_usd(std::min(result->same.savings, result->cheapest ? result->any.savings : result->same.savings)) + over
+                            : buys ? "buy: at " + jobs + " jobs a month it saves " + text_usd(result->savings()) + over
                                    : "rent: at " + jobs + " jobs a month buying does not pay" + over,
                             buys ? Tone::good : Tone::warning});
         answer.add(Paragraph{"a job, " + job.words() + ": " + text_hours(result->hours) + " on " + setup->gpu.name + ", " +
@@ -453,7 +452,7 @@ Result<Answer> of_job(const Invocation& in, const Tables& tables, const std::vec
   if (!terms.watts)
     assumed.push_back("the card draws what 'time' predicts, " + fixed(kHostWatts, 0) + " W beside it, from a supply of 90 % efficiency");
   if (!terms.cloud_price) assumed.push_back("rent of the same card is the middle of the table's offers");
-  assumed.push_back("buying has to beat both rents; a machine is paid from the first step on, not while it starts and loads the model");
+  assumed.push_back("buying has to beat both rents; " + std::string(kPaidFrom));
   tell_assumed(assumed, answer);
   days.tell(in.environment.today, answer);
   return answer;

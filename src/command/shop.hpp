@@ -48,7 +48,7 @@ struct JobMachine {
   Meets budget = Meets::meets;         ///< of its price
 
   Meets meets() const { return std::max(deadline, budget); }
-  bool is_kept(bool is_strict) const { return meets() == Meets::meets || (meets() == Meets::tight && !is_strict); }
+  bool is_kept(bool is_strict) const { return is_yes(meets(), is_strict); }
 };
 
 /// A machine for each card with a price on which the job fits, or for `card` alone: first those that keep

@@ -67,8 +67,7 @@ std::optional<CardFit> fit_of_method(const Level& level, const Gpu& gpu, bool ha
     const auto& fit = fits.on(gpu);
     return fit ? std::optional(*fit) : std::nullopt;
   }
-  Subject subject = level.job.subject;
-  subject.gpu = FoundGpu{gpu, 1, {}, {}};
+  const Subject subject = level.job.subject.on(gpu);
   const Setup setup = setup_of(subject);
   auto plan = best_rung(setup, level.job.draft.method->value, level.job.draft);
   if (!plan) return std::nullopt;

@@ -30,6 +30,12 @@ struct Subject {
   const Gpu* card() const { return gpu ? &gpu->gpu : nullptr; }
   /// Without a card, an A100's kernels are taken.
   int compute_capability() const { return gpu ? gpu->gpu.compute_capability : 80; }
+  /// The same on one card of the table.
+  Subject on(const Gpu& other) const {
+    Subject subject = *this;
+    subject.gpu = FoundGpu{other, 1, {}, {}};
+    return subject;
+  }
 };
 
 /// Reads --model, --gpu, --vram, --vram-in-use, --stack and --alloc-conf, and asks the driver for

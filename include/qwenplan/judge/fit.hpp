@@ -25,6 +25,9 @@ constexpr Fit judge(const Range<Bytes>& device, Bytes usable, bool completes) {
   return device.likely <= usable || completes ? Fit::tight : Fit::exceeds;
 }
 
+/// What counts as a yes: with --strict a tight fit does not.
+constexpr bool is_yes(Fit fit, bool is_strict) { return fit == Fit::fits || (fit == Fit::tight && !is_strict); }
+
 /// None without a card to fit.
 inline std::optional<Fit> judge(const MemoryEstimate& estimate) {
   if (!estimate.on.usable) return std::nullopt;

@@ -23,6 +23,11 @@ constexpr Meets judge(const Range<double>& estimate, double limit) {
   return estimate.likely <= limit ? Meets::tight : Meets::misses;
 }
 
+/// What counts as a yes: with --strict a limit that is likely kept does not.
+constexpr bool is_yes(Meets meets, bool is_strict) {
+  return meets == Meets::meets || (meets == Meets::tight && !is_strict);
+}
+
 /// What a job may take: hours from its start, and US dollars.
 struct Limits {
   std::optional<double> hours;

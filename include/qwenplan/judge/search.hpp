@@ -84,4 +84,16 @@ constexpr std::optional<std::int64_t> straight_limit(std::int64_t value, Bytes n
   return static_cast<std::int64_t>(std::clamp(limit, 0.0, 1e15));
 }
 
+/// A guess for `largest`, from what two small values need. `need` answers with an optional<Bytes>: none
+/// where a value is impossible.
+template <class Need>
+std::optional<std::int64_t> guessed_limit(std::int64_t first, std::int64_t last, std::int64_t step, Bytes room,
+                                          Need&& need) {
+  const std::int64_t near = first + 3 * step;
+  if (near > last) return std::nullopt;
+  const std::optional<Bytes> small = need(first), more = need(near);
+  if (!small || !more) return std::nullopt;
+  return straight_limit(first, *small, near, *more, room);
+}
+
 }  // namespace qwenplan
