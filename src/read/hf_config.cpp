@@ -172,8 +172,7 @@ Result<Model> read_emulated(const Json& config, const Defaults& defaults, Model 
                      architecture != Architecture::phi3 && attention_bias;
   model.has_mlp_bias = (architecture == Architecture::llama || architecture == Architecture::smollm3) &&
                        fields.boolean("mlp_bias").value_or(false);
-  model.has_qk_norm = architecture == Architecture::qwen3 || architecture == Architecture::qwen3_moe ||
-                      architecture == Architecture::gemma3;
+  model.has_qk_norm = norms_query_and_key(architecture);
   if (architecture == Architecture::qwen3_moe) read_experts(config, fields, model);
   read_stored(fields, model);
 

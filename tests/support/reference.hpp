@@ -28,11 +28,8 @@ inline Model model_of_shape(const CsvRow& row) {
   Model m;
   m.id = row.text("model");
   m.architecture_name = row.text("architecture");
-  for (const Architecture a : {Architecture::qwen2, Architecture::qwen3, Architecture::qwen3_moe,
-                               Architecture::llama, Architecture::mistral, Architecture::gemma,
-                               Architecture::gemma2, Architecture::gemma3, Architecture::phi3,
-                               Architecture::smollm3})
-    if (name(a) == m.architecture_name) m.architecture = a;
+  for (int i = 0; i < static_cast<int>(Architecture::other); ++i)
+    if (name(static_cast<Architecture>(i)) == m.architecture_name) m.architecture = static_cast<Architecture>(i);
   m.layers = row.integer("layers");
   m.hidden = row.integer("hidden");
   m.ffn = row.integer("ffn");

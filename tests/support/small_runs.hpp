@@ -91,9 +91,7 @@ struct SmallRun {
 
 inline Model small_model(Random& random) {
   Model m;
-  m.architecture = random.one_of({Architecture::qwen2, Architecture::qwen2, Architecture::qwen3,
-                                  Architecture::qwen3_moe, Architecture::llama,
-                                  Architecture::mistral, Architecture::gemma2});
+  m.architecture = static_cast<Architecture>(random.between(0, static_cast<int>(Architecture::other) - 1));
   m.layers = random.between(1, 4);
   m.hidden = 32 * random.between(1, 16);
   m.ffn = 32 * random.between(1, 40);
@@ -104,8 +102,10 @@ inline Model small_model(Random& random) {
   m.max_positions = 2048;
   m.ties_embeddings = random.chance(40);
   m.has_qkv_bias = m.architecture == Architecture::qwen2;
-  m.has_qk_norm =
-      m.architecture == Architecture::qwen3 || m.architecture == Architecture::qwen3_moe;
+  m.has_qk_norm = norms_query_and_key(m.architecture);
+  // Where a class has windows, half the lengths are longer and half are shorter.
+  if (random.chance(50)) m.sliding_window = 256;
+  if (m.fuses_projections() && random.chance(50)) m.rotary_dim = m.head_dim / 2;
   if (m.architecture == Architecture::qwen3_moe)
     m.experts = Experts{random.between(4, 16), random.between(1, 4), 16 * random.between(1, 8),
                         random.between(1, 2)};

@@ -39,7 +39,7 @@ struct Tiny {
     m.vocabulary = V;
     m.max_positions = 1024;
     m.has_qkv_bias = architecture == Architecture::qwen2;
-    m.has_qk_norm = architecture == Architecture::qwen3 || architecture == Architecture::qwen3_moe;
+    m.has_qk_norm = norms_query_and_key(architecture);
     return m;
   }
 };

@@ -20,6 +20,11 @@ constexpr bool is_of_today_alone(Architecture a) {
   return a == Architecture::gemma || a == Architecture::gemma3 || a == Architecture::phi3 || a == Architecture::smollm3;
 }
 
+/// Classes whose attention norms query and key.
+constexpr bool norms_query_and_key(Architecture a) {
+  return a == Architecture::qwen3 || a == Architecture::qwen3_moe || a == Architecture::gemma3;
+}
+
 constexpr std::string_view name(Architecture architecture) {
   switch (architecture) {
     case Architecture::qwen2: return "Qwen2ForCausalLM";
