@@ -47,7 +47,7 @@ constexpr Choice kObjectives[] = {
     {"simpo", "chosen against rejected, by margin"},
     {"kto", "single answers, good or bad, and a reference"},
     {"cpo", "chosen against rejected, and the chosen ones' likelihood"},
-    {"reward", "not modelled", "rm"},
+    {"reward", "a number for each answer, higher for the chosen one", "rm"},
     {"ppo", "not modelled"},
     {"grpo", "not modelled"},
     {"rloo", "not modelled"}};

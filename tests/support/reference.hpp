@@ -184,7 +184,7 @@ inline Run run_of(const CsvRow& row) {
       if (name(static_cast<Objective>(i)) == row.text("objective"))
         run.objective = static_cast<Objective>(i);
     const bool is_compared = run.objective != Objective::orpo && run.objective != Objective::simpo &&
-                             run.objective != Objective::cpo;
+                             run.objective != Objective::cpo && run.objective != Objective::reward;
     if (is_compared)
       run.reference = run.has_adapters() ? Reference::without_adapters : Reference::second_model;
     run.reference_weights = run.half;

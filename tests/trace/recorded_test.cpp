@@ -162,7 +162,8 @@ TEST_CASE("recorded steps and emulated steps allocate the same sequence") {
     const bool is_fused = run.loss == Loss::fused && run.fused_loss == FusedLoss::trl;
     const std::int64_t leaves_out = run.code == ModelCode::unsloth ? 512
                                     : !run.compares() && !is_fused ? 0
-                                    : is_fused || run.preference_code != PreferenceCode::llama_factory
+                                    : is_fused || run.objective == Objective::reward ||
+                                            run.preference_code != PreferenceCode::llama_factory
                                         ? 2 * element_size(DType::int64) * run.tokens()
                                         : 512;
     const std::string parted =

@@ -175,6 +175,12 @@ struct Run {
   bool is_quantized() const { return quantization != Quantization::none; }
   /// Whether sequences are compared with each other or with what a reference makes of them.
   bool compares() const { return objective != Objective::sft && objective != Objective::pretrain; }
+  /// Whether each token gets a number beside the language model's logits, as LLaMA-Factory's reward models
+  /// have it; others have a head for it in place of the language model's.
+  bool has_value_head() const {
+    return objective == Objective::reward && preference_code == PreferenceCode::llama_factory;
+  }
+  bool has_language_head() const { return objective != Objective::reward || has_value_head(); }
   /// Sequences of one forward: a pair has two.
   std::int64_t sequences() const {
     return compares() && objective != Objective::kto ? 2 * micro_batch : micro_batch;

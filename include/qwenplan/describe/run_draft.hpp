@@ -322,12 +322,11 @@ inline bool is_scored_by_trl(const RunDraft& d) {
 inline bool is_comparison_known(const RunDraft& d) {
   const Objective objective = d.objective->value;
   if (d.trainer && d.trainer->value.trainer == Trainer::llama_factory)
-    return objective != Objective::cpo && objective != Objective::reward;
+    return objective != Objective::cpo;
   if (d.trainer && d.trainer->value.trainer == Trainer::torchtune) return objective == Objective::dpo;
-  // ms-swift has DPO of its own, and ORPO and CPO of the TRL of its time.
+  // ms-swift has DPO, KTO and reward models of its own, and ORPO and CPO of the TRL of its time.
   if (d.trainer && d.trainer->value.trainer == Trainer::ms_swift)
-    return d.trainer->value.version >= Version{4, 6, 0} && objective != Objective::kto &&
-           objective != Objective::reward;
+    return d.trainer->value.version >= Version{4, 6, 0};
   const auto trl = trl_of(d);
   if (!trl) return false;
   // Between these two, other code logs what it learns of logits.
@@ -339,6 +338,7 @@ inline bool is_comparison_known(const RunDraft& d) {
     case Objective::orpo:
     case Objective::simpo:
     case Objective::cpo: return *trl >= Version{0, 15, 0};
+    case Objective::reward: return *trl >= Version{0, 24, 0};  // before, a forward for each answer
     default: return false;
   }
 }
@@ -352,25 +352,27 @@ inline std::optional<Error> trainers_addition_not_modelled(const RunDraft& d) {
     const Objective objective = d.objective->value;
     if (objective == Objective::ppo || objective == Objective::grpo || objective == Objective::rloo)
       return unmodelled("the rollouts of " + std::string(name(objective)), "--objective",
-                        "modelled: sft, pretrain, dpo, ipo, orpo, simpo, kto");
+                        "modelled: sft, pretrain, dpo, ipo, orpo, simpo, kto, reward");
     if (objective == Objective::distillation)
       return unmodelled("a teacher", "--objective",
-                        "modelled: sft, pretrain, dpo, ipo, orpo, simpo, kto");
+                        "modelled: sft, pretrain, dpo, ipo, orpo, simpo, kto, reward");
     const bool compares = objective != Objective::sft && objective != Objective::pretrain;
     if (compares && !is_comparison_known(d))
       return unmodelled(
           std::string(name(objective)) + " as " +
               (d.trainer ? text(d.trainer->value) : std::string("TRL")) + " runs it",
           "--objective",
-          "modelled: dpo, ipo, orpo, simpo and kto with --trainer llama-factory; dpo and ipo of TRL "
-          "0.29, kto of 1.8 (neither of 1.11 to 1.14), orpo, simpo and cpo of 0.15 and later; "
-          "axolotl 0.17 and later; "
-          "all but kto of ms-swift 4.6");
+          "modelled: dpo, ipo, orpo, simpo, kto and reward with --trainer llama-factory; dpo and ipo of TRL "
+          "0.29, kto of 1.8 (neither of 1.11 to 1.14), reward of 0.24, orpo, simpo and cpo of 0.15 and later; "
+          "axolotl 0.17 and later; ms-swift 4.6");
     const bool scores = d.loss && d.loss->value == Loss::fused && d.fused_loss && d.fused_loss->value == FusedLoss::trl;
     if (compares && d.loss && (is_scored_by_trl(d) ? !scores : d.loss->value != Loss::standard))
       return unmodelled("a " + std::string(name(d.loss->value)) + " loss of preferences", "--loss",
                         "use --loss standard");
     const auto is_on = [](const RunDraft::Maybe<bool>& given) { return given && given->value; };
+    if (objective == Objective::reward && (is_on(d.lora_mlp_kernel) || is_on(d.lora_qkv_kernel) || is_on(d.lora_o_kernel)))
+      return wrong("axolotl's kernels of adapters, which are on unless told otherwise, take no reward model",
+                   "--lora-kernels", "lora_mlp_kernel: false, lora_qkv_kernel: false, lora_o_kernel: false");
     if (compares && (is_on(d.lora_mlp_kernel) || is_on(d.lora_qkv_kernel) || is_on(d.lora_o_kernel) ||
                      is_on(d.offloads_checkpoints) || is_on(d.offloads_activations)))
       return unmodelled("a kernel of adapters or an offload with preferences", where, leave_out);
@@ -540,32 +542,37 @@ inline std::optional<Error> settle_objective(const RunDraft& d, const Model& mod
   show_given(out, "objective", d.objective, std::string(name(run.objective)));
   if (!run.compares()) return std::nullopt;
   run.metrics = LogitMetrics::none;
-  const bool is_torchtune = d.trainer && d.trainer->value.trainer == Trainer::torchtune;
-  if (run.lora_dropout > 0 && !is_torchtune) {
+  const bool is_reward = run.objective == Objective::reward;
+  const auto is_by = [&](Trainer trainer) { return d.trainer && d.trainer->value.trainer == trainer; };
+  const bool keeps_dropout = is_by(Trainer::torchtune) || (is_reward && is_by(Trainer::llama_factory));
+  if (run.lora_dropout > 0 && !keeps_dropout) {
     out.notes.push_back("trainers of preferences turn dropout off");
     run.lora_dropout = 0;
   }
   const bool has_reference = run.objective == Objective::dpo || run.objective == Objective::ipo ||
                              run.objective == Objective::kto;
-  const bool is_axolotl = d.trainer && d.trainer->value.trainer == Trainer::axolotl;
-  const bool is_swift = d.trainer && d.trainer->value.trainer == Trainer::ms_swift;
-  if (is_swift) {
-    run.preference_code = has_reference ? PreferenceCode::ms_swift : PreferenceCode::trl;
-    run.adds_likelihood = !has_reference && (!d.adds_likelihood || d.adds_likelihood->value);
+  run.adds_likelihood = !has_reference && !is_reward && (!d.adds_likelihood || d.adds_likelihood->value);
+  if (is_by(Trainer::ms_swift)) {
+    run.preference_code = has_reference || is_reward ? PreferenceCode::ms_swift : PreferenceCode::trl;
+    if (run.objective == Objective::kto && run.micro_batch * run.accumulation == 1)
+      return wrong("ms-swift's KTO wants more than one example in a step", "--batch, --grad-accum", "use --batch 2");
     if (has_reference)
       out.notes.push_back("ms-swift computes the logits of the answers alone: taken as if they were all tokens");
   } else if (const auto trl = trl_of(d)) {
     run.preference_code = PreferenceCode::trl;
-    run.adds_likelihood = !has_reference && (!d.adds_likelihood || d.adds_likelihood->value);
     run.copies_shifted_logits = *trl < Version{1, 6, 0} && has_reference;
     run.picks_by_kernel = *trl >= Version{1, 14, 0};
-    run.empties_cache = is_axolotl && has_reference && run.objective != Objective::kto;
+    run.empties_cache = is_by(Trainer::axolotl) && has_reference && run.objective != Objective::kto;
     if (run.objective == Objective::kto && run.micro_batch == 1)
       return wrong("TRL's KTO wants more than one example in a micro-batch", "--batch", "use --batch 2");
     if (has_reference)
       out.notes.push_back(run.loss == Loss::fused
                               ? "TRL's fused head takes the tokens of the answers alone: taken as if they were all tokens"
                               : "logits are logged of the tokens of all answers: taken as if they were all tokens");
+  }
+  if (!run.has_language_head()) {  // names that PEFT does not find it passes over
+    run.lora_targets &= static_cast<ModuleSet>(~lm_head);
+    run.modules_to_save &= static_cast<ModuleSet>(~lm_head);
   }
   const bool is_precomputed = d.precomputes_reference && d.precomputes_reference->value;
   if (!has_reference || is_precomputed) return std::nullopt;

@@ -61,6 +61,7 @@ inline bool has_reference(const RunDraft& d) {
   return d.objective && (d.objective->value == Objective::dpo || d.objective->value == Objective::ipo ||
                          d.objective->value == Objective::kto);
 }
+inline bool is_reward(const RunDraft& d) { return d.objective && d.objective->value == Objective::reward; }
 /// The collators of TRL and ms-swift bring a mask, and answers have different lengths.
 inline void padded_answers(RunDraft& d) {
   const bool takes_mask = !d.attention || d.attention->value != "flash";
@@ -158,11 +159,10 @@ inline void axolotl(RunDraft& d, const Situation& s) {
     // prepare_model_for_kbit_training casts to fp32, and the loader casts norms, embeddings and
     // head back.
     otherwise(d.upcasts_for_kbit, false);
-    if (is_quantized(d) && has_reference(d)) otherwise(d.adapter, DType::bf16);
+    if (is_quantized(d) && (has_reference(d) || is_reward(d))) otherwise(d.adapter, DType::bf16);
     // check_auto_enable_lora_kernels, unless one of them is given, the base is in 8 bits, or the
     // training is not supervised; with dropout since it is known there.
-    const bool is_supervised = !d.objective || d.objective->value == Objective::sft ||
-                               d.objective->value == Objective::pretrain;
+    const bool is_supervised = !compares(d) || is_reward(d);  // what is no `rl` of its files
     const bool is_8bit = d.quantization && d.quantization->value == Quantization::int8;
     const bool can_fuse = s.version >= Version{0, 18, 0} ||
                           (s.version >= Version{0, 9, 0} && d.lora_dropout->value == 0.0);
@@ -182,8 +182,7 @@ inline void axolotl(RunDraft& d, const Situation& s) {
   if (is_quantized(d)) otherwise(d.double_quantizes, is_4bit(d));
   // utils/config: reentrant for supervised training, not for preferences.
   if (d.checkpoints->value)
-    otherwise(d.checkpoints_reentrant, !d.objective || d.objective->value == Objective::sft ||
-                                           d.objective->value == Objective::pretrain);
+    otherwise(d.checkpoints_reentrant, !compares(d) || is_reward(d));
   if (d.packs && d.packs->value) {
     // Kernels that know borders get one row. sdpa is replaced by one that does, where it can be;
     // what is not named sees all samples of a row (Config.attn_supports_packing, sdpa_varlen.py).
@@ -233,7 +232,7 @@ inline void trl(RunDraft& d, const Situation& s) {
     // The 4-bit layers compute in the format of --dtype, which is float32 unless given.
     if (is_4bit(d) && !is_pure(d)) otherwise(d.quant_compute, is_half_base ? DType::fp32 : d.weights->value);
     // ORPO and CPO, experimental by then, still prepare the base.
-    if (s.version >= Version{0, 26, 0} && (!compares(d) || has_reference(d))) {
+    if (s.version >= Version{0, 26, 0} && (!compares(d) || has_reference(d) || is_reward(d))) {
       // No preparation by PEFT any more, and adapters in bf16.
       otherwise(d.upcasts_for_kbit, false);
       otherwise(d.adapter, DType::bf16);

@@ -156,6 +156,12 @@ inline void measure_answers(Tape& t, const Setting& s, const Tensor& logits, std
   const Tensor picked = t.allocate(rejected * row, logits.dtype());
 }
 
+/// The value of each sequence's last token.
+inline Tensor last_values(Tape& t, const Tensor& values, std::int64_t sequences) {
+  auto op = t.record(gradient::gathered, {&values});
+  return op.result(t.allocate(sequences, values.dtype()));
+}
+
 /// A loss of numbers for each sequence: what it keeps are a few of them.
 inline Tensor loss_of_sequences(Tape& t, const Tensor& policy, const Tensor& reference) {
   auto op = t.record(gradient::widened, {&policy});

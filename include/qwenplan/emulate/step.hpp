@@ -29,6 +29,7 @@ class Training : public Tape::Layers, public Tape::GradientHook {
   void load() { weights_ = load_weights(t_, s_); }
   void prepare() {
     prepare_weights(t_, s_, weights_);
+    add_value_head(t_, s_, weights_);
     if (s_.run.reference == Reference::second_model) {
       Run frozen = s_.run;
       frozen.method = Method::lora;  // whose base is not trained
@@ -68,6 +69,7 @@ class Training : public Tape::Layers, public Tape::GradientHook {
   void micro_step(int step, int micro) {
     if (t_.is_read_enough()) return;
     t_.enter(Phase::forward, step, micro);
+    if (s_.run.objective == Objective::reward) return judging_step(step, micro);
     if (s_.run.compares()) {
       if (s_.run.preference_code == PreferenceCode::llama_factory) return comparing_step(step, micro);
       if (s_.run.preference_code == PreferenceCode::ms_swift) return swift_comparing_step(step, micro);
@@ -139,7 +141,7 @@ class Training : public Tape::Layers, public Tape::GradientHook {
     MatrixRoles roles;
     roles.rank = s_.run.optimizer_rank;
     roles.embedding = weights_.embedding.node();
-    if (!s_.model.ties_embeddings) roles.head = weights_.head.weight.node();
+    if (!s_.model.ties_embeddings && s_.run.has_language_head()) roles.head = weights_.head.weight.node();
     roles.head_elements = std::max<std::int64_t>(1, s_.model.hidden * s_.model.hidden / s_.model.heads);
     for (DecoderLayer& layer : weights_.layers) {
       for (const Linear* linear : {&layer.q, &layer.k}) roles.by_heads.push_back(linear->weight.node());
@@ -381,25 +383,90 @@ class Training : public Tape::Layers, public Tape::GradientHook {
     backward(loss);
   }
 
-  /// ms-swift's micro-step of DPO: what its forward returns are numbers, so that logits live as long as
-  /// the graph wants them.
+  /// ms-swift's micro-step of DPO and KTO: what its forward returns are numbers, so that logits live as
+  /// long as the graph wants them.
   void swift_comparing_step(int step, int micro) {
+    const bool is_kto = s_.run.objective == Objective::kto;
     const auto sums_of = [&](auto enters_loss) {
       const Tensor logits = wrapped_logits();
       enters_loss();
       Tensor shifted;
       return selective_log_probabilities(t_, s_, logits, ids_, s_.run.sequences(), shifted);
     };
+    // KTO's divergence on other answers, of which only the sums stay.
+    const auto diverge = [&] {
+      const Tape::WithoutGraph silent(t_);
+      sums_of([] {});
+    };
     Tensor loss;
     {
+      if (is_kto) diverge();
       const Tensor policy = cast(t_, sums_of([&] { t_.enter(Phase::loss, step, micro); }), DType::fp32);
       Tensor reference;
-      ask_reference([&] { reference = sums_of([] {}); });
+      ask_reference([&] {
+        if (is_kto) diverge();
+        reference = sums_of([] {});
+      });
       loss = loss_of_sequences(t_, policy, reference);
     }
     if (t_.is_read_enough()) return;
     t_.enter(Phase::backward, step, micro);
     backward(loss);
+  }
+
+  /// A reward model's micro-step: a number for each token, of which each sequence's last counts, and a
+  /// loss of the differences of pairs.
+  void judging_step(int step, int micro) {
+    const auto enters_loss = [&] { t_.enter(Phase::loss, step, micro); };
+    Tensor loss;
+    {
+      std::vector<Tensor> unused;
+      Tensor values;
+      {
+        t_.set_term(Term::activations);
+        Tensor hidden = body();
+        const Tape::InSection section(t_, Section::head);
+        if (s_.run.has_value_head()) {
+          values = values_beside_logits(hidden, unused, enters_loss);
+        } else {
+          if (s_.run.preference_code == PreferenceCode::ms_swift) hidden = cast(t_, hidden, weights_.score.weight.dtype());
+          values = run_linear(t_, s_, weights_.score, hidden);
+          enters_loss();
+        }
+      }
+      leave_autocast();
+      loss = loss_of_sequences(t_, last_values(t_, values, s_.run.sequences()), {});
+    }
+    if (t_.is_read_enough()) return;
+    t_.enter(Phase::backward, step, micro);
+    backward(loss);
+  }
+
+  /// TRL's AutoModelForCausalLMWithValueHead around a model that is given labels: it makes logits and a
+  /// loss of its own, and the wrapper has the states of all layers and casts the logits to fp32, for a
+  /// caller that drops them.
+  template <class Enter>
+  Tensor values_beside_logits(const Tensor& hidden, std::vector<Tensor>& unused, Enter enters_loss) {
+    Tensor logits;
+    {
+      const Tape::NoGrad none(t_);
+      t_.set_term(Term::logits);
+      if (t_.is_parameter(weights_.head.weight)) unused.push_back(autocast(t_, s_, weights_.head.weight));
+      unused.push_back(autocast_once(t_, s_, hidden));
+      logits = head(unused.back());
+      enters_loss();
+      for (Tensor& kept : unused_loss(t_, s_, logits)) unused.push_back(std::move(kept));
+      t_.set_term(Term::activations);
+    }
+    Tensor values;
+    {
+      Tensor states = dropout(t_, hidden);
+      states = cast(t_, states, DType::fp32);
+      values = run_linear(t_, s_, weights_.score, states);
+    }
+    const Tensor wide = cast(t_, logits, DType::fp32);
+    states_.clear();
+    return values;
   }
 
   Tensor head(const Tensor& hidden) {
@@ -506,6 +573,7 @@ class Training : public Tape::Layers, public Tape::GradientHook {
         hidden = t_.require_grad(std::move(hidden));
       std::vector<Tensor> arguments = {hidden, around.positions, around.cos, around.sin, around.mask};
       if (weights_given_) arguments.push_back(weights_given_);
+      if (s_.run.has_value_head()) states_.push_back(hidden);
       if (!s_.run.checkpoints || is_frozen || t_.mode() == Tape::Mode::silent) {
         hidden = run(t_, i, arguments);
       } else if (s_.run.checkpoints_reentrant || s_.run.offloads_checkpoints) {
@@ -731,6 +799,7 @@ class Training : public Tape::Layers, public Tape::GradientHook {
   std::optional<Optimizer> optimizer_;
   Surroundings around_, sliding_;  ///< of layers without a window, and of those with one
   Tensor ids_, labels_, padding_, positions_, block_mask_;
+  std::vector<Tensor> states_;  // of layers, where the model returns them
   Tensor weights_given_;  // of each token: layers are handed them too
   Tensor rotary_tables_[2], offload_buffers_[2];  // Unsloth's
   bool is_first_pass_ = true;

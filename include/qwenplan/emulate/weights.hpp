@@ -16,6 +16,7 @@ struct Weights {
   std::vector<DecoderLayer> layers;
   Tensor final_norm;
   Linear head;
+  Linear score;                              ///< a reward model's number for each token
   std::vector<Tensor> frequencies;           ///< of the rotary embeddings
   Tensor normalizer;                         ///< Gemma scales its embeddings by a buffer
   std::vector<Tensor> originals;             ///< of modules that are trained as copies
@@ -157,7 +158,10 @@ inline Weights load_weights(Tape& t, Setting& s) {
     w.frequencies.push_back(t.allocate(m.rotary_size() / 2, DType::fp32, Term::buffers));
   w.head.inputs = m.hidden;
   w.head.outputs = m.vocabulary;
-  w.head.weight = m.ties_embeddings ? w.embedding : detail::weight(t, s, m.vocabulary * m.hidden, m.hidden);
+  if (s.run.has_language_head())
+    w.head.weight = m.ties_embeddings ? w.embedding : detail::weight(t, s, m.vocabulary * m.hidden, m.hidden);
+  else
+    w.score = detail::dense(t, s, m.hidden, 1, false);
   return w;
 }
 
@@ -166,11 +170,11 @@ inline Weights load_weights(Tape& t, Setting& s) {
 inline void prepare_weights(Tape& t, Setting& s, Weights& w) {
   const Run& run = s.run;
   const Model& m = s.model;
+  const bool head_is_tied = m.ties_embeddings && run.has_language_head();
   if (run.upcasts_for_kbit) {
     const auto upcast = [&t](Tensor& tensor) {
       if (tensor && is_half(tensor.dtype())) tensor = t.allocate(tensor.elements(), DType::fp32, Term::weights);
     };
-    const bool head_is_tied = m.ties_embeddings;
     if (head_is_tied) w.head.weight.reset();
     upcast(w.embedding);
     for (DecoderLayer& layer : w.layers) {
@@ -186,6 +190,7 @@ inline void prepare_weights(Tape& t, Setting& s, Weights& w) {
       for (Tensor& norm : layer.norm) upcast(norm);
     }
     upcast(w.final_norm);
+    upcast(w.score.weight);
     if (head_is_tied) w.head.weight = w.embedding;
     else upcast(w.head.weight);
   }
@@ -194,9 +199,9 @@ inline void prepare_weights(Tape& t, Setting& s, Weights& w) {
   const auto recast = [&t](Tensor& tensor, const std::optional<DType>& format) {
     if (format && tensor && tensor.dtype() != *format) tensor = t.recast(std::move(tensor), *format);
   };
-  if (m.ties_embeddings) w.head.weight.reset();
+  if (head_is_tied) w.head.weight.reset();
   recast(w.embedding, run.embedding_weights);
-  if (m.ties_embeddings) w.head.weight = w.embedding;
+  if (head_is_tied) w.head.weight = w.embedding;
   else recast(w.head.weight, run.embedding_weights);
   for (DecoderLayer& layer : w.layers) {
     recast(layer.q_norm, run.norm_weights);
@@ -270,8 +275,18 @@ inline void prepare_weights(Tape& t, Setting& s, Weights& w) {
     fuse(layer.fused_o, run.fuses_o, {&layer.o, nullptr, nullptr});
     fuse(layer.fused_mlp, run.fuses_mlp, {&layer.gate, &layer.up, &layer.down});
   }
+  if (w.score.weight) copy(w.score.weight);  // task_type SEQ_CLS
   if (run.modules_to_save & lm_head) copy(w.head.weight);
   else adapt(w.head, lm_head);
+}
+
+/// TRL's value head, in fp32 and always trained, which LLaMA-Factory puts on what is prepared.
+inline void add_value_head(Tape& t, const Setting& s, Weights& w) {
+  if (!s.run.has_value_head()) return;
+  w.score.inputs = s.model.hidden;
+  w.score.outputs = 1;
+  w.score.weight = t.parameter(t.allocate(s.model.hidden, DType::fp32, Term::weights), s.model.hidden);
+  w.score.bias = t.parameter(t.allocate(1, DType::fp32, Term::weights));
 }
 
 }  // namespace qwenplan::emulate

@@ -95,13 +95,19 @@ inline Params active_parameters(const Model& model) {
 ///
 ///   rank * (inputs + outputs) of each adapted layer; experts and routers have no adapter
 inline Params trained_parameters(const Model& model, const Run& run) {
+  // A reward model's head: in place of the language model's, or beside it with a bias.
+  const Params score = run.objective != Objective::reward ? Params()
+                                                          : linear_parameters(model.hidden, 1, run.has_value_head());
   if (run.method == Method::freeze) {
-    Params trained;
+    Params trained = score;
     for (std::int64_t layer = 0; layer < model.layers; ++layer)
       if (run.unfreezes(layer)) trained += layer_parameters(model, layer).total();
     return trained;
   }
-  if (!run.has_adapters()) return model_parameters(model).total();
+  if (!run.has_adapters()) {
+    const ModelParameters all = model_parameters(model);
+    return all.total() + score - (run.has_language_head() ? Params() : all.head);
+  }
   const auto width = [&](Module module) -> std::int64_t {
     switch (module) {
       case q_proj:
@@ -125,7 +131,7 @@ inline Params trained_parameters(const Model& model, const Run& run) {
     if (module == gate_up_proj) return 2 * model.ffn;
     return module == gate_proj || module == up_proj ? model.ffn : model.hidden;
   };
-  Params trained;
+  Params trained = score;
   for (const Module module :
        {q_proj, k_proj, v_proj, qkv_proj, o_proj, gate_proj, up_proj, gate_up_proj, down_proj}) {
     if ((run.lora_targets & module) == 0) continue;

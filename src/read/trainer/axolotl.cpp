@@ -319,8 +319,10 @@ void read_objective(Settings& in, TrainFile& file) {
       set_unmodelled(file, "the objective '" + rl->value + "' is not modelled", "rl",
                      "leave rl out for supervised training");
   }
-  for (const char* key : {"reward_model", "process_reward_model"})
-    if (in.is_on(key)) d.objective = from_file(Objective::reward, in.place(key));
+  if (in.is_on("reward_model")) d.objective = from_file(Objective::reward, in.place("reward_model"));
+  if (in.is_on("process_reward_model"))
+    set_unmodelled(file, "a reward for each step of an answer is not modelled", "process_reward_model",
+                   "modelled: reward_model");
   if (in.has("pretraining_dataset") && !d.objective)
     d.objective = from_file(Objective::pretrain, in.place("pretraining_dataset"));
   d.precomputes_reference = in.truth("precompute_ref_log_probs");

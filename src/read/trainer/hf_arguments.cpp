@@ -173,4 +173,8 @@ void hf_defaults(TrainFile& file) {
   if (!file.workers) file.workers = 0;
 }
 
+void set_without_divergence(TrainFile& file) {
+  set_unmodelled(file, "KTO without its divergence is not modelled", "loss_type", "loss_type: kto");
+}
+
 }  // namespace qwenplan

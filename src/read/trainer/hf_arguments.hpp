@@ -34,4 +34,7 @@ RunDraft::Maybe<std::string> attention_named(RunDraft::Maybe<std::string> given)
 /// `gradient_checkpointing_kwargs`, a map or JSON in a string: use_reentrant.
 RunDraft::Maybe<bool> reentrant_of(Settings& settings);
 
+/// KTO with `loss_type: apo_zero_unpaired` leaves the divergence out, and its forward.
+void set_without_divergence(TrainFile& file);
+
 }  // namespace qwenplan

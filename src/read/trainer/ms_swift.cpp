@@ -284,9 +284,11 @@ TrainFile read_arguments(const Node& root, const Around& around, const std::stri
       draft.objective = rlhf ? from_file(*known, rlhf->place) : by_trainer(*known);
     else
       set_unmodelled(file, "the method '" + kind + "' is not modelled", "rlhf_type",
-                     "modelled: swift sft, pt, and rlhf with dpo, orpo, simpo and cpo");
-    if (const auto loss = s.text("loss_type"); loss && known == Objective::dpo && loss->value == "ipo")
-      draft.objective = from_file(Objective::ipo, loss->place);
+                     "modelled: swift sft, pt, and rlhf with dpo, orpo, simpo, cpo, kto and rm");
+    if (const auto loss = s.text("loss_type")) {
+      if (known == Objective::dpo && loss->value == "ipo") draft.objective = from_file(Objective::ipo, loss->place);
+      if (known == Objective::kto && loss->value == "apo_zero_unpaired") set_without_divergence(file);
+    }
     if (const auto alpha = s.number("cpo_alpha"))
       draft.adds_likelihood = from_file(alpha->value != 0, alpha->place);
   }

@@ -188,6 +188,7 @@ void read_comparison(Settings& s, TrainFile& file) {
   if (const auto losses = s.words("loss_type")) {
     const std::vector<std::string>& all = losses->value;
     if (all == std::vector<std::string>{"ipo"}) draft.objective = from_file(Objective::ipo, losses->place);
+    if (all == std::vector<std::string>{"apo_zero_unpaired"}) set_without_divergence(file);
     if (std::find(all.begin(), all.end(), "sft") != all.end())
       set_unmodelled(file, "a supervised loss beside the comparison is not modelled", "loss_type",
                      "loss_type: sigmoid");
@@ -351,7 +352,6 @@ TrainFile read_trl(const Source& source) {
       break;
     case Stage::reward:
       draft.objective = by_trainer(Objective::reward);
-      set_unmodelled(file, "a reward model is not modelled", name, "modelled: causal models");
       break;
     case Stage::grpo:
       draft.objective = by_trainer(Objective::grpo);

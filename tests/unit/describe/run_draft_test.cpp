@@ -267,17 +267,21 @@ TEST_CASE("what is not modelled is named, never ignored") {
          give(d.objective, Objective::kto);
          give(d.trainer, TrainerRelease{Trainer::axolotl, {0, 17, 0}});
        }},
-      {"kto as ms-swift 4.6.0",
+      {"kto as ms-swift 4.5.0",
        [](RunDraft& d) {
          give(d.objective, Objective::kto);
-         give(d.trainer, TrainerRelease{Trainer::ms_swift, {4, 6, 0}});
+         give(d.trainer, TrainerRelease{Trainer::ms_swift, {4, 5, 0}});
        }},
       {"kto as torchtune",
        [](RunDraft& d) {
          give(d.objective, Objective::kto);
          give(d.trainer, TrainerRelease{Trainer::torchtune, latest_version(Trainer::torchtune)});
        }},
-      {"reward as TRL", [](RunDraft& d) { give(d.objective, Objective::reward); }},
+      {"reward as trl 0.23.0",
+       [](RunDraft& d) {
+         give(d.objective, Objective::reward);
+         give(d.trainer, TrainerRelease{Trainer::trl, {0, 23, 0}});
+       }},
       {"verl", [](RunDraft& d) { give(d.trainer, TrainerRelease{Trainer::verl, {}}); }},
       {"4 GPUs", [](RunDraft& d) { give(d.gpus, std::int64_t{4}); }},
       {"ZeRO 3", [](RunDraft& d) { give(d.zero, std::string("3")); }},
@@ -489,6 +493,49 @@ TEST_CASE("a length beyond what the model was made for is possible, and said") {
   CHECK(run->notes[0].find("4096") != std::string::npos);
 }
 
+TEST_CASE("a reward model has a head of its own, which LLaMA-Factory puts beside the language model's") {
+  const auto run_of = [](TrainerRelease trainer, auto change) {
+    return valid([&](RunDraft& d) {
+      give(d.objective, Objective::reward);
+      give(d.trainer, trainer);
+      give(d.method, Method::lora);
+      give(d.lora_dropout, 0.1);
+      change(d);
+    });
+  };
+  const auto as_it_is = [](RunDraft&) {};
+  const auto trl = run_of({Trainer::trl, {1, 16, 0}}, as_it_is);
+  REQUIRE(trl.ok());
+  CHECK(trl->run.reference == Reference::none);
+  CHECK(trl->run.loss == Loss::standard);
+  CHECK(trl->run.sequences() == 2 * trl->run.micro_batch);
+  CHECK(trl->run.lora_dropout == 0.0);
+  CHECK_FALSE(trl->run.has_language_head());
+  const auto factory = run_of({Trainer::llama_factory, {0, 9, 5}}, as_it_is);
+  REQUIRE(factory.ok());
+  CHECK(factory->run.lora_dropout == 0.1);  // its trainer does not turn it off
+  CHECK(factory->run.has_language_head());
+  CHECK(factory->run.has_value_head());
+  CHECK(run_of({Trainer::ms_swift, {4, 6, 0}}, as_it_is).ok());
+
+  // axolotl's kernels of adapters stop at a model that is no language model's.
+  const TrainerRelease axolotl{Trainer::axolotl, {0, 19, 0}};
+  const auto stopped = run_of(axolotl, as_it_is);
+  REQUIRE_FALSE(stopped.ok());
+  CHECK(stopped.error().kind == Error::Kind::wrong);
+  const auto plain = run_of(axolotl, [](RunDraft& d) { give(d.lora_mlp_kernel, false); });
+  REQUIRE(plain.ok());
+  CHECK(plain->run.preference_code == PreferenceCode::trl);
+
+  const auto head = run_of({Trainer::trl, {1, 16, 0}}, [](RunDraft& d) {
+    give(d.lora_targets, std::vector<std::string>{"q_proj", "lm_head"});
+    give(d.modules_to_save, std::vector<std::string>{"lm_head"});
+  });
+  REQUIRE(head.ok());
+  CHECK(head->run.lora_targets == q_proj);
+  CHECK(head->run.modules_to_save == 0);
+}
+
 TEST_CASE("preferences are compared as the trainer's TRL does") {
   const auto run_of = [](TrainerRelease trainer, Objective objective, Method method) {
     const auto run = valid([&](RunDraft& d) {
@@ -531,6 +578,18 @@ TEST_CASE("preferences are compared as the trainer's TRL does") {
   CHECK_FALSE(orpo.picks_by_kernel);
   CHECK(run_of({Trainer::axolotl, {0, 19, 0}}, Objective::dpo, Method::lora).loss == Loss::standard);
   CHECK(run_of(swift, Objective::orpo, Method::lora).adds_likelihood);
+
+  const Run kto = run_of(swift, Objective::kto, Method::lora);
+  CHECK(kto.preference_code == PreferenceCode::ms_swift);
+  CHECK(kto.reference == Reference::without_adapters);
+  const auto single = valid([&](RunDraft& d) {  // no other example to diverge on
+    give(d.objective, Objective::kto);
+    give(d.trainer, swift);
+    give(d.micro_batch, std::int64_t{1});
+    give(d.accumulation, std::int64_t{1});
+  });
+  REQUIRE_FALSE(single.ok());
+  CHECK(single.error().kind == Error::Kind::wrong);
 
   const auto precomputed = valid([](RunDraft& d) {
     give(d.objective, Objective::dpo);

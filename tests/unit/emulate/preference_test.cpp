@@ -12,8 +12,8 @@ using namespace qwenplan;
 
 namespace {
 
-std::int64_t peak(const Run& run, Phase phase) {
-  const Trace trace = qwenplan::trace(test::Tiny::model(2), run, kLatest, 80);
+std::int64_t peak(const Run& run, Phase phase, const Model& model = test::Tiny::model(2)) {
+  const Trace trace = qwenplan::trace(model, run, kLatest, 80);
   std::int64_t alive = 0, most = 0;
   std::size_t mark = 0;
   bool counts = false;
@@ -79,6 +79,34 @@ TEST_CASE("KTO forwards twice, and only one of them keeps a graph") {
   Run sft = run_of(Objective::orpo, Reference::none);
   sft.micro_batch = 1;
   CHECK(kto < peak(sft, Phase::backward));  // which has two sequences in its graph
+}
+
+TEST_CASE("a reward model has no logits, nor a head that could make them") {
+  Model model = test::Tiny::model(2);
+  model.ties_embeddings = false;
+  Run run = run_of(Objective::reward, Reference::none);
+  run.preference_code = PreferenceCode::trl;
+  Model larger = model;
+  larger.vocabulary = 4 * model.vocabulary;
+  // What a larger vocabulary costs are the words' own weights, in 16 bits.
+  const std::int64_t words = 3 * model.vocabulary * model.hidden * 2;
+  for (const Phase phase : {Phase::prepare, Phase::loss, Phase::backward, Phase::step})
+    CHECK(peak(run, phase, larger) - peak(run, phase, model) == words);
+}
+
+TEST_CASE("LLaMA-Factory's reward model makes logits and a loss that nobody uses") {
+  Model model = test::Tiny::model(2);
+  model.ties_embeddings = false;
+  Run run = run_of(Objective::reward, Reference::none);
+  run.length = 256;
+  Model larger = model;
+  larger.vocabulary = 4 * model.vocabulary;
+  // Logits in 16 bits, a log-softmax and a copy of the logits in fp32: ten bytes for each token and
+  // word, and they are gone before backward.
+  const std::int64_t more = 3 * model.vocabulary;
+  const std::int64_t words = 2 * more * model.hidden * 2;  // the embedding and the head
+  CHECK(peak(run, Phase::loss, larger) - peak(run, Phase::loss, model) == words + 2 * 256 * more * 10);
+  CHECK(peak(run, Phase::backward, larger) - peak(run, Phase::backward, model) == words);
 }
 
 TEST_CASE("TRL's DPO peaks in backward at four times its fp32 logits") {

@@ -71,5 +71,7 @@ TEST_CASE("What swift rlhf teaches is in rlhf_type, and DPO where nobody says", 
   CHECK(simpo.draft.objective->value == Objective::simpo);
   CHECK_FALSE(simpo.draft.adds_likelihood->value);
   CHECK(reading(text + "rlhf_type: rm\n").draft.objective->value == Objective::reward);
+  CHECK_FALSE(reading(text + "rlhf_type: kto\n").unmodelled);
+  CHECK(reading(text + "rlhf_type: kto\nloss_type: apo_zero_unpaired\n").unmodelled);
   CHECK(reading(text + "rlhf_type: gkd\n").unmodelled);
 }

@@ -51,6 +51,10 @@ TEST_CASE("What a recipe trains for is in its keys or its folder", "[trl]") {
   CHECK(reading(text + "beta: 0.1\n", "recipes/orpo/x.yaml").draft.objective->value ==
         Objective::orpo);
   CHECK(reading(text + "desirable_weight: 1.0\n").draft.objective->value == Objective::kto);
+  CHECK(reading(text + "desirable_weight: 1.0\nloss_type: apo_zero_unpaired\n").unmodelled);
+  const auto reward = reading(text + "center_rewards_coefficient: 0.01\n");
+  CHECK(reward.draft.objective->value == Objective::reward);
+  CHECK_FALSE(reward.unmodelled);
   CHECK(reading(text + "beta: 0.1\nloss_type: ipo\n").draft.objective->value == Objective::ipo);
   CHECK(reading(text + "beta: 0.1\nloss_type: [sigmoid, sft]\n").unmodelled);
   CHECK(reading(text + "beta: 0.1\nuse_weighting: true\n").unmodelled);
