@@ -92,7 +92,7 @@ def write_trace(source, out_dir):
 
 SHAPE = ['model', 'architecture', 'layers', 'hidden', 'ffn', 'heads', 'kv_heads', 'head_dim', 'vocabulary',
          'max_positions', 'sliding_window', 'rotary_dim', 'ties_embeddings', 'qkv_bias', 'qk_norm', 'experts', 'experts_per_token',
-         'expert_ffn', 'parameters']
+         'expert_ffn', 'shared_ffn', 'normalizes', 'o_bias', 'mlp_bias', 'dropout', 'parameters']
 
 
 def shape_of_row(m):
@@ -101,7 +101,8 @@ def shape_of_row(m):
             m['num_attention_heads'], m['num_key_value_heads'], m['head_dim'], m['vocab_size'],
             m['max_position_embeddings'], m['sliding_window'] or 0, m.get('rotary_dim') or 0,
             int(m['tie_word_embeddings']), int(m['qkv_bias']), int(m['qk_norm']), moe.get('num_experts', 0), moe.get('experts_per_tok', 0),
-            moe.get('moe_intermediate_size', 0), m['params_total']]
+            moe.get('moe_intermediate_size', 0), moe.get('shared_expert_intermediate_size', 0), int(moe.get('norm_topk_prob', False)),
+            int(m.get('attention_o_bias', False)), int(m.get('mlp_bias', False)), int(m.get('dropout', False)), m['params_total']]
 
 
 def shape_of_config(path):
@@ -112,7 +113,7 @@ def shape_of_config(path):
     return [os.path.basename(os.path.dirname(path)), c['architectures'][0], c['num_hidden_layers'], c['hidden_size'],
             c['intermediate_size'], heads, c.get('num_key_value_heads', heads),
             head_dim, c['vocab_size'], c['max_position_embeddings'], 0, int(head_dim * part) if part < 1 else 0,
-            int(c.get('tie_word_embeddings', False)), 0, 0, 0, 0, 0, '']
+            int(c.get('tie_word_embeddings', False)), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, '']
 
 
 def write_shapes(out, models, configs, ids):
@@ -124,7 +125,7 @@ def write_shapes(out, models, configs, ids):
         w.writerow(SHAPE)
         w.writerows(rows[i] for i in ids)
         w.writerow(['deepseek-coder-1.3b', 'LlamaForCausalLM', 24, 2048, 5504, 16, 16, 128, 32256, 16384, 0, 0, 0, 0, 0,
-                    0, 0, 0, 1346471936])  # as its T4 rows give it
+                    0, 0, 0, 0, 0, 0, 0, 0, 1346471936])  # as its T4 rows give it
         w.writerows(shape_of_config(c) for c in configs)
 
 

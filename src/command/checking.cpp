@@ -17,6 +17,7 @@
 #include "read/text_file.hpp"
 #include "read/trainer/document.hpp"
 #include "read/trainer/remarks.hpp"
+#include "read/trainer/settings.hpp"
 #include "render/render.hpp"
 #include "render/quantity.hpp"
 
@@ -387,6 +388,12 @@ CheckedFile Checker::check(const std::string& file) {
       if (asked.has("model"))
         return refuse(out, "impossible-run", place_in_project(std::move(error))), concluded();
       error.kind = Error::Kind::unknown;
+      if (read->has_tower || has_tower(model)) {
+        error.what = "'" + model.substr(0, 200) + "' is a model with a vision or audio tower, which is not modelled";
+        error.where = where(out.file, read->model_place);
+        error.hint = "modelled: causal language models";
+        return refuse(out, "not-modelled", std::move(error), read->model_place), concluded();
+      }
       error.what = "unknown model '" + model.substr(0, 200) + "'";
       error.where = where(out.file, read->model_place);
       error.hint = "name its shape with --model, such as a config.json or its kin";

@@ -160,14 +160,12 @@ std::string optimizer_name(OptimizerKind kind) {
 }
 
 /// PEFT's target_modules.
-std::string target_modules(ModuleSet set) {
-  if (set == kAllLinear) return "\"all-linear\"";
-  constexpr std::pair<Module, const char*> kNames[] = {{q_proj, "q_proj"},   {k_proj, "k_proj"},       {v_proj, "v_proj"},
-                                                       {o_proj, "o_proj"},   {gate_proj, "gate_proj"}, {up_proj, "up_proj"},
-                                                       {down_proj, "down_proj"}, {lm_head, "lm_head"}, {embed_tokens, "embed_tokens"}};
+std::string target_modules(ModuleSet set, const Model& model) {
+  if (set == (kEveryLinear & modules_of(model, ModelCode::transformers))) return "\"all-linear\"";
   std::string list;
-  for (const auto& [module, name] : kNames)
-    if (set & module) list += (list.empty() ? "\"" : ", \"") + std::string(name) + "\"";
+  for (const auto& [known, module] : kModuleNames)
+    if ((set & module) != 0 && name(module, model) == known)
+      list += (list.empty() ? "\"" : ", \"") + std::string(known) + "\"";
   return "[" + list + "]";
 }
 
@@ -180,7 +178,7 @@ std::string quantize_code(const Run& run) {
          "\",\n        bnb_4bit_use_double_quant=" + truth(run.double_quantizes) + ", bnb_4bit_compute_dtype=" + dtype(run.half) + ")";
 }
 
-std::string adapt_code(const Run& run, const RunDraft& draft) {
+std::string adapt_code(const Run& run, const RunDraft& draft, const Model& model) {
   if (!run.has_adapters()) return "";
   std::string code = "\n    from peft import LoraConfig, get_peft_model";
   if (run.upcasts_for_kbit) code += ", prepare_model_for_kbit_training";
@@ -192,7 +190,7 @@ std::string adapt_code(const Run& run, const RunDraft& draft) {
     code += "    model.enable_input_require_grads()\n";
   const double alpha = draft.lora_alpha ? draft.lora_alpha->value : 2.0 * static_cast<double>(run.lora_rank);
   code += "    lora = LoraConfig(task_type=\"CAUSAL_LM\", r=" + std::to_string(run.lora_rank) + ", lora_alpha=" + plain(alpha) +
-          ", lora_dropout=" + plain(run.lora_dropout) + ",\n                      target_modules=" + target_modules(run.lora_targets);
+          ", lora_dropout=" + plain(run.lora_dropout) + ",\n                      target_modules=" + target_modules(run.lora_targets, model);
   if (run.modules_to_save) {
     std::string saved;
     if (run.modules_to_save & lm_head) saved += "\"lm_head\"";
@@ -378,7 +376,7 @@ Result<Answer> cloud_script(const Invocation& in) {
                    {"LOAD_OPTIONS", (has_dtype ? "\"dtype\": " : "\"torch_dtype\": ") + dtype(run.weights) +
                                         ", \"attn_implementation\": \"" + attention + "\""},
                    {"QUANTIZE", quantize_code(run)},
-                   {"ADAPT", adapt_code(run, plan.draft)},
+                   {"ADAPT", adapt_code(run, plan.draft, shape)},
                    {"BATCH", std::to_string(run.micro_batch)},
                    {"ACCUMULATION", std::to_string(run.accumulation)},
                    {"CHECKPOINTING", truth(run.checkpoints)},

@@ -37,17 +37,28 @@ constexpr Defaults kDefaults[] = {
     {Architecture::gemma3, "gemma3_text", 262208, 2304, 9216, 26, 8, 4, 256, 131072, 4096, true},
     {Architecture::phi3, "phi3", 32064, 3072, 8192, 32, 32, 0, 0, 4096, 0, false},
     {Architecture::smollm3, "smollm3", 128256, 2048, 11008, 36, 16, 4, 0, 32768, 0, true},
+    {Architecture::qwen2_moe, "qwen2_moe", 151936, 2048, 5632, 24, 16, 16, 0, 32768, 4096, false},
+    {Architecture::mixtral, "mixtral", 32000, 4096, 14336, 32, 32, 8, 0, 131072, 0, false},
+    {Architecture::cohere, "cohere", 256000, 8192, 22528, 40, 64, 0, 0, 8192, 0, true},
+    {Architecture::cohere2, "cohere2", 256000, 8192, 22528, 40, 64, 0, 0, 8192, 4096, true},
+    {Architecture::olmo2, "olmo2", 50304, 4096, 11008, 32, 32, 0, 0, 2048, 0, false},
+    {Architecture::olmo3, "olmo3", 50304, 4096, 11008, 32, 32, 0, 0, 2048, 4096, false},
+    {Architecture::starcoder2, "starcoder2", 49152, 3072, 12288, 30, 24, 2, 0, 4096, 0, true},
+    {Architecture::seed_oss, "seed_oss", 155136, 4096, 27648, 64, 80, 8, 128, 524288, 0, false},
+    {Architecture::arcee, "arcee", 32000, 2560, 18432, 32, 32, 0, 0, 4096, 0, false},
 };
 
 bool is_qwen(Architecture architecture) {
   return architecture == Architecture::qwen2 || architecture == Architecture::qwen3 ||
-         architecture == Architecture::qwen3_moe;
+         architecture == Architecture::qwen3_moe || architecture == Architecture::qwen2_moe;
 }
 
 /// Whether some layer attends within a window: Qwen's classes keep the window for the layers from
 /// max_window_layers on, and only where use_sliding_window is set.
 bool slides(const Json& config, Fields& fields, Architecture architecture, std::int64_t layers) {
-  if (!is_qwen(architecture) && architecture != Architecture::smollm3) return architecture != Architecture::llama;
+  if (!is_qwen(architecture) && architecture != Architecture::smollm3)
+    return architecture != Architecture::llama && architecture != Architecture::cohere && architecture != Architecture::olmo2 &&
+           architecture != Architecture::seed_oss && architecture != Architecture::arcee;
   if (!fields.boolean("use_sliding_window").value_or(false)) return false;
   if (architecture == Architecture::qwen3_moe) return true;
   const auto types = config.find("layer_types");
@@ -56,13 +67,21 @@ bool slides(const Json& config, Fields& fields, Architecture architecture, std::
   return fields.whole("max_window_layers", 0, kDeepest).value_or(28) < layers;
 }
 
+/// Experts of a class of Qwen's or of Mixtral, whose defaults differ.
 void read_experts(const Json& config, Fields& fields, Model& model) {
   const char* count_key = fields.has("num_experts") ? "num_experts" : "num_local_experts";
-  Experts experts;
-  experts.count = fields.whole(count_key, 0, kMostExperts).value_or(128);
-  experts.per_token = fields.whole("num_experts_per_tok", 1, kMostExperts).value_or(8);
-  experts.ffn = fields.whole("moe_intermediate_size", 1, kWidestFfn).value_or(768);
-  experts.sparse_step = fields.whole("decoder_sparse_step", 1, kDeepest).value_or(1);
+  Experts experts{128, 8, 768, 1, false, 0};
+  if (model.architecture == Architecture::mixtral) experts = {8, 2, model.ffn, 1, true, 0};
+  if (model.architecture == Architecture::qwen2_moe) experts = {60, 4, 1408, 1, false, 5632};
+  experts.count = fields.whole(count_key, 0, kMostExperts).value_or(experts.count);
+  experts.per_token = fields.whole("num_experts_per_tok", 1, kMostExperts).value_or(experts.per_token);
+  if (model.architecture != Architecture::mixtral) {
+    experts.ffn = fields.whole("moe_intermediate_size", 1, kWidestFfn).value_or(experts.ffn);
+    experts.sparse_step = fields.whole("decoder_sparse_step", 1, kDeepest).value_or(1);
+    experts.normalizes = fields.boolean("norm_topk_prob").value_or(false);
+  }
+  if (model.architecture == Architecture::qwen2_moe)
+    experts.shared_ffn = fields.whole("shared_expert_intermediate_size", 1, kWidestFfn).value_or(experts.shared_ffn);
   if (experts.count == 0) return;
   if (experts.per_token > experts.count)
     fields.fail(Error::Kind::wrong, "/num_experts_per_tok: a token visits " +
@@ -91,9 +110,10 @@ void read_positions(const Json& config, Fields& fields, Model& model) {
     fields.fail(Error::Kind::unknown, "/no_rope_layers: other layers without positions than every fourth are not modelled");
 }
 
-/// Gemma 3 has a window in five layers of six.
+/// Gemma 3 has a window in five layers of six, Cohere 2 and OLMo 3 in three of four.
 void read_pattern(const Json& config, Fields& fields, Model& model) {
-  bool is_usual = fields.whole("sliding_window_pattern", 1, kDeepest).value_or(6) == 6;
+  const std::int64_t every = model.architecture == Architecture::gemma3 ? 6 : 4;
+  bool is_usual = fields.whole("sliding_window_pattern", 1, kDeepest).value_or(every) == every;
   const auto types = config.find("layer_types");
   if (types != config.end() && types->is_array() && !types->empty()) {
     is_usual = static_cast<std::int64_t>(types->size()) == model.layers;
@@ -101,7 +121,8 @@ void read_pattern(const Json& config, Fields& fields, Model& model) {
       is_usual = ((*types)[static_cast<std::size_t>(i)] == Json("sliding_attention")) == model.slides(i);
   }
   if (!is_usual || model.sliding_window == 0)
-    fields.fail(Error::Kind::unknown, "/layer_types: other layers with a window than five of six are not modelled");
+    fields.fail(Error::Kind::unknown, "/layer_types: other layers without a window than every " +
+                                          std::string(every == 6 ? "sixth" : "fourth") + " are not modelled");
 }
 
 /// The part of a head that Phi-3's rotary embedding turns.
@@ -117,6 +138,45 @@ void read_rotary_part(const Json& config, Fields& fields, Model& model) {
     return;
   }
   if (part < 1) model.rotary_dim = static_cast<std::int64_t>(static_cast<double>(model.head_dim) * part);
+}
+
+/// Which linear layers have a bias, by each class' own keys and defaults.
+void read_biases(Fields& fields, Model& model) {
+  const auto is_on = [&](const char* key, bool otherwise) { return fields.boolean(key).value_or(otherwise); };
+  switch (model.architecture) {
+    case Architecture::mistral:
+    case Architecture::mixtral:
+    case Architecture::phi3: return;
+    case Architecture::qwen2: model.has_qkv_bias = true; return;
+    case Architecture::qwen2_moe: model.has_qkv_bias = is_on("qkv_bias", true); return;
+    case Architecture::starcoder2:
+      model.has_qkv_bias = model.has_o_bias = model.has_mlp_bias = is_on("use_bias", true);
+      return;
+    case Architecture::seed_oss:
+      model.has_qkv_bias = is_on("attention_bias", true);
+      model.has_o_bias = is_on("attention_out_bias", false);
+      break;
+    default: model.has_qkv_bias = model.has_o_bias = is_on("attention_bias", false);
+  }
+  if (model.architecture == Architecture::llama || model.architecture == Architecture::smollm3 ||
+      model.architecture == Architecture::seed_oss || model.architecture == Architecture::arcee)
+    model.has_mlp_bias = is_on("mlp_bias", false);
+}
+
+/// StarCoder 2 and Seed-OSS drop some of what they compute, everywhere that they may or nowhere.
+void read_dropout(const Json& config, Fields& fields, Model& model) {
+  const bool is_starcoder = model.architecture == Architecture::starcoder2;
+  int on = 0, all = 0;
+  for (const char* key : {"attention_dropout", "residual_dropout", "embedding_dropout"}) {
+    if (!is_starcoder && key == std::string_view("embedding_dropout")) continue;
+    const auto found = config.find(key);
+    const bool is_given = found != config.end() && found->is_number();
+    on += is_given ? found->get<double>() > 0 : !is_starcoder;
+    ++all;
+  }
+  model.has_dropout = on > 0;
+  if (on > 0 && on < all)
+    fields.fail(Error::Kind::unknown, "/residual_dropout: dropout in some of its places only is not modelled");
 }
 
 void read_stored(Fields& fields, Model& model) {
@@ -162,18 +222,17 @@ Result<Model> read_emulated(const Json& config, const Defaults& defaults, Model 
                                   .value_or(null_window ? 0 : defaults.sliding_window);
   if (slides(config, fields, architecture, model.layers)) model.sliding_window = window;
   if (architecture == Architecture::smollm3) read_positions(config, fields, model);
-  if (architecture == Architecture::gemma3) read_pattern(config, fields, model);
+  if (model.alternates_windows() && architecture != Architecture::gemma2) read_pattern(config, fields, model);
   if (architecture == Architecture::phi3) read_rotary_part(config, fields, model);
 
-  const bool attention_bias = fields.boolean("attention_bias").value_or(false);
-  model.has_qkv_bias = architecture == Architecture::qwen2 ||
-                       (architecture != Architecture::mistral && architecture != Architecture::phi3 && attention_bias);
-  model.has_o_bias = architecture != Architecture::qwen2 && architecture != Architecture::mistral &&
-                     architecture != Architecture::phi3 && attention_bias;
-  model.has_mlp_bias = (architecture == Architecture::llama || architecture == Architecture::smollm3) &&
-                       fields.boolean("mlp_bias").value_or(false);
+  read_biases(fields, model);
   model.has_qk_norm = norms_query_and_key(architecture);
-  if (architecture == Architecture::qwen3_moe) read_experts(config, fields, model);
+  if (architecture == Architecture::cohere && fields.boolean("use_qk_norm").value_or(false))
+    fields.fail(Error::Kind::unknown, "/use_qk_norm: Cohere's norms of query and key are not modelled");
+  if (has_experts(architecture)) read_experts(config, fields, model);
+  if (architecture == Architecture::starcoder2 || architecture == Architecture::seed_oss) read_dropout(config, fields, model);
+  if (architecture == Architecture::arcee && fields.text("hidden_act").value_or("relu2") != "relu2")
+    fields.fail(Error::Kind::unknown, "/hidden_act: another activation than relu2 is not modelled");
   read_stored(fields, model);
 
   if (model.heads % model.kv_heads != 0)
@@ -183,7 +242,7 @@ Result<Model> read_emulated(const Json& config, const Defaults& defaults, Model 
   if (model.head_dim == 0)
     fields.fail(Error::Kind::wrong,
                 "/num_attention_heads: more heads than the hidden size has elements");
-  if ((architecture == Architecture::llama || architecture == Architecture::gemma2) &&
+  if ((architecture == Architecture::llama || architecture == Architecture::gemma2 || architecture == Architecture::arcee) &&
       model.hidden % model.heads != 0)
     fields.fail(Error::Kind::wrong, "/num_attention_heads: " + std::to_string(model.heads) +
                                         " does not divide the hidden size " +

@@ -306,6 +306,7 @@ Result<FoundModel> read_model(const Json& row, const Json& header, const std::st
   model.has_o_bias = fields.boolean("has_o_bias").value_or(false);
   model.has_mlp_bias = fields.boolean("has_mlp_bias").value_or(false);
   model.has_qk_norm = fields.boolean("has_qk_norm").value_or(false);
+  model.has_dropout = fields.boolean("has_dropout").value_or(false);
   if (const auto experts = row.find("experts"); experts != row.end() && !experts->is_null()) {
     if (!experts->is_object()) {
       fields.expected("experts", "an object");
@@ -314,7 +315,9 @@ Result<FoundModel> read_model(const Json& row, const Json& header, const std::st
       model.experts = Experts{inner.whole("count", 1, kMostExperts).value_or(0),
                               inner.whole("per_token", 1, kMostExperts).value_or(0),
                               inner.whole("ffn", 1, kWidestFfn).value_or(0),
-                              inner.whole("sparse_step", 1, kDeepest).value_or(1)};
+                              inner.whole("sparse_step", 1, kDeepest).value_or(1),
+                              inner.boolean("normalizes").value_or(false),
+                              inner.whole("shared_ffn", 1, kWidestFfn).value_or(0)};
       if (model.experts->per_token > model.experts->count)
         inner.expected("per_token", "at most the count of experts");
       if (inner.error()) return *inner.error();
@@ -336,7 +339,7 @@ Result<FoundModel> read_model(const Json& row, const Json& header, const std::st
   for (int i = 0; i < static_cast<int>(Architecture::other); ++i) {
     const auto known = static_cast<Architecture>(i);
     if (name(known) != model.architecture_name) continue;
-    if (is_complete && (known != Architecture::qwen3_moe || model.experts))
+    if (is_complete && (!has_experts(known) || model.experts))
       model.architecture = known;
     else
       model.architecture_name += " of unknown shape";

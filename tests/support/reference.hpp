@@ -43,9 +43,12 @@ inline Model model_of_shape(const CsvRow& row) {
   m.ties_embeddings = row.integer("ties_embeddings") != 0;
   m.has_qkv_bias = row.integer("qkv_bias") != 0;
   m.has_qk_norm = row.integer("qk_norm") != 0;
+  m.has_o_bias = row.integer("o_bias") != 0;
+  m.has_mlp_bias = row.integer("mlp_bias") != 0;
+  m.has_dropout = row.integer("dropout") != 0;
   if (row.integer("experts") > 0)
     m.experts = Experts{row.integer("experts"), row.integer("experts_per_token"),
-                        row.integer("expert_ffn"), 1};
+                        row.integer("expert_ffn"), 1, row.integer("normalizes") != 0, row.integer("shared_ffn")};
   return m;
 }
 

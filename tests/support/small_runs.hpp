@@ -101,14 +101,18 @@ inline Model small_model(Random& random) {
   m.vocabulary = random.between(100, 30'000);
   m.max_positions = 2048;
   m.ties_embeddings = random.chance(40);
-  m.has_qkv_bias = m.architecture == Architecture::qwen2;
+  m.has_qkv_bias = m.architecture == Architecture::qwen2 || m.architecture == Architecture::qwen2_moe ||
+                   m.architecture == Architecture::seed_oss;
+  if (m.architecture == Architecture::starcoder2) m.has_qkv_bias = m.has_o_bias = m.has_mlp_bias = true;
+  m.has_dropout = random.chance(50) && (m.architecture == Architecture::starcoder2 || m.architecture == Architecture::seed_oss);
   m.has_qk_norm = norms_query_and_key(m.architecture);
   // Where a class has windows, half the lengths are longer and half are shorter.
   if (random.chance(50)) m.sliding_window = 256;
   if (m.fuses_projections() && random.chance(50)) m.rotary_dim = m.head_dim / 2;
-  if (m.architecture == Architecture::qwen3_moe)
+  if (has_experts(m.architecture))
     m.experts = Experts{random.between(4, 16), random.between(1, 4), 16 * random.between(1, 8),
-                        random.between(1, 2)};
+                        random.between(1, 2), random.chance(50),
+                        m.architecture == Architecture::qwen2_moe ? 16 * random.between(1, 8) : 0};
   return m;
 }
 

@@ -12,17 +12,38 @@ namespace qwenplan {
 
 /// The modelling classes of transformers whose decoder is emulated. `other` shows its facts only.
 enum class Architecture : std::uint8_t {
-  qwen2, qwen3, qwen3_moe, llama, mistral, gemma, gemma2, gemma3, phi3, smollm3, other
+  qwen2, qwen3, qwen3_moe, llama, mistral, gemma, gemma2, gemma3, phi3, smollm3,
+  qwen2_moe, mixtral, cohere, cohere2, olmo2, olmo3, starcoder2, seed_oss, arcee,
+  other
 };
 
 /// Classes that are emulated as transformers 5 has them, without older versions and Liger's kernels.
 constexpr bool is_of_today_alone(Architecture a) {
-  return a == Architecture::gemma || a == Architecture::gemma3 || a == Architecture::phi3 || a == Architecture::smollm3;
+  switch (a) {
+    case Architecture::qwen2:
+    case Architecture::qwen3:
+    case Architecture::qwen3_moe:
+    case Architecture::llama:
+    case Architecture::mistral:
+    case Architecture::gemma2: return false;
+    default: return true;
+  }
+}
+
+/// Classes whose layers are built so that adapters can be fused with them.
+constexpr bool takes_fused_adapters(Architecture a) {
+  return !is_of_today_alone(a) || a == Architecture::gemma || a == Architecture::gemma3 || a == Architecture::smollm3;
 }
 
 /// Classes whose attention norms query and key.
 constexpr bool norms_query_and_key(Architecture a) {
-  return a == Architecture::qwen3 || a == Architecture::qwen3_moe || a == Architecture::gemma3;
+  return a == Architecture::qwen3 || a == Architecture::qwen3_moe || a == Architecture::gemma3 ||
+         a == Architecture::olmo2 || a == Architecture::olmo3;
+}
+
+/// Classes whose MLP is sparse.
+constexpr bool has_experts(Architecture a) {
+  return a == Architecture::qwen3_moe || a == Architecture::qwen2_moe || a == Architecture::mixtral;
 }
 
 constexpr std::string_view name(Architecture architecture) {
@@ -37,6 +58,15 @@ constexpr std::string_view name(Architecture architecture) {
     case Architecture::gemma3: return "Gemma3ForCausalLM";
     case Architecture::phi3: return "Phi3ForCausalLM";
     case Architecture::smollm3: return "SmolLM3ForCausalLM";
+    case Architecture::qwen2_moe: return "Qwen2MoeForCausalLM";
+    case Architecture::mixtral: return "MixtralForCausalLM";
+    case Architecture::cohere: return "CohereForCausalLM";
+    case Architecture::cohere2: return "Cohere2ForCausalLM";
+    case Architecture::olmo2: return "Olmo2ForCausalLM";
+    case Architecture::olmo3: return "Olmo3ForCausalLM";
+    case Architecture::starcoder2: return "Starcoder2ForCausalLM";
+    case Architecture::seed_oss: return "SeedOssForCausalLM";
+    case Architecture::arcee: return "ArceeForCausalLM";
     case Architecture::other: return "other";
   }
   return "other";
@@ -48,6 +78,8 @@ struct Experts {
   std::int64_t per_token = 0;  ///< experts that each token visits
   std::int64_t ffn = 0;        ///< intermediate size of one expert
   std::int64_t sparse_step = 1;  ///< every n-th layer is sparse
+  bool normalizes = false;       ///< a token's scores are divided by their sum
+  std::int64_t shared_ffn = 0;   ///< intermediate size of the expert that every token visits; 0: none
   friend bool operator==(const Experts&, const Experts&) = default;
 };
 
@@ -73,6 +105,7 @@ struct Model {
   bool has_o_bias = false;
   bool has_mlp_bias = false;
   bool has_qk_norm = false;
+  bool has_dropout = false;  ///< of attention weights, of each block's answer, and StarCoder's of the embedding
   std::optional<Experts> experts;
   DType stored = DType::bf16;  ///< number format of the published checkpoint
 
@@ -81,28 +114,53 @@ struct Model {
   bool layer_is_sparse(std::int64_t layer) const {
     return experts && experts->count > 0 && (layer + 1) % experts->sparse_step == 0;
   }
+  /// Intermediate size of the MLP that every token of a layer passes; 0: there is none.
+  std::int64_t common_ffn(std::int64_t layer) const { return layer_is_sparse(layer) ? experts->shared_ffn : ffn; }
   std::int64_t rotary_size() const { return rotary_dim > 0 ? rotary_dim : head_dim; }
-  /// Norms of a decoder layer over the hidden size: Gemma 2 and 3 have four, all others two.
-  std::int64_t norms_per_layer() const { return has_sandwich_norms() ? 4 : 2; }
+  /// Norms of a decoder layer over the hidden size.
+  std::int64_t norms_per_layer() const { return has_sandwich_norms() ? 4 : is_parallel() ? 1 : 2; }
   bool has_sandwich_norms() const { return architecture == Architecture::gemma2 || architecture == Architecture::gemma3; }
   bool is_gemma() const { return architecture == Architecture::gemma || has_sandwich_norms(); }
+  bool is_cohere() const { return architecture == Architecture::cohere || architecture == Architecture::cohere2; }
+  bool is_olmo() const { return architecture == Architecture::olmo2 || architecture == Architecture::olmo3; }
+  /// Whether attention and MLP read the same norm of a layer's input, and both are added to it.
+  bool is_parallel() const { return is_cohere(); }
+  /// Whether norms over the hidden size are PyTorch's LayerNorm, with a bias.
+  bool has_layer_norms() const { return architecture == Architecture::starcoder2; }
+  std::int64_t norm_size() const { return has_layer_norms() ? 2 * hidden : hidden; }
+  /// Elements of the norms of query and of key: of a head, or of all heads.
+  std::int64_t query_norm_size() const { return is_olmo() ? query_size() : head_dim; }
+  std::int64_t key_norm_size() const { return is_olmo() ? kv_size() : head_dim; }
+  /// Whether the MLP multiplies two projections, or has one alone.
+  bool has_gate() const { return architecture != Architecture::starcoder2 && architecture != Architecture::arcee; }
   /// Whether query, key and value are one linear layer, and gate and up another.
   bool fuses_projections() const { return architecture == Architecture::phi3; }
   /// Whether some layers have the window and others do not.
-  bool alternates_windows() const { return architecture == Architecture::gemma2 || architecture == Architecture::gemma3; }
-  /// Whether a layer attends within the window. Gemma alternates; SmolLM3's window is off.
+  bool alternates_windows() const {
+    return has_sandwich_norms() || architecture == Architecture::cohere2 || architecture == Architecture::olmo3;
+  }
+  /// Whether a layer attends within the window. SmolLM3's is off.
   bool slides(std::int64_t layer) const {
     if (sliding_window == 0) return false;
     switch (architecture) {
       case Architecture::gemma2: return layer % 2 == 0;
       case Architecture::gemma3: return (layer + 1) % 6 != 0;
+      case Architecture::cohere2:
+      case Architecture::olmo3: return (layer + 1) % 4 != 0;
       case Architecture::mistral:
+      case Architecture::mixtral:
+      case Architecture::starcoder2:
       case Architecture::phi3: return true;
       default: return false;
     }
   }
-  /// Whether a layer turns query and key by their positions: SmolLM3 leaves out every fourth.
-  bool turns(std::int64_t layer) const { return architecture != Architecture::smollm3 || (layer + 1) % 4 != 0; }
+  /// Whether layers with a window turn by other angles than those without.
+  bool turns_by_window() const { return architecture == Architecture::gemma3 || architecture == Architecture::olmo3; }
+  /// Whether a layer turns query and key by their positions: SmolLM3 and Cohere 2 leave out every fourth.
+  bool turns(std::int64_t layer) const {
+    const bool leaves_out = architecture == Architecture::smollm3 || architecture == Architecture::cohere2;
+    return !leaves_out || (layer + 1) % 4 != 0;
+  }
 };
 
 }  // namespace qwenplan

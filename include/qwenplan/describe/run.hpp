@@ -76,13 +76,16 @@ enum class PreferenceCode : std::uint8_t { llama_factory, trl, ms_swift };
 /// The linear layers that an adapter can wrap, as bits of a set.
 enum Module : std::uint16_t {
   q_proj = 1, k_proj = 2, v_proj = 4, o_proj = 8, gate_proj = 16, up_proj = 32, down_proj = 64,
-  lm_head = 128, embed_tokens = 256, qkv_proj = 512, gate_up_proj = 1024
+  lm_head = 128, embed_tokens = 256, qkv_proj = 512, gate_up_proj = 1024,
+  shared_expert_gate = 2048
 };
 using ModuleSet = std::uint16_t;
 inline constexpr ModuleSet kAttentionModules = q_proj | k_proj | v_proj | o_proj;
 inline constexpr ModuleSet kAllLinear = kAttentionModules | gate_proj | up_proj | down_proj;
 /// The same of a model whose query, key and value are one layer, and gate and up another.
 inline constexpr ModuleSet kAllFusedLinear = qkv_proj | o_proj | gate_up_proj | down_proj;
+/// Every layer that PEFT's "all-linear" finds in some class.
+inline constexpr ModuleSet kEveryLinear = kAllLinear | kAllFusedLinear | shared_expert_gate;
 
 /// How attention tells the samples of one row apart.
 enum class Borders : std::uint8_t {

@@ -14,6 +14,7 @@
 #include "qwenplan/base/result.hpp"
 #include "qwenplan/describe/gpu.hpp"
 #include "qwenplan/describe/model.hpp"
+#include "qwenplan/describe/modules.hpp"
 #include "qwenplan/describe/run.hpp"
 #include "qwenplan/describe/stack.hpp"
 #include "qwenplan/describe/trainer.hpp"
@@ -220,38 +221,34 @@ inline Error unmodelled(std::string what, std::string where, std::string hint) {
           std::move(hint)};
 }
 
-inline std::optional<Module> module_named(std::string_view wanted) {
-  constexpr std::pair<std::string_view, Module> kModules[] = {
-      {"q_proj", q_proj},       {"k_proj", k_proj},       {"v_proj", v_proj},
-      {"o_proj", o_proj},       {"gate_proj", gate_proj}, {"up_proj", up_proj},
-      {"down_proj", down_proj}, {"lm_head", lm_head},     {"embed_tokens", embed_tokens},
-      {"qkv_proj", qkv_proj},   {"gate_up_proj", gate_up_proj}};
-  for (const auto& [known, module] : kModules)
-    if (known == wanted) return module;
-  return std::nullopt;
-}
-
-/// Which layers get an adapter.
-inline Result<ModuleSet> targets(const std::vector<std::string>& names) {
+/// Which layers get an adapter. PEFT passes over names that it does not find, as long as it finds one.
+inline Result<ModuleSet> targets(const std::vector<std::string>& names, const Model& model, ModelCode code) {
   const std::string where = "--lora-targets";
   ModuleSet set = 0;
   for (const std::string& each : names) {
     if (each == "all-linear" || each == "all") {
-      set |= kAllLinear | kAllFusedLinear;
+      set |= kEveryLinear;
     } else if (each == "attention") {
       set |= kAttentionModules | qkv_proj;
     } else if (each == "qv") {
       set |= q_proj | v_proj;
     } else if (const auto module = module_named(each)) {
-      set |= *module;
+      if (name(*module, model) == each) set |= *module;
     } else {
       return unmodelled("an adapter on '" + each + "'", where,
                         "modelled: all-linear, attention, qv, q_proj, k_proj, v_proj, o_proj, "
-                        "gate_proj, up_proj, down_proj, qkv_proj, gate_up_proj, lm_head, embed_tokens");
+                        "gate_proj, up_proj, down_proj, qkv_proj, gate_up_proj, c_fc, c_proj, "
+                        "shared_expert_gate, lm_head, embed_tokens");
     }
   }
-  if (set == 0) return wrong("no layer is named", where, "all-linear is what most recipes use");
-  return set;
+  if (names.empty()) return wrong("no layer is named", where, "all-linear is what most recipes use");
+  set &= modules_of(model, code);
+  if (set != 0) return set;
+  std::string own;
+  for (const auto& [known, module] : kModuleNames)
+    if ((kEveryLinear & modules_of(model, code) & module) != 0 && name(module, model) == known)
+      own += (own.empty() ? "" : ", ") + std::string(known);
+  return wrong(std::string(name(model.architecture)) + " has none of these layers", where, "its layers are " + own);
 }
 
 /// Adapters on the embedding or on the output layer that do not do what is asked.
@@ -270,18 +267,11 @@ inline std::optional<Error> outside_of_ends(const Run& run) {
   return std::nullopt;
 }
 
-/// The layers that a model has, as the code that runs names them. PEFT passes over names that it does not
-/// find, as long as it finds one.
-inline ModuleSet modules_of(const Model& model, ModelCode code) {
-  const bool is_fused = model.fuses_projections() && code == ModelCode::transformers;
-  return static_cast<ModuleSet>((is_fused ? kAllFusedLinear : kAllLinear) | lm_head | embed_tokens);
-}
-
 inline Result<ModuleSet> saved_modules(const std::vector<std::string>& names) {
   ModuleSet set = 0;
   for (const std::string& each : names) {
     const auto module = module_named(each);
-    if (!module || (*module & kAllLinear))
+    if (!module || (*module & kEveryLinear))
       return unmodelled("training '" + each + "' in full beside adapters", "--modules-to-save",
                         "modelled: lm_head, embed_tokens");
     set |= *module;
@@ -652,6 +642,8 @@ inline std::optional<Error> settle_loss(const RunDraft& d, const Model& model, R
   if (is_in_layers && is_of_today_alone(model.architecture))
     return unmodelled("Liger's kernels in the layers of " + std::string(name(model.architecture)), "--use-liger-kernel",
                       "leave it out, or use --loss fused for its loss alone");
+  if (run.loss == Loss::fused && model.is_cohere())
+    return unmodelled("a fused loss of logits that are scaled", "--loss", "use --loss standard");
   if (run.liger_glu && model.experts)
     return unmodelled("Liger's kernel for experts", "--use-liger-kernel",
                       "leave it out, or use --loss fused for its loss alone");
@@ -1013,24 +1005,16 @@ inline Result<ValidRun> decided(const RunDraft& d, const Model& model, const Sta
       for (const std::string& each : names) (text += text.empty() ? "" : ",") += each;
       return text;
     };
-    if (d.lora_targets) {
-      const auto set = draft::targets(d.lora_targets->value);
-      if (!set) return set.error();
-      run.lora_targets = *set;
-    } else {
-      run.lora_targets = kAllLinear | kAllFusedLinear;
-    }
-    run.lora_targets &= draft::modules_of(model, d.code ? d.code->value : ModelCode::transformers);
-    if (run.lora_targets == 0)
-      return draft::wrong(std::string(name(model.architecture)) + " has none of these layers", "--lora-targets",
-                          model.fuses_projections() ? "its layers are qkv_proj, o_proj, gate_up_proj and down_proj"
-                                                    : "use all-linear");
+    const auto set = draft::targets(d.lora_targets ? d.lora_targets->value : std::vector<std::string>{"all-linear"}, model,
+                                    d.code ? d.code->value : ModelCode::transformers);
+    if (!set) return set.error();
+    run.lora_targets = *set;
     shown("lora-targets", d.lora_targets ? joined(d.lora_targets->value) : "all-linear",
           from_of(d.lora_targets));
     if (d.modules_to_save) {
-      const auto set = draft::saved_modules(d.modules_to_save->value);
-      if (!set) return set.error();
-      run.modules_to_save = *set;
+      const auto saved = draft::saved_modules(d.modules_to_save->value);
+      if (!saved) return saved.error();
+      run.modules_to_save = *saved;
       shown("modules-to-save", joined(d.modules_to_save->value), d.modules_to_save->from);
     }
     // PEFT's autocast_adapter_dtype, since 0.12. Before, adapters took the base weight's format.
@@ -1042,7 +1026,7 @@ inline Result<ValidRun> decided(const RunDraft& d, const Model& model, const Sta
     run.fuses_qkv = is_on(d.lora_qkv_kernel);
     run.fuses_o = is_on(d.lora_o_kernel);
     if (run.fuses_mlp || run.fuses_qkv || run.fuses_o) {
-      if (model.fuses_projections())
+      if (!takes_fused_adapters(model.architecture))
         return draft::unmodelled("fused functions of adapters on " + std::string(name(model.architecture)),
                                  "--lora-kernels", "leave it out");
       const bool is_unsloth = d.code && d.code->value == ModelCode::unsloth;

@@ -207,6 +207,7 @@ inline Tensor math_attention(Tape& t, const Setting& s, const Tensor& q_half, co
     op.save(out);
     weights = op.result(std::move(out));
   }
+  if (s.model.has_dropout) weights = dropout(t, weights);
   const Tensor returned = cast(t, weights, q_half.dtype());
   const Tensor wide = reordered_rows(
       t, s, attention_product(t, s, weights, HeadOrder::outer, v, order_of_heads(s), q.elements()));
@@ -283,6 +284,7 @@ inline Tensor eager_attention(Tape& t, Setting& s, const Tensor& q, const Tensor
   }
   if (mask) weights = add(t, weights, mask);
   weights = cast(t, softmax(t, weights, DType::fp32), q.dtype());
+  if (s.model.has_dropout) weights = dropout(t, weights);
   Tensor out;
   {
     const Tensor v_half = autocast(t, s, v);

@@ -17,14 +17,16 @@ struct DecoderLayer {
   Linear q, k, v, o;
   Linear qkv, gate_up;  ///< in place of q, k and v, and of gate and up
   Tensor q_norm, k_norm;
-  Linear gate, up, down;
+  Linear gate, up, down;  ///< of the expert that every token visits, where there is one
+  Linear shared_gate;     ///< how much of that expert's answer counts
   ExpertWeights experts;
   Tensor frequencies, cos, sin;  ///< rotary tables of all positions, where each layer holds its own
   Tensor norm[4];  ///< input, post-attention; Gemma 2: also before and after the MLP
+  Tensor norm_bias[4];
   FusedAdapters fused_qkv, fused_o, fused_mlp;  ///< without a setting: the layers run one by one
   bool turns = true;  ///< query and key by their positions
 
-  std::array<Linear*, 9> linears() { return {&q, &k, &v, &qkv, &o, &gate, &up, &gate_up, &down}; }
+  std::array<Linear*, 10> linears() { return {&q, &k, &v, &qkv, &o, &gate, &up, &gate_up, &down, &shared_gate}; }
 };
 
 /// What a layer is given besides the hidden states.
@@ -32,8 +34,9 @@ struct Surroundings {
   Tensor positions, cos, sin, mask;
 };
 
-/// RMSNorm as Qwen, Llama and Mistral write it: in fp32, the weight multiplied in the input's type.
-inline Tensor rms_norm(Tape& t, const Tensor& weight, const Tensor& input, std::int64_t groups) {
+/// RMSNorm as Qwen, Llama and Mistral write it: in fp32, the weight multiplied in the input's type. OLMo
+/// multiplies first and casts then.
+inline Tensor rms_norm(Tape& t, const Tensor& weight, const Tensor& input, std::int64_t groups, bool casts_last = false) {
   const DType dtype = input.dtype();
   Tensor x = cast(t, input, DType::fp32);
   Tensor variance = square(t, x);
@@ -42,8 +45,31 @@ inline Tensor rms_norm(Tape& t, const Tensor& weight, const Tensor& input, std::
     const Tensor root = rsqrt(t, add_scalar(t, variance));
     x = mul(t, x, root);
   }
+  if (casts_last) {
+    const Tensor product = mul(t, weight, x);
+    return cast(t, product, dtype);
+  }
   const Tensor back = cast(t, x, dtype);
   return mul(t, weight, back);
+}
+
+/// Cohere's LayerNorm, in fp32 and without a bias.
+inline Tensor centred_norm(Tape& t, const Tensor& weight, const Tensor& input, std::int64_t groups) {
+  const DType dtype = input.dtype();
+  Tensor x = cast(t, input, DType::fp32);
+  const Tensor middle = mean(t, x, groups);
+  Tensor variance;
+  {
+    const Tensor squared = square(t, subtract(t, x, middle));
+    variance = mean(t, squared, groups);
+  }
+  {
+    const Tensor centred = subtract(t, x, middle);
+    const Tensor root = rsqrt(t, add_scalar(t, variance));
+    x = mul(t, centred, root);
+  }
+  x = mul(t, cast(t, weight, DType::fp32), x);
+  return cast(t, x, dtype);
 }
 
 /// Gemma's RMSNorm: the weight is one plus its parameter, and all of it is in fp32.
@@ -65,9 +91,18 @@ inline Tensor gemma_norm(Tape& t, const Tensor& weight, const Tensor& input, std
   return cast(t, x, dtype);
 }
 
-inline Tensor norm(Tape& t, const Setting& s, const Tensor& weight, const Tensor& input, std::int64_t groups) {
+inline Tensor norm(Tape& t, const Setting& s, const Tensor& weight, const Tensor& input, std::int64_t groups,
+                   const Tensor& bias = {}) {
   if (s.run.liger_rms_norm) return liger_norm(t, s, weight, input, groups);
-  return s.model.is_gemma() ? gemma_norm(t, weight, input, groups) : rms_norm(t, weight, input, groups);
+  if (bias) {
+    // Autocast has it in fp32, and casts the arguments from the last to the first.
+    const DType dtype = s.run.autocasts ? DType::fp32 : input.dtype();
+    const Tensor b = cast(t, bias, dtype), w = cast(t, weight, dtype);
+    return layer_norm(t, cast(t, input, dtype), w, b, groups);
+  }
+  if (s.model.is_cohere()) return centred_norm(t, weight, input, groups);
+  return s.model.is_gemma() ? gemma_norm(t, weight, input, groups)
+                            : rms_norm(t, weight, input, groups, s.model.is_olmo());
 }
 
 namespace gradient {
@@ -93,6 +128,22 @@ inline Tensor rotate(Tape& t, const Tensor& x, const Tensor& cos, const Tensor& 
   const Tensor straight = mul(t, x, cos);
   const Tensor turned = mul(t, rotate_half(t, x), sin);
   return add(t, straight, turned);
+}
+
+/// Query and key, turned by their positions. Cohere does it in fp32, OLMo by tables in fp32.
+inline void turn_both(Tape& t, const Model& m, Tensor& q, Tensor& k, const Tensor& cos, const Tensor& sin) {
+  const DType dtype = q.dtype();
+  const Tensor q_in = m.is_cohere() ? cast(t, q, DType::fp32) : q;
+  const Tensor k_in = m.is_cohere() ? cast(t, k, DType::fp32) : k;
+  Tensor q_turned = rotate(t, q_in, cos, sin);
+  Tensor k_turned = rotate(t, k_in, cos, sin);
+  if (m.is_cohere() || m.is_olmo()) {
+    Tensor q_back = cast(t, q_turned, dtype);
+    k_turned = cast(t, k_turned, dtype);
+    q_turned = std::move(q_back);
+  }
+  q = std::move(q_turned);
+  k = std::move(k_turned);
 }
 
 /// The first elements of each head, which are turned, and the others. Where there are none, their
@@ -152,6 +203,13 @@ inline Tensor self_attention(Tape& t, Setting& s, DecoderLayer& layer, const Ten
     v = slice(t, qkv_states, s.tokens() * m.kv_size());
     q = shape(q, {}, m.heads);
     k = shape(k, {}, m.kv_heads);
+  } else if (m.is_olmo()) {
+    // It norms all heads together, and orders them by heads when all three are there.
+    q = norm(t, s, layer.q_norm, run_linear(t, s, layer.q, x), s.tokens());
+    k = norm(t, s, layer.k_norm, run_linear(t, s, layer.k, x), s.tokens());
+    v = run_linear(t, s, layer.v, x);
+    q = shape(q, {}, m.heads);
+    k = shape(k, {}, m.kv_heads);
   } else {
     // Gemma 3 projects all three before it norms two of them.
     const bool norms_last = m.architecture == Architecture::gemma3;
@@ -187,10 +245,7 @@ inline Tensor self_attention(Tape& t, Setting& s, DecoderLayer& layer, const Ten
     k = rotate(t, k_parts, cos, sin);
     q = std::move(q_turned);
   } else if (layer.turns) {
-    Tensor q_turned = rotate(t, q, cos, sin);
-    Tensor k_turned = rotate(t, k, cos, sin);
-    q = std::move(q_turned);
-    k = std::move(k_turned);
+    turn_both(t, m, q, k, cos, sin);
   }
   Tensor out;
   {
@@ -200,7 +255,8 @@ inline Tensor self_attention(Tape& t, Setting& s, DecoderLayer& layer, const Ten
     // What was joined again has heads before positions, and so has what attention makes of it.
     if (layer.qkv.weight && !is_eager) out = clone(t, out);
   }
-  return layer.fused_o.setting != nullptr ? run_fused_o(t, s, layer.fused_o, out) : run_linear(t, s, layer.o, out);
+  out = layer.fused_o.setting != nullptr ? run_fused_o(t, s, layer.fused_o, out) : run_linear(t, s, layer.o, out);
+  return m.has_dropout ? dropout(t, out) : out;
 }
 
 inline Tensor mlp(Tape& t, Setting& s, DecoderLayer& layer, const Tensor& x) {
@@ -215,6 +271,13 @@ inline Tensor mlp(Tape& t, Setting& s, DecoderLayer& layer, const Tensor& x) {
     {
       const Tensor activated = silu(t, gate);
       product = mul(t, up, activated);
+    }
+    return run_linear(t, s, layer.down, product);
+  }
+  if (!layer.gate.weight) {
+    {
+      const Tensor up = run_linear(t, s, layer.up, x);
+      product = s.model.architecture == Architecture::arcee ? square(t, relu(t, up)) : gelu(t, up);
     }
     return run_linear(t, s, layer.down, product);
   }
@@ -234,20 +297,46 @@ inline Tensor mlp(Tape& t, Setting& s, DecoderLayer& layer, const Tensor& x) {
   return run_linear(t, s, layer.down, product);
 }
 
+/// The MLP of a layer: one for all tokens, or experts, and beside these what every token visits.
+inline Tensor feed_forward(Tape& t, Setting& s, DecoderLayer& layer, const Tensor& x) {
+  if (!layer.experts.router) {
+    Tensor out = mlp(t, s, layer, x);
+    return s.model.has_dropout ? dropout(t, out) : out;
+  }
+  Tensor shared = layer.shared_gate.weight ? mlp(t, s, layer, x) : Tensor();
+  const Routing routing = route(t, s, layer.experts, x);
+  Tensor chosen = run_experts(t, s, layer.experts, routing, x);
+  if (!shared) return chosen;
+  {
+    const Tensor share = sigmoid(t, run_linear(t, s, layer.shared_gate, x));
+    shared = mul(t, share, shared);
+  }
+  return add(t, chosen, shared);
+}
+
 inline Tensor decoder_layer(Tape& t, Setting& s, DecoderLayer& layer, const Tensor& input,
                             const Surroundings& around) {
-  const bool gemma = s.model.has_sandwich_norms();
+  const bool has_four = s.model.has_sandwich_norms(), norms_answers = s.model.is_olmo();
   const std::int64_t rows = s.tokens();
+  const auto normed = [&](int which, const Tensor& x) {
+    return norm(t, s, layer.norm[which], x, rows, layer.norm_bias[which]);
+  };
   Tensor residual = input;
-  Tensor x = norm(t, s, layer.norm[0], residual, rows);
+  Tensor x = norms_answers ? input : normed(0, residual);
   Tensor weights;  // eager attention returns them, and the layer's code drops them with its other names
+  if (s.model.is_parallel()) {
+    const Tensor attended = self_attention(t, s, layer, x, around, weights);
+    const Tensor answer = feed_forward(t, s, layer, x);
+    const Tensor sum = add(t, residual, attended);
+    return add(t, sum, answer);
+  }
   x = self_attention(t, s, layer, x, around, weights);
-  if (gemma) x = norm(t, s, layer.norm[1], x, rows);
+  if (has_four || norms_answers) x = normed(has_four ? 1 : 0, x);
   x = add(t, residual, x);
   residual = x;
-  x = norm(t, s, layer.norm[gemma ? 2 : 1], x, rows);
-  x = layer.experts.router ? run_experts(t, s, layer.experts, x) : mlp(t, s, layer, x);
-  if (gemma) x = norm(t, s, layer.norm[3], x, rows);
+  if (!norms_answers) x = normed(has_four ? 2 : 1, x);
+  x = feed_forward(t, s, layer, x);
+  if (has_four || norms_answers) x = normed(has_four ? 3 : 1, x);
   return add(t, residual, x);
 }
 

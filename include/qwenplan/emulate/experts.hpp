@@ -49,7 +49,27 @@ inline void spread(Tape& t, const Node& n, const Tensor&, Tensor* out) {
   out[0] = t.allocate(n.input_elements[0], n.input_dtype[0]);
 }
 
+/// a /= b: the divisor's gradient, by way of the quotient, then the dividend's.
+inline void divided_in_place(Tape& t, const Node& n, const Tensor& grad, Tensor* out) {
+  if (n.input[1] != Tensor::kNone) {
+    const Tensor quotient = t.allocate(grad.elements(), grad.dtype());
+    const Tensor again = t.allocate(grad.elements(), grad.dtype());
+    const Tensor negative = t.allocate(grad.elements(), grad.dtype());
+    out[1] = t.allocate(grad.elements(), grad.dtype());
+  }
+  out[0] = t.allocate(grad.elements(), grad.dtype());
+}
+
 }  // namespace gradient
+
+/// Each token's scores, divided by their sum where they are; backward needs them as they were.
+inline Tensor divided_by_sum(Tape& t, const Tensor& scores, std::int64_t tokens) {
+  const Tensor sum = sum_to(t, scores, tokens);
+  auto op = t.record(gradient::divided_in_place, {&scores, &sum});
+  const Tensor before = op.active() ? t.allocate(scores.elements(), scores.dtype()) : Tensor();
+  op.save(sum).save(before);
+  return op.result(scores);
+}
 
 inline Tensor pick(Tape& t, const Tensor& x, const Tensor& index, std::int64_t elements) {
   auto op = t.record(gradient::picked, {&x});
@@ -70,26 +90,39 @@ inline Tensor grouped_matmul(Tape& t, const Tensor& x, const Tensor& weight, con
   return op.result(t.allocate(elements, in.dtype()));
 }
 
-/// The sparse MLP of Qwen3-MoE with transformers' grouped matrix products: every token is copied
-/// once for each expert that it visits, sorted by expert. Which expert it is does not matter.
-/// Autocast does not know grouped products; it takes sums in fp32.
-inline Tensor run_experts(Tape& t, Setting& s, const ExpertWeights& w, const Tensor& x) {
+/// What a router says of each token. A block that names these keeps them to its end.
+struct Routing {
+  Tensor logits, scores, chosen;
+};
+
+/// The experts that each token visits, and what each of them counts.
+inline Routing route(Tape& t, Setting& s, const ExpertWeights& w, const Tensor& x) {
+  const Experts& e = *s.model.experts;
+  const std::int64_t visits = s.tokens() * e.per_token;
+  Routing routing;
+  routing.logits = linear(t, s, x, w.router, {}, e.count);
+  const Tensor probabilities = softmax(t, cast(t, routing.logits, DType::fp32), DType::fp32);
+  auto top = t.record(gradient::picked, {&probabilities});
+  Tensor value = t.allocate(visits, DType::fp32);
+  routing.chosen = t.allocate(visits, DType::int64);
+  top.save(routing.chosen);
+  value = top.result(std::move(value));
+  if (e.normalizes) value = divided_by_sum(t, value, s.tokens());
+  // Mixtral's stay in fp32.
+  const bool stays = s.model.architecture == Architecture::mixtral;
+  routing.scores = stays ? std::move(value) : cast(t, value, routing.logits.dtype());
+  return routing;
+}
+
+/// The sparse MLP of Qwen's and Mistral's models with transformers' grouped matrix products: every
+/// token is copied once for each expert that it visits, sorted by expert. Which expert it is does not
+/// matter. Autocast does not know grouped products; it takes sums in fp32.
+inline Tensor run_experts(Tape& t, Setting& s, const ExpertWeights& w, const Routing& routing, const Tensor& x) {
   const Experts& e = *s.model.experts;
   const std::int64_t tokens = s.tokens();
   const std::int64_t visits = tokens * e.per_token;
   const std::int64_t hidden = s.model.hidden;
 
-  const Tensor router_logits = linear(t, s, x, w.router, {}, e.count);
-  Tensor scores, chosen;
-  {
-    Tensor probabilities = softmax(t, cast(t, router_logits, DType::fp32), DType::fp32);
-    auto top = t.record(gradient::picked, {&probabilities});
-    Tensor value = t.allocate(visits, DType::fp32);
-    chosen = t.allocate(visits, DType::int64);
-    top.save(chosen);
-    value = top.result(std::move(value));
-    scores = cast(t, value, router_logits.dtype());
-  }
   const Tensor sorted = t.allocate(visits, DType::int64);
   const Tensor order = t.allocate(visits, DType::int64);
   Tensor selected;
@@ -97,7 +130,7 @@ inline Tensor run_experts(Tape& t, Setting& s, const ExpertWeights& w, const Ten
     const Tensor rows = t.allocate(visits, DType::int64);
     selected = pick(t, x, rows, visits * hidden);
   }
-  const Tensor weights = pick(t, scores, order, visits);
+  const Tensor weights = pick(t, routing.scores, order, visits);
   const Tensor narrow = t.allocate(visits, DType::int32);
   const Tensor counts = t.allocate(e.count, DType::int32);
   const Tensor offsets = t.allocate(e.count, DType::int32);

@@ -48,12 +48,6 @@ inline void put(Tape& t, const Node& n, const Tensor& grad, Tensor* out) {
   out[0] = t.allocate(n.size[0], grad.dtype());
 }
 
-/// LayerNorm: the input's, the weight's and the bias' gradient.
-inline void layer_normalized(Tape& t, const Node& n, const Tensor& grad, Tensor* out) {
-  for (int i = 0; i < Node::kInputs; ++i)
-    if (n.input[i] != Tensor::kNone) out[i] = t.allocate(n.input_elements[i], grad.dtype());
-}
-
 }  // namespace gradient
 
 /// A view that hands its gradient on.
@@ -211,13 +205,7 @@ class Training {
   Tensor embed() {
     Tensor x = embedding(t_, embedding_, ids_, s_.model.hidden);
     if (!embedding_norm_) return x;
-    auto op = t_.record(gradient::layer_normalized, {&x, &embedding_norm_, &embedding_norm_bias_});
-    op.save(x).save(embedding_norm_).save(embedding_norm_bias_);
-    Tensor out = t_.allocate(x.elements(), x.dtype());
-    const Tensor means = t_.allocate(s_.tokens(), DType::fp32);
-    const Tensor roots = t_.allocate(s_.tokens(), DType::fp32);
-    op.save(means).save(roots);
-    return op.result(std::move(out));
+    return layer_norm(t_, x, embedding_norm_, embedding_norm_bias_, s_.tokens());
   }
 
   /// RMSNorm in fp32.

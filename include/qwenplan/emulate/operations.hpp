@@ -103,6 +103,16 @@ inline void joined(Tape&, const Node&, const Tensor& grad, Tensor* out) {
   out[0] = grad.viewed(grad.elements() / 2);
   out[1] = grad.viewed(grad.elements() / 2);
 }
+/// a - b: b's gradient is negated.
+inline void subtracted(Tape& t, const Node& n, const Tensor& grad, Tensor* out) {
+  if (n.input[0] != Tensor::kNone) out[0] = grad;
+  if (n.input[1] != Tensor::kNone) out[1] = t.allocate(grad.elements(), grad.dtype());
+}
+/// LayerNorm: the input's, the weight's and the bias' gradient.
+inline void layer_normalized(Tape& t, const Node& n, const Tensor& grad, Tensor* out) {
+  for (int i = 0; i < Node::kInputs; ++i)
+    if (n.input[i] != Tensor::kNone) out[i] = t.allocate(n.input_elements[i], grad.dtype());
+}
 /// a @ b in batches: the second input's gradient first. sizes: matrices, rows, columns.
 inline void batched(Tape& t, const Node& n, const Tensor& grad, Tensor* out) {
   const std::int64_t count = n.size[0], rows = n.size[1], columns = n.size[2];
@@ -187,6 +197,22 @@ inline Tensor add(Tape& t, const Tensor& a, const Tensor& b) {
   return op.result(t.allocate(std::max(a.elements(), b.elements()), promoted(a.dtype(), b.dtype())));
 }
 
+inline Tensor subtract(Tape& t, const Tensor& a, const Tensor& b) {
+  auto op = t.record(gradient::subtracted, {&a, &b});
+  return op.result(t.allocate(a.elements(), a.dtype()));
+}
+
+/// torch.nn.functional.layer_norm over `groups` groups of elements.
+inline Tensor layer_norm(Tape& t, const Tensor& x, const Tensor& weight, const Tensor& bias, std::int64_t groups) {
+  auto op = t.record(gradient::layer_normalized, {&x, &weight, &bias});
+  op.save(x).save(weight).save(bias);
+  Tensor out = t.allocate(x.elements(), x.dtype());
+  const Tensor means = t.allocate(groups, DType::fp32);
+  const Tensor roots = t.allocate(groups, DType::fp32);
+  op.save(means).save(roots);
+  return op.result(std::move(out));
+}
+
 inline Tensor silu(Tape& t, const Tensor& x) {
   auto op = t.record(gradient::elementwise, {&x});
   op.save(x);
@@ -196,12 +222,17 @@ inline Tensor silu(Tape& t, const Tensor& x) {
 /// gelu of either kind saves its input, as silu does.
 inline Tensor gelu(Tape& t, const Tensor& x) { return silu(t, x); }
 
-inline Tensor tanh(Tape& t, const Tensor& x) {
+/// Sigmoid, tanh and relu keep their results.
+inline Tensor sigmoid(Tape& t, const Tensor& x) {
   auto op = t.record(gradient::elementwise, {&x});
   Tensor out = t.allocate(x.elements(), x.dtype());
   op.save(out);
   return op.result(std::move(out));
 }
+
+inline Tensor tanh(Tape& t, const Tensor& x) { return sigmoid(t, x); }
+
+inline Tensor relu(Tape& t, const Tensor& x) { return sigmoid(t, x); }
 
 /// Softmax into `dtype`. From fp16 to fp32 it is one kernel; other formats are copied first.
 inline Tensor softmax(Tape& t, const Tensor& x, DType dtype) {

@@ -36,10 +36,11 @@ struct Setting {
 };
 
 /// What autocast does to an argument of a matrix operation: fp32 becomes half precision, and the
-/// copy of a trainable weight is made once a forward and kept to its end.
+/// copy of a trainable weight, or of an input that is asked for a gradient, is made once a forward and
+/// kept to its end.
 inline Tensor autocast(Tape& t, Setting& s, const Tensor& x) {
   if (!s.run.autocasts || x.dtype() == s.run.half || (x.dtype() != DType::fp32 && !is_half(x.dtype()))) return x;
-  const bool caches = x.dtype() == DType::fp32 && t.is_parameter(x);
+  const bool caches = x.dtype() == DType::fp32 && t.is_leaf(x);
   if (!caches) return cast(t, x, s.run.half);
   const std::size_t index = t.leaf_number(x);
   if (s.autocast_copies.size() <= index) s.autocast_copies.resize(index + 1);

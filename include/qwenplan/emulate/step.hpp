@@ -562,8 +562,8 @@ class Training : public Tape::Layers, public Tape::GradientHook {
       const Tensor noise = t_.allocate(embedded.elements(), embedded.dtype());
       embedded = add(t_, embedded, noise);
     }
-    if (!is_unsloth()) surround(embedded.dtype());
     Tensor hidden = embedded;
+    if (!is_unsloth()) surround(hidden);
     for (std::int32_t i = 0; i < m.layers; ++i) {
       const Surroundings& around = m.slides(i) ? sliding_ : around_;
       // LLaMA-Factory checkpoints the layers that it trains, and asks their input for a gradient.
@@ -587,7 +587,7 @@ class Training : public Tape::Layers, public Tape::GradientHook {
       }
     }
     hidden = is_unsloth() ? unsloth::fast_norm(t_, weights_.final_norm, hidden, s_.tokens())
-                          : norm(t_, s_, weights_.final_norm, hidden, s_.tokens());
+                          : norm(t_, s_, weights_.final_norm, hidden, s_.tokens(), weights_.final_norm_bias);
     around_ = sliding_ = {};
     return hidden;
   }
@@ -611,8 +611,9 @@ class Training : public Tape::Layers, public Tape::GradientHook {
     return buffer;
   }
 
-  /// Position ids, rotary tables and masks: once a forward.
-  void surround(DType dtype) {
+  /// Position ids, rotary tables and masks: once a forward. StarCoder drops some of the embedding between them.
+  void surround(Tensor& embedded) {
+    const DType dtype = embedded.dtype();
     // Then each row has its own rotary table.
     const bool is_given = s_.run.has_positions() || s_.run.weighs_tokens;
     const std::int64_t length = is_given ? s_.tokens() : s_.run.row_length();
@@ -630,13 +631,15 @@ class Training : public Tape::Layers, public Tape::GradientHook {
     } else {
       if (needs_mask(Window::all) && (!has_window || s_.model.alternates_windows()))
         around_.mask = causal_mask(dtype, Window::all);
-      if (needs_mask(Window::sliding) && has_window) sliding_.mask = causal_mask(dtype, Window::sliding);
+      if (needs_mask(Window::sliding) && (has_window || makes_unused_mask()))
+        sliding_.mask = causal_mask(dtype, Window::sliding);
     }
     // A mask that hides nothing is read and left out.
     if (s_.run.weighs_tokens && !around_.mask) { const Tensor present = t_.allocate(s_.tokens(), DType::boolean); }
+    if (s_.model.has_dropout && s_.model.architecture == Architecture::starcoder2) embedded = dropout(t_, embedded);
     if (s_.behavior.caches_rotary_tables) return;
     turn_positions(around_, dtype, length);
-    if (s_.model.architecture == Architecture::gemma3) {
+    if (s_.model.turns_by_window()) {
       turn_positions(sliding_, dtype, length);
     } else {
       sliding_.cos = around_.cos;
@@ -657,11 +660,15 @@ class Training : public Tape::Layers, public Tape::GradientHook {
     cos = t_.allocate(length * width, DType::fp32);  // times the attention scaling
     Tensor sin = t_.allocate(length * width, DType::fp32);
     sin = t_.allocate(length * width, DType::fp32);
+    if (s_.model.is_olmo()) dtype = DType::fp32;  // its tables stay so
     around.cos = cast(t_, cos, dtype);
     around.sin = cast(t_, sin, dtype);
   }
 
   enum class Window { all, sliding };
+
+  /// Qwen2-MoE makes the mask of a window of no tokens, whether a layer has a window or not.
+  bool makes_unused_mask() const { return s_.model.architecture == Architecture::qwen2_moe; }
 
   bool needs_mask(Window window) const {
     if (s_.run.attention == Attention::fa2) return false;  // it takes padding and window as they are

@@ -234,7 +234,11 @@ class Tape {
   bool is_parameter(const Tensor& tensor) const {
     return tensor.node() <= leaf_code(0) && tensor.node() != kTracked && leaves_[leaf_index(tensor.node())].trainable;
   }
-  /// The place of a parameter in `leaves()`.
+  /// Whether it is a parameter that is trained, or an input that was told to require a gradient.
+  bool is_leaf(const Tensor& tensor) const {
+    return tensor.node() <= leaf_code(0) && tensor.node() != kTracked && tensor.requires_grad();
+  }
+  /// The place of a leaf in `leaves()`.
   std::size_t leaf_number(const Tensor& tensor) const { return leaf_index(tensor.node()); }
   std::vector<Leaf>& leaves() { return leaves_; }
 
@@ -972,8 +976,9 @@ inline void Tape::execute(std::size_t index) {
   // A leaf's gradient is accumulated as soon as it is complete, before any other node runs.
   const bool leaves_first = !done.leaves_last;
   for (const bool leaves : {leaves_first, !leaves_first}) {
-    for (int i = Node::kInputs; i-- > 0;)  // a bias, which no view stands before, is there first
-      if ((to[i] < Tensor::kNone) == leaves) arrive(to[i], std::move(out[i]));
+    // A bias, which no view stands before, is there first.
+    for (int n = 0; n < Node::kInputs; ++n)
+      if (const int i = leaves ? Node::kInputs - 1 - n : n; (to[i] < Tensor::kNone) == leaves) arrive(to[i], std::move(out[i]));
     if (!leaves)  // the node is through
       for (int i = 0; i < Node::kInputs; ++i)
         if (to[i] >= 0) out[i].reset();
@@ -1056,7 +1061,9 @@ inline void Tape::refill(Frame& frame) {
   section_ = frame.section;
   std::vector<Tensor> arguments = frame.arguments;
   if (frame.input.sent != 0) arguments.front() = bring_back(frame.input);
-  if (frame.input.node != Tensor::kNone) arguments.front().node_ = kTracked;
+  // An input that was told to require a gradient is still the leaf that it was.
+  if (frame.input.node != Tensor::kNone)
+    arguments.front().node_ = frame.input.node <= leaf_code(0) ? frame.input.node : kTracked;
   frame.layers->run_again(*this, frame.layer, arguments);
   held_again_.clear();
   term_ = before;

@@ -109,12 +109,6 @@ inline void through_nf4(Tape& t, const Node& n, const Tensor& grad, Tensor* out)
   out[0] = t.allocate(n.input_elements[0], grad.dtype());
 }
 
-/// a - b: b's gradient is negated.
-inline void subtracted(Tape& t, const Node& n, const Tensor& grad, Tensor* out) {
-  if (n.input[0] != Tensor::kNone) out[0] = grad;
-  if (n.input[1] != Tensor::kNone) out[1] = t.allocate(grad.elements(), grad.dtype());
-}
-
 /// F.rms_norm in one kernel: the input's and the weight's gradient.
 inline void normalized_by_kernel(Tape& t, const Node& n, const Tensor& grad, Tensor* out) {
   out[0] = t.allocate(n.input_elements[0], grad.dtype());
@@ -122,11 +116,6 @@ inline void normalized_by_kernel(Tape& t, const Node& n, const Tensor& grad, Ten
 }
 
 }  // namespace gradient
-
-inline Tensor subtract(Tape& t, const Tensor& a, const Tensor& b) {
-  auto op = t.record(gradient::subtracted, {&a, &b});
-  return op.result(t.allocate(a.elements(), a.dtype()));
-}
 
 /// A model in training by torchtune's single-device recipes.
 class Training : public Tape::Layers, public Tape::GradientHook {

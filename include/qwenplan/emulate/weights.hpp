@@ -14,7 +14,7 @@ struct Weights {
   Tensor embedding;
   Tensor embedding_a, embedding_b;           ///< its adapter: [rank, vocabulary] and [hidden, rank]
   std::vector<DecoderLayer> layers;
-  Tensor final_norm;
+  Tensor final_norm, final_norm_bias;
   Linear head;
   Linear score;                              ///< a reward model's number for each token
   std::vector<Tensor> frequencies;           ///< of the rotary embeddings
@@ -78,14 +78,15 @@ inline std::int64_t bytes_before_loading(const Setting& s) {
   const Model& m = s.model;
   const std::int64_t half_bytes = s.run.quantization == Quantization::int8 ? 2 : 1;
   const std::int64_t wide = element_size(s.run.weights);
-  std::int64_t bytes = m.vocabulary * m.hidden * wide * (m.ties_embeddings ? 1 : 2) + m.hidden * wide;
+  std::int64_t bytes = m.vocabulary * m.hidden * wide * (m.ties_embeddings ? 1 : 2) + m.norm_size() * wide;
   for (std::int64_t i = 0; i < m.layers; ++i) {
     std::int64_t linear = m.hidden * (m.query_size() + 2 * m.kv_size()) + m.query_size() * m.hidden;
-    if (m.layer_is_sparse(i))
+    linear += (m.has_gate() ? 3 : 2) * m.hidden * m.common_ffn(i);
+    if (m.layer_is_sparse(i)) {
       bytes += (3 * m.experts->ffn + 1) * m.experts->count * m.hidden * wide;
-    else
-      linear += 3 * m.hidden * m.ffn;
-    bytes += linear * half_bytes / 2 + m.norms_per_layer() * m.hidden * wide;
+      if (m.experts->shared_ffn > 0) linear += m.hidden;
+    }
+    bytes += linear * half_bytes / 2 + m.norms_per_layer() * m.norm_size() * wide;
     if (m.has_qkv_bias) bytes += (m.query_size() + 2 * m.kv_size()) * wide;
   }
   return bytes;
@@ -123,27 +124,34 @@ inline Weights load_weights(Tape& t, Setting& s) {
     layer.o = project(m.query_size(), m.hidden, m.has_o_bias);
     if (m.fuses_projections()) layer.qkv = project(m.hidden, m.query_size() + 2 * m.kv_size(), false);
     if (m.has_qk_norm) {
-      layer.q_norm = detail::weight(t, s, m.head_dim);
-      layer.k_norm = detail::weight(t, s, m.head_dim);
+      layer.q_norm = detail::weight(t, s, m.query_norm_size());
+      layer.k_norm = detail::weight(t, s, m.key_norm_size());
     }
     if (m.layer_is_sparse(i)) {
       const Experts& e = *m.experts;
+      const bool has_router_first = m.architecture != Architecture::qwen3_moe;
+      if (has_router_first) layer.experts.router = detail::weight(t, s, e.count * m.hidden, m.hidden);
       layer.experts.gate_up = detail::weight(t, s, e.count * 2 * e.ffn * m.hidden, m.hidden, e.count);
       layer.experts.down = detail::weight(t, s, e.count * m.hidden * e.ffn, e.ffn, e.count);
-      layer.experts.router = detail::weight(t, s, e.count * m.hidden, m.hidden);
-    } else {
-      if (m.fuses_projections()) {
-        layer.gate_up = project(m.hidden, 2 * m.ffn, false);
-      } else {
-        layer.gate = project(m.hidden, m.ffn, m.has_mlp_bias);
-        layer.up = project(m.hidden, m.ffn, m.has_mlp_bias);
-      }
-      layer.down = project(m.ffn, m.hidden, m.has_mlp_bias);
+      if (!has_router_first) layer.experts.router = detail::weight(t, s, e.count * m.hidden, m.hidden);
     }
-    for (std::int64_t n = 0; n < m.norms_per_layer(); ++n)
+    if (const std::int64_t ffn = m.common_ffn(i); ffn > 0) {
+      if (m.fuses_projections()) {
+        layer.gate_up = project(m.hidden, 2 * ffn, false);
+      } else {
+        if (m.has_gate()) layer.gate = project(m.hidden, ffn, m.has_mlp_bias);
+        layer.up = project(m.hidden, ffn, m.has_mlp_bias);
+      }
+      layer.down = project(ffn, m.hidden, m.has_mlp_bias);
+      if (m.layer_is_sparse(i)) layer.shared_gate = project(m.hidden, 1, false);
+    }
+    for (std::int64_t n = 0; n < m.norms_per_layer(); ++n) {
       layer.norm[n] = detail::weight(t, s, m.hidden);
+      if (m.has_layer_norms()) layer.norm_bias[n] = detail::weight(t, s, m.hidden);
+    }
   }
   w.final_norm = detail::weight(t, s, m.hidden);
+  if (m.has_layer_norms()) w.final_norm_bias = detail::weight(t, s, m.hidden);
   if (s.behavior.caches_rotary_tables) {
     for (DecoderLayer& layer : w.layers) {
       layer.frequencies = t.allocate(m.head_dim / 2, DType::fp32, Term::buffers);
@@ -151,8 +159,8 @@ inline Weights load_weights(Tape& t, Setting& s) {
       layer.sin = t.allocate(m.max_positions * m.head_dim, s.run.weights, Term::buffers);
     }
   }
-  // Gemma 3 has a rotary embedding for layers with a window and one for those without.
-  const int embeddings = m.architecture == Architecture::gemma3 ? 2 : 1;
+  // Gemma 3 and OLMo 3 have frequencies for layers with a window and for those without.
+  const int embeddings = m.turns_by_window() ? 2 : 1;
   const int copies = (s.behavior.caches_rotary_tables ? 0 : 1) + (s.behavior.keeps_original_frequencies ? 1 : 0);
   for (int i = 0; i < embeddings * copies; ++i)
     w.frequencies.push_back(t.allocate(m.rotary_size() / 2, DType::fp32, Term::buffers));
@@ -188,8 +196,10 @@ inline void prepare_weights(Tape& t, Setting& s, Weights& w) {
         upcast(layer.experts.router);
       }
       for (Tensor& norm : layer.norm) upcast(norm);
+      for (Tensor& bias : layer.norm_bias) upcast(bias);
     }
     upcast(w.final_norm);
+    upcast(w.final_norm_bias);
     upcast(w.score.weight);
     if (head_is_tied) w.head.weight = w.embedding;
     else upcast(w.head.weight);
@@ -207,8 +217,10 @@ inline void prepare_weights(Tape& t, Setting& s, Weights& w) {
     recast(layer.q_norm, run.norm_weights);
     recast(layer.k_norm, run.norm_weights);
     for (Tensor& norm : layer.norm) recast(norm, run.norm_weights);
+    for (Tensor& bias : layer.norm_bias) recast(bias, run.norm_weights);
   }
   recast(w.final_norm, run.norm_weights);
+  recast(w.final_norm_bias, run.norm_weights);
   if (run.method == Method::freeze) {
     const auto train = [&](Tensor& tensor, std::int64_t columns, std::int64_t matrices = 1) {
       if (!tensor) return;
@@ -229,8 +241,9 @@ inline void prepare_weights(Tape& t, Setting& s, Weights& w) {
       train(layer.experts.gate_up, m.hidden, m.experts ? m.experts->count : 1);
       train(layer.experts.down, m.experts ? m.experts->ffn : 0, m.experts ? m.experts->count : 1);
       train(layer.experts.router, m.hidden);
-      for (Linear* linear : {&layer.gate, &layer.up, &layer.gate_up, &layer.down}) train_linear(*linear);
+      for (Linear* linear : {&layer.gate, &layer.up, &layer.gate_up, &layer.down, &layer.shared_gate}) train_linear(*linear);
       for (Tensor& norm : layer.norm) train(norm, 0);
+      for (Tensor& bias : layer.norm_bias) train(bias, 0);
     }
   }
   if (!run.has_adapters()) return;
@@ -264,6 +277,7 @@ inline void prepare_weights(Tape& t, Setting& s, Weights& w) {
     adapt(layer.gate, gate_proj);
     adapt(layer.up, up_proj);
     adapt(layer.down, down_proj);
+    adapt(layer.shared_gate, shared_expert_gate);
   }
   // A function is fused only where all its layers have adapters (apply_lora_kernel_patches).
   const auto fuse = [&s](FusedAdapters& fused, bool is_asked, FusedAdapters::Layers layers) {

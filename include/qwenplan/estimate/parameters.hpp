@@ -4,6 +4,7 @@
 
 #include "qwenplan/base/quantity.hpp"
 #include "qwenplan/describe/model.hpp"
+#include "qwenplan/describe/modules.hpp"
 #include "qwenplan/describe/run.hpp"
 
 namespace qwenplan {
@@ -11,9 +12,9 @@ namespace qwenplan {
 /// Parameters of decoder layers, by part. Exact: each is a weight of transformers' modelling code.
 struct LayerParameters {
   Params attention;  ///< q, k, v, o with their biases
-  Params mlp;        ///< gate, up, down of a dense layer
+  Params mlp;        ///< gate, up, down of a dense layer, or of the expert that every token visits
   Params experts;    ///< gate, up, down of every expert of a sparse layer
-  Params router;     ///< the sparse layer's gate
+  Params router;     ///< the sparse layer's gate, and the gate of the expert that every token visits
   Params norms;      ///< over the hidden size
   Params qk_norms;   ///< over a head
 
@@ -37,9 +38,9 @@ constexpr Params linear_parameters(std::int64_t in, std::int64_t out, bool has_b
   return Params(in) * out + Params(has_bias ? out : 0);
 }
 
-/// Gate, up and down projections between the hidden size and `ffn`.
-constexpr Params mlp_parameters(std::int64_t hidden, std::int64_t ffn, bool has_bias) {
-  return linear_parameters(hidden, ffn, has_bias) * 2 + linear_parameters(ffn, hidden, has_bias);
+/// Gate, where there is one, up and down projections between the hidden size and `ffn`.
+constexpr Params mlp_parameters(std::int64_t hidden, std::int64_t ffn, bool has_bias, bool has_gate = true) {
+  return linear_parameters(hidden, ffn, has_bias) * (has_gate ? 2 : 1) + linear_parameters(ffn, hidden, has_bias);
 }
 
 /// Parameters of one decoder layer. A model of Architecture::other is counted as if its layers were
@@ -52,11 +53,15 @@ inline LayerParameters layer_parameters(const Model& model, std::int64_t layer) 
   if (model.layer_is_sparse(layer)) {
     parts.experts = mlp_parameters(model.hidden, model.experts->ffn, false) * model.experts->count;
     parts.router = linear_parameters(model.hidden, model.experts->count, false);
+    if (model.experts->shared_ffn > 0) {
+      parts.mlp = mlp_parameters(model.hidden, model.experts->shared_ffn, false);
+      parts.router += linear_parameters(model.hidden, 1, false);
+    }
   } else {
-    parts.mlp = mlp_parameters(model.hidden, model.ffn, model.has_mlp_bias);
+    parts.mlp = mlp_parameters(model.hidden, model.ffn, model.has_mlp_bias, model.has_gate());
   }
-  parts.norms = Params(model.hidden) * model.norms_per_layer();
-  parts.qk_norms = Params(model.has_qk_norm ? 2 * model.head_dim : 0);
+  parts.norms = Params(model.norm_size()) * model.norms_per_layer();
+  parts.qk_norms = Params(model.has_qk_norm ? model.query_norm_size() + model.key_norm_size() : 0);
   return parts;
 }
 
@@ -75,7 +80,7 @@ inline ModelParameters model_parameters(const Model& model) {
     parts.layers.norms += one.norms;
     parts.layers.qk_norms += one.qk_norms;
   }
-  parts.final_norm = Params(model.hidden);
+  parts.final_norm = Params(model.norm_size());
   parts.head = model.ties_embeddings ? Params(0) : parts.embedding;
   return parts;
 }
@@ -89,6 +94,31 @@ inline Params active_parameters(const Model& model) {
     if (model.layer_is_sparse(layer))
       active -= expert * (model.experts->count - model.experts->per_token);
   return active;
+}
+
+/// Inputs and outputs of a linear layer; 0 where a decoder layer has no such.
+struct LinearShape {
+  std::int64_t inputs = 0;
+  std::int64_t outputs = 0;
+};
+
+inline LinearShape linear_shape(const Model& model, Module module, std::int64_t layer) {
+  const std::int64_t ffn = model.common_ffn(layer);
+  switch (module) {
+    case q_proj: return {model.hidden, model.query_size()};
+    case k_proj:
+    case v_proj: return {model.hidden, model.kv_size()};
+    case qkv_proj: return {model.hidden, model.query_size() + 2 * model.kv_size()};
+    case o_proj: return {model.query_size(), model.hidden};
+    case gate_proj:
+    case up_proj: return {model.hidden, ffn};
+    case gate_up_proj: return {model.hidden, 2 * ffn};
+    case down_proj: return {ffn, model.hidden};
+    case shared_expert_gate: return {model.layer_is_sparse(layer) ? model.hidden : 0, 1};
+    case lm_head:
+    case embed_tokens: break;
+  }
+  return {};
 }
 
 /// Parameters that a run trains: all of them, or its adapters and the modules trained beside them.
@@ -108,38 +138,14 @@ inline Params trained_parameters(const Model& model, const Run& run) {
     const ModelParameters all = model_parameters(model);
     return all.total() + score - (run.has_language_head() ? Params() : all.head);
   }
-  const auto width = [&](Module module) -> std::int64_t {
-    switch (module) {
-      case q_proj:
-      case o_proj:
-        return model.hidden + model.query_size();
-      case k_proj:
-      case v_proj:
-        return model.hidden + model.kv_size();
-      case qkv_proj:
-        return model.hidden + model.query_size() + 2 * model.kv_size();
-      case gate_up_proj:
-        return model.hidden + 2 * model.ffn;
-      default:
-        return model.hidden + model.ffn;
-    }
-  };
-  const auto outputs = [&](Module module) {
-    if (module == q_proj) return model.query_size();
-    if (module == k_proj || module == v_proj) return model.kv_size();
-    if (module == qkv_proj) return model.query_size() + 2 * model.kv_size();
-    if (module == gate_up_proj) return 2 * model.ffn;
-    return module == gate_proj || module == up_proj ? model.ffn : model.hidden;
-  };
   Params trained = score;
-  for (const Module module :
-       {q_proj, k_proj, v_proj, qkv_proj, o_proj, gate_proj, up_proj, gate_up_proj, down_proj}) {
-    if ((run.lora_targets & module) == 0) continue;
-    const bool is_attention = ((kAttentionModules | qkv_proj) & module) != 0;
-    for (std::int64_t layer = 0; layer < model.layers; ++layer)
-      if (is_attention || !model.layer_is_sparse(layer))
-        trained += Params(run.lora_rank) * width(module) +
-                   (run.uses_dora ? Params(outputs(module)) : Params());
+  for (const auto& [known, module] : kModuleNames) {
+    if ((run.lora_targets & kEveryLinear & module) == 0 || name(module, model) != known) continue;
+    for (std::int64_t layer = 0; layer < model.layers; ++layer) {
+      const LinearShape shape = linear_shape(model, module, layer);
+      if (shape.inputs == 0 || shape.outputs == 0) continue;
+      trained += Params(run.lora_rank) * (shape.inputs + shape.outputs) + Params(run.uses_dora ? shape.outputs : 0);
+    }
   }
   for (const Module module : {lm_head, embed_tokens}) {
     if ((run.modules_to_save & module) != 0)

@@ -53,60 +53,30 @@ constexpr std::string_view kHarmless =
     "pretrain_multipack_attn pretrain_multipack_buffer_size streaming_multipack_buffer_size "
     "gradient_checkpointing_kwargs model_config overrides_of_model_config model_kwargs "
     "use_kernels image_size image_resize_algorithm embeddings_skip_upcast "
-    "resize_token_embeddings_to_32x";  // at most 31 rows, where the tokenizer has more than the embedding
+    "reinit_weights resize_token_embeddings_to_32x";  // at most 31 rows, where the tokenizer has more than the embedding
 
-/// What changes a model or a step in its own way.
-constexpr std::string_view kRefused[] = {"gptq",
-                                         "relora",
-                                         "relora_steps",
-                                         "unfrozen_parameters",
-                                         "qat",
-                                         "llmcompressor",
-                                         "diffusion",
-                                         "ebft",
-                                         "reinit_weights",
-                                         "layer_offloading",
-                                         "selective_checkpointing",
-                                         "quantize_moe_experts",
-                                         "experts_implementation",
-                                         "fused_attn_kernel",
-                                         "tiled_mlp",
-                                         "use_pose",
-                                         "lisa_n_layers",
-                                         "use_onebitllms",
-                                         "use_scattermoe",
-                                         "use_sonicmoe",
-                                         "flash_attn_fuse_mlp",
-                                         "flash_attn_fuse_qkv",
-                                         "flash_attn_rms_norm",
-                                         "bnb_config_kwargs",
-                                         "model_quantization_config",
-                                         "peft_layers_to_transform",
-                                         "lora_rank_pattern",
-                                         "nvfp4_merge_aware",
-                                         "use_mora",
-                                         "peft_layer_replication",
-                                         "ple_cpu_offload",
-                                         "fp32_norms",
-                                         "large_head_attention",
-                                         "kd_trainer",
-                                         "trainer_cls",
-                                         "spectrum_top_fraction",
-                                         "shrink_embeddings",
-                                         "quantization",
-                                         "use_eaft",
-                                         "liger_swiglu",
-                                         "liger_cross_entropy",
-                                         "hatchery",
-                                         "nemo_gym_enabled",
-                                         "use_dsv4_kernels",
-                                         "use_glm_dsa_kernels",
-                                         "nonexpert_quantization",
-                                         "gemma4_nf4_nonexpert",
-                                         "expert_backend",
-                                         "dense_mixer",
-                                         "grokfast_alpha",
-                                         "scaling_softmax"};
+/// What changes a model or a step in its own way, and what that is where the key does not tell.
+constexpr std::pair<std::string_view, std::string_view> kRefused[] = {
+    {"unfrozen_parameters", "training the weights that a pattern names, and no others"},
+    {"qat", "fake quantization of weights and activations"},
+    {"llmcompressor", "llm-compressor's changes of the weights while they are trained"},
+    {"diffusion", "another objective, which masks tokens and predicts them"},
+    {"ebft", "another objective, which samples answers"},
+    {"quantize_moe_experts", "experts in 4 or 8 bits, which are unpacked in each forward"},
+    {"fused_attn_kernel", "one kernel for norm and rotary embedding of query and key"},
+    {"use_onebitllms", "BitNet's linear layers in place of the model's own"},
+    {"gptq", ""}, {"relora", ""}, {"relora_steps", ""}, {"layer_offloading", ""},
+    {"selective_checkpointing", ""}, {"tiled_mlp", ""}, {"use_pose", ""}, {"lisa_n_layers", ""},
+    {"use_scattermoe", ""}, {"use_sonicmoe", ""}, {"flash_attn_fuse_mlp", ""},
+    {"flash_attn_fuse_qkv", ""}, {"flash_attn_rms_norm", ""}, {"bnb_config_kwargs", ""},
+    {"model_quantization_config", ""}, {"peft_layers_to_transform", ""}, {"lora_rank_pattern", ""},
+    {"nvfp4_merge_aware", ""}, {"use_mora", ""}, {"peft_layer_replication", ""},
+    {"ple_cpu_offload", ""}, {"fp32_norms", ""}, {"large_head_attention", ""}, {"kd_trainer", ""},
+    {"trainer_cls", ""}, {"spectrum_top_fraction", ""}, {"shrink_embeddings", ""},
+    {"quantization", ""}, {"use_eaft", ""}, {"liger_swiglu", ""}, {"liger_cross_entropy", ""},
+    {"hatchery", ""}, {"nemo_gym_enabled", ""}, {"use_dsv4_kernels", ""},
+    {"use_glm_dsa_kernels", ""}, {"nonexpert_quantization", ""}, {"gemma4_nf4_nonexpert", ""},
+    {"expert_backend", ""}, {"dense_mixer", ""}, {"grokfast_alpha", ""}, {"scaling_softmax", ""}};
 
 void read_method(Settings& in, TrainFile& file) {
   RunDraft& d = file.draft;
@@ -513,10 +483,21 @@ TrainFile read_axolotl(const Source& source) {
            "axolotl refuses sample_packing with rl", "write sample_packing: false");
   if (const auto frozen = in.truth("freeze_mm_modules"); frozen && !frozen->value)
     d.trains_vision = from_file(true, frozen->place);
-  for (const std::string_view key : kRefused)
+  for (const auto& [key, does] : kRefused)
     if (const Node* node = in.node(key); node && node->truth() != false)
-      set_unmodelled(file, "'" + std::string(key) + "' of axolotl is not modelled",
+      set_unmodelled(file,
+                     "'" + std::string(key) + "' of axolotl" + (does.empty() ? "" : " (" + std::string(does) + ")") + " is not modelled",
                      where(source.name, in.place(key)), "leave it out");
+  // transformers 5 takes grouped products for experts on its own.
+  if (const auto experts = in.text("experts_implementation"); experts && experts->value != "grouped_mm")
+    set_unmodelled(file, "experts_implementation: " + experts->value + " (experts by other products) is not modelled",
+                   where(source.name, experts->place), "modelled: grouped_mm");
+  if (Settings inside = in.inside("model_config"); inside.is_on("output_router_logits"))
+    set_unmodelled(file, "the loss that balances experts is not modelled", where(source.name, inside.place("output_router_logits")),
+                   "leave output_router_logits out");
+  const auto written_by = in.text("chat_template");
+  file.has_tower = in.has("processor_type") || in.has("freeze_mm_modules") || in.has("image_size") ||
+                   (written_by && written_by->value.size() < 40 && has_tower(written_by->value));
 
   const auto value_of = [](const auto& given) {
     return given ? std::optional(given->value) : std::nullopt;

@@ -453,6 +453,11 @@ TrainFile read_llama_factory(const Source& source) {
   d.upcasts_head_output = in.truth("upcast_lmhead_output");
   d.compiles = in.truth("torch_compile");
   d.neftune_alpha = in.number("neftune_noise_alpha");
+  const auto written_by = in.text("template");
+  file.has_tower = written_by && has_tower(written_by->value);
+  for (const char* key : {"freeze_vision_tower", "freeze_multi_modal_projector", "freeze_language_model", "image_max_pixels",
+                          "video_max_pixels"})
+    file.has_tower = file.has_tower || in.has(key);
   for (const char* key : {"freeze_vision_tower", "freeze_multi_modal_projector"})
     if (const auto frozen = in.truth(key); frozen && !frozen->value)
       d.trains_vision = from_file(true, frozen->place);

@@ -123,15 +123,6 @@ struct Around {
   Place visible_place;
 };
 
-bool is_vision(const std::string& model) {
-  for (const char* part :
-       {"-VL", "-vl", "InternVL", "Omni", "omni", "llava", "Audio", "Ovis", "MiniCPM-V",
-        "deepseek-vl", "paligemma", "Llama-3.2-11B-Vision", "gemma-3n", "GLM-4.5V", "GLM-4.1V",
-        "Kimi-VL", "pixtral", "Phi-4-multimodal"})
-    if (model.find(part) != std::string::npos) return true;
-  return false;
-}
-
 void read_method(Settings& s, TrainFile& file) {
   RunDraft& draft = file.draft;
   s.renamed("sft_type", "train_type", "ms-swift 3.0");
@@ -292,7 +283,7 @@ TrainFile read_arguments(const Node& root, const Around& around, const std::stri
     if (const auto alpha = s.number("cpo_alpha"))
       draft.adds_likelihood = from_file(alpha->value != 0, alpha->place);
   }
-  if (is_vision(file.model))
+  if (has_tower(file.model))
     set_unmodelled(file, "a model with a vision or audio tower is not modelled", "model",
                    "modelled: causal language models");
   for (const std::string_view part : {"GPTQ", "AWQ", "gptq", "awq", "FP8", "fp8"})

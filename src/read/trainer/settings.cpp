@@ -170,6 +170,19 @@ void Settings::report_unknown(RuleId rule, std::string_view consequence) {
   }
 }
 
+bool has_tower(std::string_view model) {
+  std::string plain = lowered(model);
+  std::replace_if(plain.begin(), plain.end(), [](char c) { return c == '_' || c == '.' || c == '/'; }, '-');
+  plain = "-" + plain + "-";
+  for (const std::string_view part :
+       {"-vl-", "vl2", "internvl", "-vision", "-omni", "-audio", "voxtral", "pixtral", "llava", "-ovis", "paligemma",
+        "multimodal", "smolvlm", "idefics", "-4v-", "4-5v", "4-1v", "-vlm-", "gemma-3n", "gemma3n", "gemma-4", "gemma4",
+        "llama-4", "llama4", "minicpm-v", "minicpm-o", "mistral-small-3-1", "mistral-small-3-2", "-ministral-3-",
+        "qwen-vl", "deepseek-ocr"})
+    if (plain.find(part) != std::string::npos) return true;
+  return false;
+}
+
 bool is_secret(std::string_view key) {
   const std::string word = lowered(key);
   for (const std::string_view part : {"token", "api_key", "apikey", "secret", "password", "passwd"})

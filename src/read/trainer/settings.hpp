@@ -81,6 +81,9 @@ bool is_secret(std::string_view key);
 /// True for a key whose value opens a door, and which is no variable or empty word.
 bool is_credential(std::string_view key, std::string_view value);
 
+/// Whether a model's name is one of those that have a vision or audio tower beside the decoder.
+bool has_tower(std::string_view model);
+
 /// The name of --optimizer for an `optim` of Hugging Face's or an `optimizer` of axolotl's:
 /// "adamw_torch_fused" is adamw-fused. What is unknown keeps its name, with dashes.
 std::string optimizer_name(std::string_view name);

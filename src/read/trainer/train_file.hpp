@@ -30,6 +30,7 @@ struct TrainFile {
   std::string other_purpose;
   std::string model;  ///< as written; empty: the file names none
   Place model_place;
+  bool has_tower = false;  ///< other keys say that the model has a vision or audio tower
   /// The file's values and what they mean to this trainer; `fill_defaults` adds the rest once the
   /// model is known.
   RunDraft draft;

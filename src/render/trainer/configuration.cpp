@@ -39,6 +39,7 @@ Error not_written(Trainer trainer, std::string why) {
 std::string chat_template(const Model& model) {
   switch (model.architecture) {
     case Architecture::qwen2:
+    case Architecture::qwen2_moe:
       return "qwen";
     case Architecture::qwen3:
     case Architecture::qwen3_moe:
@@ -46,6 +47,7 @@ std::string chat_template(const Model& model) {
     case Architecture::llama:
       return model.vocabulary > 100'000 ? "llama3" : "llama2";
     case Architecture::mistral:
+    case Architecture::mixtral:
       return "mistral";
     case Architecture::gemma:
     case Architecture::gemma2:
@@ -54,7 +56,16 @@ std::string chat_template(const Model& model) {
       return "gemma3";
     case Architecture::phi3:
       return model.vocabulary > 200'000 ? "phi4_mini" : model.vocabulary > 100'000 ? "phi4" : "phi";
+    case Architecture::cohere:
+    case Architecture::cohere2:
+      return "cohere";
+    case Architecture::seed_oss:
+      return "seed_oss";
     case Architecture::smollm3:
+    case Architecture::olmo2:
+    case Architecture::olmo3:
+    case Architecture::starcoder2:
+    case Architecture::arcee:
       return "chatml";
     case Architecture::other:
       break;

@@ -463,6 +463,29 @@ TEST_CASE("Phi-3's projections are fused, and PEFT passes over names that it doe
   CHECK(none.error().kind == Error::Kind::wrong);
 }
 
+TEST_CASE("StarCoder's MLP and the gate of a shared expert have names of their own") {
+  const auto targets = [](const Model& of, std::vector<std::string> names) {
+    RunDraft d;
+    give(d.method, Method::lora);
+    give(d.lora_targets, std::move(names));
+    return validated(d, of, kLatest, nullptr);
+  };
+  Model star = model();
+  star.architecture = Architecture::starcoder2;
+  CHECK(targets(star, {"c_fc", "q_proj"})->run.lora_targets == (q_proj | up_proj));
+  CHECK(targets(star, {"c_proj", "gate_proj"})->run.lora_targets == down_proj);
+  CHECK(targets(star, {"all-linear"})->run.lora_targets == (kAllLinear & ~gate_proj));
+  const auto none = targets(star, {"gate_proj", "up_proj"});
+  REQUIRE(!none.ok());
+  CHECK(none.error().hint.find("c_fc") != std::string::npos);
+  Model sparse = model();
+  sparse.architecture = Architecture::qwen2_moe;
+  sparse.experts = Experts{8, 2, 64, 1, false, 128};
+  CHECK(targets(sparse, {"all-linear"})->run.lora_targets == (kAllLinear | shared_expert_gate));
+  sparse.experts->shared_ffn = 0;
+  CHECK(targets(sparse, {"all-linear"})->run.lora_targets == kAllLinear);
+}
+
 TEST_CASE("adapters on the embedding and on the output layer") {
   const auto run = [](std::vector<std::string> names, auto change) {
     return valid([&](RunDraft& d) {

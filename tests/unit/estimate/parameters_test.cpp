@@ -69,6 +69,27 @@ TEST_CASE("parameters by part, counted by hand") {
     CHECK(parts.layers.experts == Params(5 * 3 * 8 * 4));
     CHECK(parts.layers.router == Params(8 * 5));
     CHECK(active_parameters(model) == parts.total() - Params(3 * 3 * 8 * 4));
+    // And one of width 6 that all visit, whose answer has a gate.
+    model.experts->shared_ffn = 6;
+    CHECK(layer_parameters(model, 0).mlp == Params(240));
+    CHECK(layer_parameters(model, 1).mlp == Params(3 * 8 * 6));
+    CHECK(model_parameters(model).layers.router == Params(8 * 5 + 8));
+    Run run;
+    run.method = Method::lora;
+    run.lora_rank = 2;
+    run.lora_targets = down_proj | shared_expert_gate;
+    CHECK(trained_parameters(model, run) == Params(2 * ((10 + 8) + (6 + 8) + (8 + 1))));
+  }
+  SECTION("StarCoder has no gate, and a bias in each norm; Cohere one norm; OLMo norms all heads together") {
+    model.architecture = Architecture::starcoder2;
+    CHECK(model_parameters(model).layers.mlp == Params(2 * 160));
+    CHECK(model_parameters(model).layers.norms == Params(2 * 32));
+    CHECK(model_parameters(model).final_norm == Params(16));
+    model.architecture = Architecture::cohere2;
+    CHECK(model_parameters(model).layers.norms == Params(2 * 8));
+    model.architecture = Architecture::olmo2;
+    model.has_qk_norm = true;
+    CHECK(model_parameters(model).layers.qk_norms == Params(2 * (12 + 6)));
   }
 }
 

@@ -73,6 +73,18 @@ TEST_CASE("parameters are those of transformers' own classes") {
       Case{R"({"architectures":["Phi3ForCausalLM"]})", 3821079552},
       Case{R"({"architectures":["SmolLM3ForCausalLM"]})", 3075098624},
       Case{R"({"architectures":["SmolLM3ForCausalLM"],"attention_bias":true,"mlp_bias":true})", 3076149248},
+      Case{R"({"architectures":["MixtralForCausalLM"]})", 46702792704},
+      Case{R"({"architectures":["Qwen2MoeForCausalLM"]})", 14315784192},
+      Case{R"({"architectures":["Qwen2MoeForCausalLM"],"qkv_bias":false})", 14315636736},
+      Case{R"({"architectures":["CohereForCausalLM"]})", 34980831232},
+      Case{R"({"architectures":["Cohere2ForCausalLM"]})", 34980831232},
+      Case{R"({"architectures":["Olmo2ForCausalLM"]})", 6888624128},
+      Case{R"({"architectures":["Olmo3ForCausalLM"]})", 6888624128},
+      Case{R"({"architectures":["Starcoder2ForCausalLM"]})", 3030371328},
+      Case{R"({"architectures":["SeedOssForCausalLM"]})", 28921040896},
+      Case{R"({"architectures":["SeedOssForCausalLM"],"num_hidden_layers":4,"attention_out_bias":true,"mlp_bias":true})",
+           2999267328},
+      Case{R"({"architectures":["ArceeForCausalLM"]})", 4022766080},
       Case{R"({"architectures":["Gemma2ForCausalLM"]})", 2614341888},
       Case{
           R"({"architectures":["Gemma2ForCausalLM"],"hidden_size":64,"num_attention_heads":4,"num_key_value_heads":2,
@@ -139,6 +151,28 @@ TEST_CASE("which layers turn and which have a window, and what of it is not mode
   CHECK_FALSE(gemma->slides(5));
   CHECK(error_of(R"({"model_type": "gemma3_text", "sliding_window_pattern": 2})").kind == Error::Kind::unknown);
   CHECK(error_of(R"({"model_type": "phi3", "partial_rotary_factor": 2})").kind == Error::Kind::wrong);
+}
+
+TEST_CASE("experts, dropout and activations as each class' own keys and defaults say") {
+  const auto mixtral = parse(R"({"model_type": "mixtral"})");
+  REQUIRE(mixtral);
+  CHECK(*mixtral->experts == Experts{8, 2, 14336, 1, true, 0});
+  const auto qwen = parse(R"({"model_type": "qwen2_moe", "norm_topk_prob": true})");
+  REQUIRE(qwen);
+  CHECK(*qwen->experts == Experts{60, 4, 1408, 1, true, 5632});
+  CHECK_FALSE(parse(R"({"model_type": "starcoder2"})")->has_dropout);
+  CHECK(parse(R"({"model_type": "starcoder2", "attention_dropout": 0.1, "residual_dropout": 0.1, "embedding_dropout": 0.1})")
+            ->has_dropout);
+  CHECK(parse(R"({"model_type": "seed_oss"})")->has_dropout);
+  CHECK_FALSE(parse(R"({"model_type": "seed_oss", "attention_dropout": 0.0, "residual_dropout": 0})")->has_dropout);
+  CHECK(error_of(R"({"model_type": "seed_oss", "attention_dropout": 0.0})").kind == Error::Kind::unknown);
+  CHECK(error_of(R"({"model_type": "arcee", "hidden_act": "silu"})").kind == Error::Kind::unknown);
+  CHECK(error_of(R"({"model_type": "cohere", "use_qk_norm": true})").kind == Error::Kind::unknown);
+  const auto cohere = parse(R"({"model_type": "cohere2"})");
+  REQUIRE(cohere);
+  CHECK(cohere->slides(2));
+  CHECK_FALSE(cohere->slides(3));
+  CHECK_FALSE(cohere->turns(3));
 }
 
 TEST_CASE("the stored format, under its old and its new name") {

@@ -111,7 +111,7 @@ TEST_CASE("a model of a class that is not emulated shows its facts") {
 TEST_CASE("experts, windows and how well a shape is known") {
   const FoundModel sparse = model("qwen3-30b-a3b");
   REQUIRE(sparse.model.experts);
-  CHECK(*sparse.model.experts == Experts{128, 8, 768, 1});
+  CHECK(*sparse.model.experts == Experts{128, 8, 768, 1, true});
   CHECK(sparse.evidence == Evidence::literature);
   CHECK(model("qwen3-coder-30b-a3b").evidence == Evidence::assumed);
   CHECK(model("mistral-7b-v0.1").model.sliding_window == 4096);

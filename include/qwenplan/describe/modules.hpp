@@ -1,0 +1,45 @@
+#pragma once
+
+#include <optional>
+#include <string_view>
+#include <utility>
+
+#include "qwenplan/describe/model.hpp"
+#include "qwenplan/describe/run.hpp"
+
+namespace qwenplan {
+
+/// The names of linear layers in transformers' code. StarCoder's MLP has names of its own.
+inline constexpr std::pair<std::string_view, Module> kModuleNames[] = {
+    {"q_proj", q_proj},       {"k_proj", k_proj},             {"v_proj", v_proj},
+    {"o_proj", o_proj},       {"gate_proj", gate_proj},       {"up_proj", up_proj},
+    {"down_proj", down_proj}, {"lm_head", lm_head},           {"embed_tokens", embed_tokens},
+    {"qkv_proj", qkv_proj},   {"gate_up_proj", gate_up_proj}, {"shared_expert_gate", shared_expert_gate},
+    {"c_fc", up_proj},        {"c_proj", down_proj}};
+
+/// A layer by a name that some class gives it.
+constexpr std::optional<Module> module_named(std::string_view wanted) {
+  for (const auto& [known, module] : kModuleNames)
+    if (known == wanted) return module;
+  return std::nullopt;
+}
+
+/// What a model's class calls a layer.
+inline std::string_view name(Module module, const Model& model) {
+  if (model.architecture == Architecture::starcoder2 && module == up_proj) return "c_fc";
+  if (model.architecture == Architecture::starcoder2 && module == down_proj) return "c_proj";
+  for (const auto& [known, each] : kModuleNames)
+    if (each == module) return known;
+  return {};
+}
+
+/// The layers that a model has, as the code that runs names them.
+inline ModuleSet modules_of(const Model& model, ModelCode code) {
+  const bool is_fused = model.fuses_projections() && code == ModelCode::transformers;
+  int set = (is_fused ? kAllFusedLinear : kAllLinear) | lm_head | embed_tokens;
+  if (!model.has_gate()) set &= ~gate_proj;
+  if (model.experts && model.experts->shared_ffn > 0) set |= shared_expert_gate;
+  return static_cast<ModuleSet>(set);
+}
+
+}  // namespace qwenplan

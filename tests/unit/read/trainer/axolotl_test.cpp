@@ -1,0 +1,46 @@
+#include "read/trainer/settings.hpp"
+#include "reader.hpp"
+
+using namespace qwenplan;
+
+namespace {
+
+const std::string kFile =
+    "base_model: Qwen/Qwen3-30B-A3B\ndatasets:\n  - path: some/data\n    type: alpaca\nmicro_batch_size: 1\n"
+    "adapter: qlora\nload_in_4bit: true\n";
+
+}  // namespace
+
+TEST_CASE("axolotl: what its keys ask for and is not modelled is named with what it does") {
+  const auto reason = [](const std::string& line) {
+    const TrainFile file = reading(kFile + line + "\n");
+    INFO(line);
+    REQUIRE(file.unmodelled);
+    return file.unmodelled->what;
+  };
+  CHECK(reason("quantize_moe_experts: true").find("unpacked in each forward") != std::string::npos);
+  CHECK(reason("unfrozen_parameters: [lm_head.weight]").find("that a pattern names") != std::string::npos);
+  CHECK(reason("experts_implementation: eager").find("other products") != std::string::npos);
+  CHECK(reason("model_config:\n  output_router_logits: true").find("balances experts") != std::string::npos);
+}
+
+TEST_CASE("axolotl: weights made anew and transformers' own products of experts are as large as others") {
+  for (const char* line : {"", "reinit_weights: true", "experts_implementation: grouped_mm", "unfrozen_parameters:"})
+    CHECK_FALSE(reading(kFile + line + "\n").unmodelled);
+}
+
+TEST_CASE("a vision or audio tower is seen in a model's name, or in the keys of a file") {
+  for (const char* name : {"Qwen/Qwen2-VL-7B-Instruct", "HuggingFaceTB/SmolVLM2-2.2B-Instruct", "LiquidAI/LFM2-VL-450M",
+                           "PaddlePaddle/PaddleOCR-VL-1.6", "mistralai/Voxtral-Mini-3B-2507", "google/gemma-3n-E2B-it",
+                           "mistralai/Ministral-3-3B-Reasoning-2512", "meta-llama/Llama-3.2-11B-Vision", "qwen3_vl_nothink"})
+    CHECK(has_tower(name));
+  for (const char* name : {"Qwen/Qwen2.5-7B", "mistralai/Ministral-8B-Instruct-2410", "google/gemma-3-1b-it", "vlad/llama-3"})
+    CHECK_FALSE(has_tower(name));
+  CHECK(reading(kFile + "processor_type: AutoProcessor\n").has_tower);
+  CHECK(reading(kFile + "chat_template: qwen2_vl\n").has_tower);
+  CHECK_FALSE(reading(kFile + "chat_template: qwen3\n").has_tower);
+  const std::string factory = "model_name_or_path: some/model\nstage: sft\ndo_train: true\nfinetuning_type: lora\ndataset: data\n";
+  CHECK(reading(factory + "template: qwen2_vl\n").has_tower);
+  CHECK(reading(factory + "template: qwen\nfreeze_vision_tower: true\n").has_tower);
+  CHECK_FALSE(reading(factory + "template: qwen\n").has_tower);
+}
