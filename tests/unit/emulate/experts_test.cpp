@@ -59,7 +59,7 @@ TEST_CASE("every token is copied once for each expert that it visits") {
   const Tensor leaf = t.parameter(t.allocate(1, DType::bf16));
   const Tensor x = emulate::repeat_heads(t, leaf, Tiny::T * Tiny::h);
   happened(t);
-  const Tensor y = run_experts(t, setting, w, x);
+  const Tensor y = run_experts(t, setting, w, route(t, setting, w, x), x);
   CHECK(y.elements() == x.elements());
   CHECK(y.dtype() == x.dtype());
   int copies = 0, products = 0, halves = 0;
