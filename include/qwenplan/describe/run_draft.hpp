@@ -676,7 +676,6 @@ inline std::optional<Error> outside_of_unsloth(const Run& run) {
     return refused("full fine-tuning", "--method", "use --method lora or qlora");
   if (run.is_quantized() && run.quantization != Quantization::nf4)
     return refused(std::string(name(run.quantization)), "--quant", "modelled: nf4");
-  if (run.lora_dropout > 0) return refused("dropout of adapters", "--lora-dropout", "use 0, its own default");
   if (run.modules_to_save != 0)
     return refused("training whole modules beside adapters", "--modules-to-save", "leave it out");
   if (run.weights == DType::fp32 || !run.autocasts)

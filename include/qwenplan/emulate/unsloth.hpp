@@ -54,19 +54,26 @@ inline void dequantize_shared(Tape& t, Setting& s, const Linear& layer) {
   if (grows) s.dequantized = t.allocate(elements, s.run.half, Term::buffers);
 }
 
-/// A 4-bit weight in memory of its own, as backward takes it but for the MLP's first.
+/// A 4-bit weight in memory of its own, as backward takes it but for the MLP's first, and forward with
+/// dropout.
 inline Tensor dequantize_alone(Tape& t, const Setting& s, const Linear& layer) {
   if (!layer.is_quantized) return {};
   t.compute(dequantization(layer.inputs * layer.outputs, s.run.half));
   return t.allocate(layer.inputs * layer.outputs, s.run.half);
 }
 
+inline bool drops(const Setting& s) { return s.run.lora_dropout > 0; }
+
 /// matmul_lora: the product, and the adapter's added to it in place.
 inline Tensor matmul_lora(Tape& t, Setting& s, const Linear& layer, DType dtype) {
   t.use_matmul();
-  dequantize_shared(t, s, layer);
-  t.multiply(s.tokens(), layer.inputs, layer.outputs, dtype);
-  Tensor out = t.allocate(s.tokens() * layer.outputs, dtype);
+  Tensor out;
+  {
+    const Tensor weight = drops(s) ? dequantize_alone(t, s, layer) : Tensor();
+    if (!drops(s)) dequantize_shared(t, s, layer);
+    t.multiply(s.tokens(), layer.inputs, layer.outputs, dtype);
+    out = t.allocate(s.tokens() * layer.outputs, dtype);
+  }
   const Tape::InSection section(t, Section::adapters);
   Tensor low;
   {
@@ -79,9 +86,49 @@ inline Tensor matmul_lora(Tape& t, Setting& s, const Linear& layer, DType dtype)
   return out;
 }
 
+/// Dropout in front of the adapters of a fused function: what is left of an input is there until the next
+/// is, and the masks stay for backward.
+class Dropouts {
+ public:
+  Dropouts(Tape& t, const Setting& s) : t_(t), s_(s) {}
+  void draw(const Tensor& x) {
+    if (!drops(s_)) return;
+    const Tape::InSection section(t_, Section::adapters);
+    t_.compute({.bytes = x.elements() * (2 * element_size(x.dtype()) + 1)}, 2);
+    Tensor left = t_.allocate(x.elements(), x.dtype());
+    masks_.push_back(t_.allocate(x.elements(), DType::boolean));
+    left_ = std::move(left);
+  }
+  void let_go() { left_.reset(); }
+  void save(Tape::Recording& op) const {
+    for (const Tensor& mask : masks_) op.save(mask);
+  }
+
+ private:
+  Tape& t_;
+  const Setting& s_;
+  Tensor left_;
+  std::vector<Tensor> masks_;
+};
+
 namespace gradient {
 
 using emulate::gradient::leave;
+
+/// What the forward's mask leaves: of an adapter's input, or of its share of the input's gradient.
+inline Tensor masked(Tape& t, const Setting& s, std::int64_t elements, DType dtype) {
+  return drops(s) ? t.allocate(elements, dtype) : Tensor();
+}
+
+/// An adapter's share of its input's gradient, which is added to it: in place, or through a mask.
+inline void add_share(Tape& t, const Setting& s, const Linear& layer, DType dtype, Tensor low = {}) {
+  const Tape::InSection section(t, Section::adapters);
+  if (!drops(s)) return multiply_in_place(t, s.tokens(), s.run.lora_rank, layer.inputs, dtype);
+  t.multiply(s.tokens(), s.run.lora_rank, layer.inputs, dtype);
+  const Tensor product = t.allocate(s.tokens() * layer.inputs, dtype);
+  low.reset();
+  const Tensor left = masked(t, s, product.elements(), dtype);
+}
 
 /// Gradients of adapters in the format of the input, made before anything is computed.
 struct Results : emulate::gradient::AdapterResults {
@@ -109,8 +156,7 @@ inline void fill(Tape& t, const Setting& s, const Linear& layer, DType dtype) {
 inline void add_to_input(Tape& t, const Setting& s, const Linear& layer, DType dtype) {
   { const Tensor weight = dequantize_alone(t, s, layer); }
   multiply_in_place(t, s.tokens(), layer.outputs, layer.inputs, dtype);
-  const Tape::InSection section(t, Section::adapters);
-  multiply_in_place(t, s.tokens(), s.run.lora_rank, layer.inputs, dtype);
+  add_share(t, s, layer, dtype);
 }
 
 /// LoRA_MLP.backward: over the saved input, gate and up.
@@ -124,19 +170,31 @@ inline void mlp(Tape& t, const Node& n, const Tensor&, Tensor* out) {
   Results of_gate, of_up, of_down;
   {
     const std::vector<Tensor> copies = copied_adapters(t, fused, dtype);
-    if (down->is_quantized) t.compute(dequantization(down->inputs * down->outputs, s.run.half), 0);
-    t.multiply(tokens, down->outputs, down->inputs, dtype);
-    const Tensor hidden = t.allocate(tokens * down->inputs, dtype);
-    { const Tensor low = low_rank(t, s, *down, dtype); }
+    Tensor hidden;
+    {
+      const Tensor weight = drops(s) ? dequantize_alone(t, s, *down) : Tensor();
+      if (down->is_quantized && !drops(s)) t.compute(dequantization(down->inputs * down->outputs, s.run.half), 0);
+      t.multiply(tokens, down->outputs, down->inputs, dtype);
+      hidden = t.allocate(tokens * down->inputs, dtype);
+    }
+    {
+      Tensor low = low_rank(t, s, *down, dtype);
+      add_share(t, s, *down, dtype, std::move(low));
+    }
     t.touch(6 * tokens * down->inputs * element_size(dtype));  // SwiGLU's gradients
+    const Tensor left_of_hidden = masked(t, s, tokens * down->inputs, dtype);
     of_down.make(t, *down, dtype);
     of_gate.make(t, *gate, dtype);
     of_up.make(t, *up, dtype);
     { const Tensor low = low_rank(t, s, *down, dtype); }
     fill(t, s, *down, dtype);
     const Tensor of_up_low = low_rank(t, s, *up, dtype), of_gate_low = low_rank(t, s, *gate, dtype);
-    fill(t, s, *up, dtype);
-    fill(t, s, *gate, dtype);
+    Tensor left;
+    for (const Linear* layer : {up, gate}) {
+      left = masked(t, s, tokens * layer->inputs, dtype);
+      fill(t, s, *layer, dtype);
+    }
+    left.reset();
     add_to_input(t, s, *up, dtype);
     add_to_input(t, s, *gate, dtype);
     out[0] = t.saved(n, 0);
@@ -159,7 +217,12 @@ inline void qkv(Tape& t, const Node& n, const Tensor&, Tensor* out) {
     for (std::size_t i = 0; i < results.size(); ++i) results[i].make(t, *fused.layers[i], dtype);
     std::array<Tensor, 3> lows;
     for (std::size_t i = 0; i < lows.size(); ++i) lows[i] = low_rank(t, s, *fused.layers[i], dtype);
-    for (const Linear* layer : fused.layers) fill(t, s, *layer, dtype);
+    Tensor left;
+    for (const Linear* layer : fused.layers) {
+      left = masked(t, s, s.tokens() * layer->inputs, dtype);
+      fill(t, s, *layer, dtype);
+    }
+    left.reset();
     for (const Linear* layer : fused.layers) add_to_input(t, s, *layer, dtype);
     out[0] = t.saved(n, 0);
   }
@@ -179,11 +242,16 @@ inline void output_projection(Tape& t, const Node& n, const Tensor&, Tensor* out
     const std::vector<Tensor> copies = copied_adapters(t, fused, dtype);
     of_o.make(t, o, dtype);
     const Tensor low = low_rank(t, s, o, dtype);
-    fill(t, s, o, dtype);
-    const Tensor weight = dequantize_alone(t, s, o);
-    t.multiply(s.tokens(), o.outputs, o.inputs, dtype);
-    out[0] = t.allocate(s.tokens() * o.inputs, dtype);
-    multiply_in_place(t, s.tokens(), s.run.lora_rank, o.inputs, dtype);
+    {
+      const Tensor left = masked(t, s, s.tokens() * o.inputs, dtype);
+      fill(t, s, o, dtype);
+    }
+    {
+      const Tensor weight = dequantize_alone(t, s, o);
+      t.multiply(s.tokens(), o.outputs, o.inputs, dtype);
+      out[0] = t.allocate(s.tokens() * o.inputs, dtype);
+    }
+    add_share(t, s, o, dtype);
   }
   leave(t, n);
   of_o.give(t, o);
@@ -203,11 +271,17 @@ inline Tensor run_mlp(Tape& t, Setting& s, const FusedAdapters& fused, const Ten
   const auto [gate, up, down] = fused.layers;
   auto op = t.record(gradient::mlp, {&x}, Tape::Required::yes);
   op.context(&fused).collects_gradients();
+  Dropouts dropouts(t, s);
+  dropouts.draw(x);
   const Tensor gated = matmul_lora(t, s, *gate, x.dtype());
+  dropouts.draw(x);
   const Tensor upped = matmul_lora(t, s, *up, x.dtype());
+  dropouts.let_go();
   const Tensor hidden = t.allocate(upped.elements(), x.dtype());
+  dropouts.draw(hidden);
   Tensor out = matmul_lora(t, s, *down, x.dtype());
   op.save(x).save(gated).save(upped);
+  dropouts.save(op);
   save_adapters(op, fused, {});
   return output(t, op.result(std::move(out)));
 }
@@ -217,8 +291,13 @@ inline std::array<Tensor, 3> run_qkv(Tape& t, Setting& s, const FusedAdapters& f
   auto op = t.record(gradient::qkv, {&x}, Tape::Required::yes);
   op.context(&fused).collects_gradients();
   std::array<Tensor, 3> outs;
-  for (std::size_t i = 0; i < outs.size(); ++i) outs[i] = matmul_lora(t, s, *fused.layers[i], x.dtype());
+  Dropouts dropouts(t, s);
+  for (std::size_t i = 0; i < outs.size(); ++i) {
+    dropouts.draw(x);
+    outs[i] = matmul_lora(t, s, *fused.layers[i], x.dtype());
+  }
   op.save(x);
+  dropouts.save(op);
   save_adapters(op, fused, {});
   for (Tensor& out : outs) out = op.result(std::move(out));
   for (Tensor& out : outs) out = output(t, std::move(out));
@@ -229,9 +308,12 @@ inline std::array<Tensor, 3> run_qkv(Tape& t, Setting& s, const FusedAdapters& f
 inline Tensor run_o(Tape& t, Setting& s, const FusedAdapters& fused, const Tensor& x) {
   auto op = t.record(gradient::output_projection, {&x}, Tape::Required::yes);
   op.context(&fused).collects_gradients();
+  Dropouts dropouts(t, s);
+  dropouts.draw(x);
   Tensor out = matmul_lora(t, s, *fused.layers[0], x.dtype());
   save_adapters(op, fused, {});
   op.save(x);
+  dropouts.save(op);
   return output(t, op.result(std::move(out)));
 }
 

@@ -111,7 +111,6 @@ TEST_CASE("what Unsloth does otherwise is named") {
   const std::pair<const char*, std::function<void(RunDraft&)>> cases[] = {
       {"full fine-tuning", [](RunDraft& d) { give(d.method, Method::full); }},
       {"int8", [](RunDraft& d) { give(d.quantization, Quantization::int8); }},
-      {"dropout", [](RunDraft& d) { give(d.lora_dropout, 0.05); }},
       {"whole modules", [](RunDraft& d) { give(d.modules_to_save, std::vector<std::string>{"lm_head"}); }},
       {"eager", [](RunDraft& d) { give(d.attention, std::string("eager")); }},
       {"several samples", [](RunDraft& d) { give(d.packs, true); }},

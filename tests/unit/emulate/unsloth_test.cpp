@@ -60,6 +60,33 @@ TEST_CASE("Unsloth dequantizes all weights into memory that grows to the largest
   CHECK(steps_of(run_of(Method::lora), Term::buffers, Tiny::h * Tiny::q * 2).empty());
 }
 
+TEST_CASE("Unsloth keeps a mask for each adapter that dropout stands before, and dequantizes for one product") {
+  Model model = Tiny::model(2, Architecture::llama);
+  model.has_qkv_bias = false;
+  const auto kept = [&](double dropout) {  // what is alive when backward begins
+    Run run = run_of(Method::lora);
+    run.checkpoints = run.checkpoints_reentrant = false;
+    run.lora_dropout = dropout;
+    const Trace trace = qwenplan::trace(model, run, kLatest, 80);
+    std::int64_t alive = 0;
+    std::size_t i = 0;
+    for (const Mark& mark : trace.marks) {
+      for (; i < mark.first; ++i) {
+        if (trace.events[i].kind == Event::Kind::allocate) alive += trace.events[i].bytes;
+        if (trace.events[i].kind == Event::Kind::free) alive -= trace.events[i].bytes;
+      }
+      if (mark.phase == Phase::backward) break;
+    }
+    return alive;
+  };
+  // A byte for each value that goes into q, k, v, o, gate, up and down of two layers.
+  CHECK(kept(0.1) - kept(0.0) == 2 * 100 * 256 * (5 * Tiny::h + Tiny::q + Tiny::I));
+
+  Run run = run_of(Method::qlora);
+  run.lora_dropout = 0.1;
+  CHECK(steps_of(run, Term::buffers, Tiny::h * Tiny::q * 2).empty());
+}
+
 TEST_CASE("Unsloth's tables of the rotary embedding are made once, for 32,768 positions at most") {
   Model model = Tiny::model(2);
   Run run = run_of(Method::lora);
