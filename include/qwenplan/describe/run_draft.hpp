@@ -734,7 +734,7 @@ inline std::optional<Error> outside_of_code(const Run& run, const Model& model) 
     return refused("several samples in one row", run.packs ? "--packing" : "--padding-free", "leave it out");
   if (run.offloads_checkpoints)
     return refused("checkpoints in host memory", "--offload-checkpoints", "leave it out");
-  if (run.offloads_activations)
+  if (run.offloads_activations && run.code == ModelCode::litgpt)
     return refused("activations in host memory", "--offload-activations", "leave it out");
   if (run.optimizer_in_backward && run.code == ModelCode::litgpt)
     return refused("an optimizer that steps during backward", "--optimizer-in-backward", "leave it out");

@@ -321,8 +321,12 @@ class Tape {
 
   /// How tensors that are saved for backward wait in host memory (TRL's OffloadActivations, after
   /// torchtune's): not at all; copied on a stream of its own, which holds the last of them and those
-  /// that come back a while longer; or copied at once.
-  enum class Offload : std::uint8_t { none, with_streams, at_once };
+  /// that come back a while longer, each tensor once or, torchtune's, as often as it is saved; or copied
+  /// at once.
+  enum class Offload : std::uint8_t { none, with_streams, each_with_streams, at_once };
+  bool has_offload_stream() const {
+    return offload_ == Offload::with_streams || offload_ == Offload::each_with_streams;
+  }
   void set_offload(Offload offload) { offload_ = offload; }
   /// What is saved while it lives stays on the device.
   class WithoutOffload {
@@ -778,9 +782,10 @@ inline std::int32_t Tape::send(const Tensor& tensor) {
     const Tensor copy = whole();
     return saves_;
   }
+  const bool is_each = offload_ == Offload::each_with_streams;
   for (const OnTheWay& sent : on_the_way_)
-    if (sent.tensor.storage() == tensor.storage()) return 0;
-  Tensor copy = whole();
+    if (!is_each && sent.tensor.storage() == tensor.storage()) return 0;
+  Tensor copy = is_each ? tensor.detached() : whole();
   std::erase_if(on_the_way_, [&](const OnTheWay& sent) { return sent.number <= saves_ - kMostOnTheWay; });
   on_the_way_.push_back({saves_, std::move(copy)});
   return saves_;
@@ -793,7 +798,7 @@ inline Tensor Tape::bring_back(const Saved& entry) {
   for (const OnTheWay& sent : on_the_way_)
     if (sent.number == entry.sent) return sent.tensor.viewed(entry.elements);
   Tensor tensor = allocate(entry.elements, entry.dtype, Term::activations);
-  if (offload_ == Offload::with_streams) returned_.push_back(tensor);
+  if (has_offload_stream()) returned_.push_back(tensor);
   return tensor;
 }
 
@@ -1021,7 +1026,7 @@ inline void Tape::forget() {
   frames_.clear();
   while (!leaves_.empty() && !leaves_.back().trainable) {
     // OffloadActivations remembers the node that it last worked for, and that node its inputs.
-    if (offload_ == Offload::with_streams)
+    if (has_offload_stream())
       for (Tensor* const tensor : {&leaves_.back().value, &leaves_.back().grad})
         remembered_.push_back(std::move(*tensor));
     leaves_.pop_back();

@@ -179,6 +179,7 @@ class Training : public Tape::Layers, public Tape::GradientHook {
       count_ = t_.allocate(1, DType::int64);
     }
     if (!sum_of_counts_) sum_of_counts_ = t_.allocate(1, DType::int64);
+    if (s_.run.offloads_activations) t_.set_offload(Tape::Offload::each_with_streams);
     {
       Tensor mean_loss = loss_step(step, micro);
       t_.set_term(Term::temporary);
@@ -577,6 +578,7 @@ class Training : public Tape::Layers, public Tape::GradientHook {
       hidden = rms_norm(w_.final_norm, h, s_.tokens());
       t_.set_term(Term::logits);
       const Tape::InSection section(t_, Section::head);
+      const Tape::WithoutOffload stays(t_);
       if (s_.run.loss == Loss::standard) {
         const Tensor logits = run_linear(w_.head, hidden);
         scores = cast(t_, logits, DType::fp32);
@@ -588,6 +590,7 @@ class Training : public Tape::Layers, public Tape::GradientHook {
     }
     t_.enter(Phase::loss, step, micro);
     const Tape::InSection section(t_, Section::head);
+    const Tape::WithoutOffload stays(t_);  // the recipe's context ends with the model's forward
     if (hidden) return linear_cross_entropy(t_, s_, w_.head, hidden);
     if (!pieces.empty()) return chunked_output_loss(t_, s_, pieces);
     const Tensor labels = moved_labels(t_, s_.run);

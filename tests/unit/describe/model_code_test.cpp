@@ -107,6 +107,25 @@ TEST_CASE("Unsloth runs code of its own, for adapters") {
   CHECK(old->run.half == DType::fp16);
 }
 
+TEST_CASE("torchtune's activations wait in host memory, litgpt's do not") {
+  const auto offloading = [](RunDraft& d) {
+    give(d.length, std::int64_t{1024});
+    give(d.checkpoints, true);
+    give(d.offloads_activations, true);
+  };
+  const auto tune = by(Trainer::torchtune, offloading);
+  REQUIRE(tune.ok());
+  CHECK(tune->run.offloads_activations);
+  const auto lit = by(Trainer::litgpt, [](RunDraft& d) {
+    give(d.length, std::int64_t{1024});
+    give(d.checkpoints, true);
+    give(d.checkpoints_reentrant, false);
+    give(d.offloads_activations, true);
+  });
+  REQUIRE_FALSE(lit.ok());
+  CHECK(lit.error().kind == Error::Kind::unknown);
+}
+
 TEST_CASE("what Unsloth does otherwise is named") {
   const std::pair<const char*, std::function<void(RunDraft&)>> cases[] = {
       {"full fine-tuning", [](RunDraft& d) { give(d.method, Method::full); }},
