@@ -92,16 +92,23 @@ def write_trace(source, out_dir):
 
 SHAPE = ['model', 'architecture', 'layers', 'hidden', 'ffn', 'heads', 'kv_heads', 'head_dim', 'vocabulary',
          'max_positions', 'sliding_window', 'rotary_dim', 'ties_embeddings', 'qkv_bias', 'qk_norm', 'experts', 'experts_per_token',
-         'expert_ffn', 'shared_ffn', 'normalizes', 'o_bias', 'mlp_bias', 'dropout', 'parameters']
+         'expert_ffn', 'key_heads', 'value_heads', 'key_head_dim', 'value_head_dim', 'kernel', 
+         'shared_ffn', 'normalizes', 'o_bias', 'mlp_bias', 'dropout', 'parameters']
 
 
 def shape_of_row(m):
     moe = m['moe'] or {}
-    return [m['id'], m['architecture'], m['num_hidden_layers'], m['hidden_size'], m['intermediate_size'],
+    linear = m.get('linear_attention') or {}
+    part = m.get('partial_rotary_factor') or 1
+    architecture = m['architecture'] or {'qwen3.5': 'Qwen3_5ForCausalLM'}[m['family']]
+    return [m['id'], architecture, m['num_hidden_layers'], m['hidden_size'], m['intermediate_size'],
             m['num_attention_heads'], m['num_key_value_heads'], m['head_dim'], m['vocab_size'],
-            m['max_position_embeddings'], m['sliding_window'] or 0, m.get('rotary_dim') or 0,
+            m['max_position_embeddings'], m['sliding_window'] or 0, m.get('rotary_dim') or (int(m['head_dim'] * part) if part < 1 else 0),
             int(m['tie_word_embeddings']), int(m['qkv_bias']), int(m['qk_norm']), moe.get('num_experts', 0), moe.get('experts_per_tok', 0),
-            moe.get('moe_intermediate_size', 0), moe.get('shared_expert_intermediate_size', 0), int(moe.get('norm_topk_prob', False)),
+            moe.get('moe_intermediate_size', 0),
+            *[linear.get('linear_' + size, 0) for size in ('num_key_heads', 'num_value_heads', 'key_head_dim',
+                                                           'value_head_dim', 'conv_kernel_dim')],
+            moe.get('shared_expert_intermediate_size', 0), int(moe.get('norm_topk_prob', False)),
             int(m.get('attention_o_bias', False)), int(m.get('mlp_bias', False)), int(m.get('dropout', False)), m['params_total']]
 
 
@@ -113,7 +120,7 @@ def shape_of_config(path):
     return [os.path.basename(os.path.dirname(path)), c['architectures'][0], c['num_hidden_layers'], c['hidden_size'],
             c['intermediate_size'], heads, c.get('num_key_value_heads', heads),
             head_dim, c['vocab_size'], c['max_position_embeddings'], 0, int(head_dim * part) if part < 1 else 0,
-            int(c.get('tie_word_embeddings', False)), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, '']
+            int(c.get('tie_word_embeddings', False)), *[0] * 15, '']
 
 
 def write_shapes(out, models, configs, ids):
@@ -124,8 +131,8 @@ def write_shapes(out, models, configs, ids):
         w = csv.writer(f, lineterminator='\n')
         w.writerow(SHAPE)
         w.writerows(rows[i] for i in ids)
-        w.writerow(['deepseek-coder-1.3b', 'LlamaForCausalLM', 24, 2048, 5504, 16, 16, 128, 32256, 16384, 0, 0, 0, 0, 0,
-                    0, 0, 0, 0, 0, 0, 0, 0, 1346471936])  # as its T4 rows give it
+        w.writerow(['deepseek-coder-1.3b', 'LlamaForCausalLM', 24, 2048, 5504, 16, 16, 128, 32256, 16384, *[0] * 18,
+                    1346471936])  # as its T4 rows give it
         w.writerows(shape_of_config(c) for c in configs)
 
 

@@ -26,6 +26,7 @@ std::string not_compared(const Run& run, const Model& model) {
   if (run.liger_rope || run.liger_rms_norm || run.liger_glu) return "Liger's kernels";
   if (run.compares()) return "a comparison of answers";
   if (model.experts) return "experts";
+  if (model.linear_attention) return "linear attention";
   if (run.quantization == Quantization::int8) return "int8 products";
   if (bitsandbytes_states(run.optimizer).copies > 0) return "an optimizer of bitsandbytes";
   return "";

@@ -46,7 +46,13 @@ constexpr Defaults kDefaults[] = {
     {Architecture::starcoder2, "starcoder2", 49152, 3072, 12288, 30, 24, 2, 0, 4096, 0, true},
     {Architecture::seed_oss, "seed_oss", 155136, 4096, 27648, 64, 80, 8, 128, 524288, 0, false},
     {Architecture::arcee, "arcee", 32000, 2560, 18432, 32, 32, 0, 0, 4096, 0, false},
+    {Architecture::qwen3_5, "qwen3_5_text", 248320, 4096, 12288, 32, 16, 4, 256, 32768, 0, false},
 };
+
+const Defaults* defaults_of(Architecture architecture) {
+  return std::find_if(std::begin(kDefaults), std::end(kDefaults),
+                      [&](const Defaults& defaults) { return defaults.architecture == architecture; });
+}
 
 bool is_qwen(Architecture architecture) {
   return architecture == Architecture::qwen2 || architecture == Architecture::qwen3 ||
@@ -125,8 +131,9 @@ void read_pattern(const Json& config, Fields& fields, Model& model) {
                                           std::string(every == 6 ? "sixth" : "fourth") + " are not modelled");
 }
 
-/// The part of a head that Phi-3's rotary embedding turns.
+/// The part of a head that the rotary embedding turns: all of it, or a quarter of Qwen3.5's, unless it is told.
 void read_rotary_part(const Json& config, Fields& fields, Model& model) {
+  if (model.architecture == Architecture::qwen3_5) model.rotary_dim = model.head_dim / 4;
   const auto parameters = config.find("rope_parameters");
   const bool is_nested = parameters != config.end() && parameters->is_object() && parameters->contains("partial_rotary_factor");
   const Json& holder = is_nested ? *parameters : config;
@@ -137,7 +144,30 @@ void read_rotary_part(const Json& config, Fields& fields, Model& model) {
     fields.fail(Error::Kind::wrong, "/partial_rotary_factor: a part of a head is more than 0 and at most 1");
     return;
   }
-  if (part < 1) model.rotary_dim = static_cast<std::int64_t>(static_cast<double>(model.head_dim) * part);
+  model.rotary_dim = part < 1 ? static_cast<std::int64_t>(static_cast<double>(model.head_dim) * part) : 0;
+}
+
+/// Qwen3.5's layers of linear attention, and which layers attend to all tokens.
+void read_linear_attention(const Json& config, Fields& fields, Model& model) {
+  LinearAttention a;
+  a.key_heads = fields.whole("linear_num_key_heads", 1, kMostHeads).value_or(16);
+  a.value_heads = fields.whole("linear_num_value_heads", 1, kMostHeads).value_or(32);
+  a.key_head_dim = fields.whole("linear_key_head_dim", 1, kWidestHead).value_or(128);
+  a.value_head_dim = fields.whole("linear_value_head_dim", 1, kWidestHead).value_or(128);
+  a.kernel = fields.whole("linear_conv_kernel_dim", 1, kWidestHead).value_or(4);
+  a.full_interval = fields.whole("full_attention_interval", 1, kDeepest).value_or(4);
+  if (a.value_heads % a.key_heads != 0)
+    fields.fail(Error::Kind::wrong, "/linear_num_value_heads: " + std::to_string(a.value_heads) + " is no multiple of the " +
+                                        std::to_string(a.key_heads) + " key heads");
+  model.linear_attention = a;
+  const auto types = config.find("layer_types");
+  if (types == config.end() || !types->is_array() || types->empty()) return;
+  bool is_usual = static_cast<std::int64_t>(types->size()) >= model.layers;
+  for (std::int64_t i = 0; is_usual && i < model.layers; ++i)
+    is_usual = ((*types)[static_cast<std::size_t>(i)] == Json("linear_attention")) == model.is_linear(i);
+  if (!is_usual)
+    fields.fail(Error::Kind::unknown, "/layer_types: other layers of full attention than every " +
+                                          std::to_string(a.full_interval) + "th are not modelled");
 }
 
 /// Which linear layers have a bias, by each class' own keys and defaults.
@@ -223,7 +253,9 @@ Result<Model> read_emulated(const Json& config, const Defaults& defaults, Model 
   if (slides(config, fields, architecture, model.layers)) model.sliding_window = window;
   if (architecture == Architecture::smollm3) read_positions(config, fields, model);
   if (model.alternates_windows() && architecture != Architecture::gemma2) read_pattern(config, fields, model);
-  if (architecture == Architecture::phi3) read_rotary_part(config, fields, model);
+  if (architecture == Architecture::phi3 || architecture == Architecture::qwen3_5)
+    read_rotary_part(config, fields, model);
+  if (architecture == Architecture::qwen3_5) read_linear_attention(config, fields, model);
 
   read_biases(fields, model);
   model.has_qk_norm = norms_query_and_key(architecture);
@@ -315,10 +347,21 @@ Result<Model> parse_hf_config(std::string_view text, const std::string& where) {
     if (model.architecture_name.empty()) model.architecture_name = name(known->architecture);
     return read_emulated(config, *known, std::move(model), where);
   }
-  if (model.architecture_name.empty()) model.architecture_name = model_type;
   const auto inner = config.find("text_config");
   const bool is_nested =
       inner != config.end() && inner->is_object() && !config.contains("hidden_size");
+  const bool is_qwen3_5 = model.architecture_name == "Qwen3_5ForConditionalGeneration" ||
+                          (model.architecture_name.empty() && model_type == "qwen3_5");
+  if (is_qwen3_5 && is_nested) {
+    // Of text and images: what AutoModelForCausalLM loads is its decoder.
+    Json decoder = *inner;
+    for (const char* key : {"tie_word_embeddings", "dtype", "torch_dtype"})
+      if (!decoder.contains(key) && config.contains(key)) decoder[key] = config[key];
+    model.architecture_name = name(Architecture::qwen3_5);
+    model.has_vision_tower = true;
+    return read_emulated(decoder, *defaults_of(Architecture::qwen3_5), std::move(model), where);
+  }
+  if (model.architecture_name.empty()) model.architecture_name = model_type;
   return read_other(is_nested ? *inner : config, std::move(model));
 }
 

@@ -265,6 +265,34 @@ Result<Gpu> read_gpu(const Json& row, const Json& header, const std::string& whe
   return gpu;
 }
 
+/// The layers of linear attention, where all of their shape is known.
+std::optional<Error> read_linear_attention(const Json& row, const std::string& where, const std::string& pointer,
+                                           Model& model) {
+  const auto linear = row.find("linear_attention");
+  if (linear == row.end() || linear->is_null()) return std::nullopt;
+  if (!linear->is_object())
+    return Error{Error::Kind::wrong, pointer + ": expected an object", where, "see docs/data.md"};
+  Fields fields(*linear, where, pointer);
+  LinearAttention a;
+  a.key_heads = fields.whole("linear_num_key_heads", 1, kMostHeads).value_or(0);
+  a.value_heads = fields.whole("linear_num_value_heads", 1, kMostHeads).value_or(0);
+  a.key_head_dim = fields.whole("linear_key_head_dim", 1, kWidestHead).value_or(0);
+  a.value_head_dim = fields.whole("linear_value_head_dim", 1, kWidestHead).value_or(0);
+  a.kernel = fields.whole("linear_conv_kernel_dim", 1, kWidestHead).value_or(0);
+  a.full_interval = fields.whole("full_attention_interval", 1, kDeepest).value_or(4);
+  if (a.key_heads > 0 && a.value_heads % a.key_heads != 0)
+    fields.expected("linear_num_value_heads", "a multiple of linear_num_key_heads");
+  if (fields.error()) return *fields.error();
+  if (a.key_size() > 0 && a.value_size() > 0 && a.kernel > 0) model.linear_attention = a;
+  return std::nullopt;
+}
+
+/// Whether a row of a class has what the emulation of that class looks at.
+bool has_parts(Architecture architecture, const Model& model) {
+  if (has_experts(architecture)) return model.experts.has_value();
+  return architecture != Architecture::qwen3_5 || model.linear_attention.has_value();
+}
+
 /// A row of models.json, like read_gpu. A shape that is not complete is one of a class that is not
 /// emulated, whatever the class.
 Result<FoundModel> read_model(const Json& row, const Json& header, const std::string& where,
@@ -307,6 +335,7 @@ Result<FoundModel> read_model(const Json& row, const Json& header, const std::st
   model.has_mlp_bias = fields.boolean("has_mlp_bias").value_or(false);
   model.has_qk_norm = fields.boolean("has_qk_norm").value_or(false);
   model.has_dropout = fields.boolean("has_dropout").value_or(false);
+  model.has_vision_tower = row.contains("vision");
   if (const auto experts = row.find("experts"); experts != row.end() && !experts->is_null()) {
     if (!experts->is_object()) {
       fields.expected("experts", "an object");
@@ -324,6 +353,9 @@ Result<FoundModel> read_model(const Json& row, const Json& header, const std::st
       found.evidence = weaker(found.evidence, origins.evidence("experts"));
     }
   }
+  if (const auto linear = read_linear_attention(row, where, pointer + "/linear_attention", model); linear)
+    return *linear;
+  if (model.linear_attention) found.evidence = weaker(found.evidence, origins.evidence("linear_attention"));
   if (const auto stored = fields.text("stored")) {
     if (*stored == "fp32")
       model.stored = DType::fp32;
@@ -339,7 +371,7 @@ Result<FoundModel> read_model(const Json& row, const Json& header, const std::st
   for (int i = 0; i < static_cast<int>(Architecture::other); ++i) {
     const auto known = static_cast<Architecture>(i);
     if (name(known) != model.architecture_name) continue;
-    if (is_complete && (!has_experts(known) || model.experts))
+    if (is_complete && has_parts(known, model))
       model.architecture = known;
     else
       model.architecture_name += " of unknown shape";

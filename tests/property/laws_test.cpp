@@ -255,8 +255,8 @@ TEST_CASE("law 10: what is too large to count does not fit") {
       small.model.hidden = kWidest;
       [[fallthrough]];
     default:
-      small.draft.length->value = kMostLength;
-      small.draft.micro_batch = Given<std::int64_t>{kMostTokens / kMostLength, From::flag};
+      small.draft.length->value = small.model.linear_attention ? kMostChunkedLength : kMostLength;
+      small.draft.micro_batch = Given<std::int64_t>{kMostTokens / small.draft.length->value, From::flag};
       if (turn % 8 < 4 && small.run.attention == Attention::sdpa)
         small.draft.attention = Given<std::string>{"eager", From::flag};
   }

@@ -49,6 +49,9 @@ inline Model model_of_shape(const CsvRow& row) {
   if (row.integer("experts") > 0)
     m.experts = Experts{row.integer("experts"), row.integer("experts_per_token"),
                         row.integer("expert_ffn"), 1, row.integer("normalizes") != 0, row.integer("shared_ffn")};
+  if (row.integer("value_heads") > 0)
+    m.linear_attention = LinearAttention{row.integer("key_heads"), row.integer("value_heads"), row.integer("key_head_dim"),
+                                         row.integer("value_head_dim"), row.integer("kernel")};
   return m;
 }
 
@@ -129,7 +132,7 @@ inline ModuleSet targets_of(std::string_view name) {
 inline ModuleSet saved_of(std::string_view names) {
   const bool embedding = names.find("embed_tokens") != std::string_view::npos;
   const bool head = names.find("lm_head") != std::string_view::npos;
-  return static_cast<ModuleSet>((embedding ? embed_tokens : 0) | (head ? lm_head : 0));
+  return (embedding ? ModuleSet{embed_tokens} : 0) | (head ? ModuleSet{lm_head} : 0);
 }
 
 /// The loss of a recorded trace: whose code it is.
@@ -222,6 +225,8 @@ inline Run run_of(const CsvRow& row) {
   if (model != reference_models().end() && model->second.fuses_projections() && run.code == ModelCode::transformers &&
       run.lora_targets == kAllLinear)
     run.lora_targets = kAllFusedLinear;
+  if (model != reference_models().end() && model->second.linear_attention && run.lora_targets == kAllLinear)
+    run.lora_targets |= kLinearAttentionModules;
   run.modules_to_save = saved_of(row.text("modules_to_save"));
   if (row.has("liger")) {
     set_loss(run, row.text("loss"));

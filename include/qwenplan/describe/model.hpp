@@ -14,7 +14,7 @@ namespace qwenplan {
 enum class Architecture : std::uint8_t {
   qwen2, qwen3, qwen3_moe, llama, mistral, gemma, gemma2, gemma3, phi3, smollm3,
   qwen2_moe, mixtral, cohere, cohere2, olmo2, olmo3, starcoder2, seed_oss, arcee,
-  other
+  qwen3_5, other
 };
 
 /// Classes that are emulated as transformers 5 has them, without older versions and Liger's kernels.
@@ -38,7 +38,7 @@ constexpr bool takes_fused_adapters(Architecture a) {
 /// Classes whose attention norms query and key.
 constexpr bool norms_query_and_key(Architecture a) {
   return a == Architecture::qwen3 || a == Architecture::qwen3_moe || a == Architecture::gemma3 ||
-         a == Architecture::olmo2 || a == Architecture::olmo3;
+         a == Architecture::olmo2 || a == Architecture::olmo3 || a == Architecture::qwen3_5;
 }
 
 /// Classes whose MLP is sparse.
@@ -67,6 +67,7 @@ constexpr std::string_view name(Architecture architecture) {
     case Architecture::starcoder2: return "Starcoder2ForCausalLM";
     case Architecture::seed_oss: return "SeedOssForCausalLM";
     case Architecture::arcee: return "ArceeForCausalLM";
+    case Architecture::qwen3_5: return "Qwen3_5ForCausalLM";
     case Architecture::other: return "other";
   }
   return "other";
@@ -81,6 +82,22 @@ struct Experts {
   bool normalizes = false;       ///< a token's scores are divided by their sum
   std::int64_t shared_ffn = 0;   ///< intermediate size of the expert that every token visits; 0: none
   friend bool operator==(const Experts&, const Experts&) = default;
+};
+
+/// Layers of a hybrid decoder that attend linearly, by a gated delta rule (Gated DeltaNet).
+struct LinearAttention {
+  std::int64_t key_heads = 0;  ///< of query and key each
+  std::int64_t value_heads = 0;
+  std::int64_t key_head_dim = 0;
+  std::int64_t value_head_dim = 0;
+  std::int64_t kernel = 0;         ///< taps of the causal convolution before it
+  std::int64_t full_interval = 4;  ///< every n-th layer attends to all tokens instead
+
+  std::int64_t key_size() const { return key_heads * key_head_dim; }
+  std::int64_t value_size() const { return value_heads * value_head_dim; }
+  /// Query, key and value together, which the convolution takes as its channels.
+  std::int64_t channels() const { return 2 * key_size() + value_size(); }
+  friend bool operator==(const LinearAttention&, const LinearAttention&) = default;
 };
 
 /// The shape of a decoder-only language model, as its config.json gives it. Counts, no units.
@@ -107,6 +124,8 @@ struct Model {
   bool has_qk_norm = false;
   bool has_dropout = false;  ///< of attention weights, of each block's answer, and StarCoder's of the embedding
   std::optional<Experts> experts;
+  std::optional<LinearAttention> linear_attention;
+  bool has_vision_tower = false;  ///< the checkpoint is of a class for images too, which some trainers load whole
   DType stored = DType::bf16;  ///< number format of the published checkpoint
 
   std::int64_t query_size() const { return heads * head_dim; }
@@ -117,6 +136,14 @@ struct Model {
   /// Intermediate size of the MLP that every token of a layer passes; 0: there is none.
   std::int64_t common_ffn(std::int64_t layer) const { return layer_is_sparse(layer) ? experts->shared_ffn : ffn; }
   std::int64_t rotary_size() const { return rotary_dim > 0 ? rotary_dim : head_dim; }
+  /// Whether a layer attends linearly; the others attend to all tokens.
+  bool is_linear(std::int64_t layer) const {
+    return linear_attention && (layer + 1) % linear_attention->full_interval != 0;
+  }
+  /// Whether the query's projection also makes a gate for what attention answers.
+  bool gates_attention() const { return architecture == Architecture::qwen3_5; }
+  /// Outputs of the query's projection.
+  std::int64_t query_outputs() const { return query_size() * (gates_attention() ? 2 : 1); }
   /// Norms of a decoder layer over the hidden size.
   std::int64_t norms_per_layer() const { return has_sandwich_norms() ? 4 : is_parallel() ? 1 : 2; }
   bool has_sandwich_norms() const { return architecture == Architecture::gemma2 || architecture == Architecture::gemma3; }
@@ -133,6 +160,8 @@ struct Model {
   std::int64_t key_norm_size() const { return is_olmo() ? kv_size() : head_dim; }
   /// Whether the MLP multiplies two projections, or has one alone.
   bool has_gate() const { return architecture != Architecture::starcoder2 && architecture != Architecture::arcee; }
+  /// Whether norms multiply by one plus their weight, all of it in fp32.
+  bool has_zero_centred_norms() const { return is_gemma() || architecture == Architecture::qwen3_5; }
   /// Whether query, key and value are one linear layer, and gate and up another.
   bool fuses_projections() const { return architecture == Architecture::phi3; }
   /// Whether some layers have the window and others do not.

@@ -15,7 +15,9 @@ inline constexpr std::pair<std::string_view, Module> kModuleNames[] = {
     {"o_proj", o_proj},       {"gate_proj", gate_proj},       {"up_proj", up_proj},
     {"down_proj", down_proj}, {"lm_head", lm_head},           {"embed_tokens", embed_tokens},
     {"qkv_proj", qkv_proj},   {"gate_up_proj", gate_up_proj}, {"shared_expert_gate", shared_expert_gate},
-    {"c_fc", up_proj},        {"c_proj", down_proj}};
+    {"c_fc", up_proj},        {"c_proj", down_proj},        {"in_proj_qkv", in_proj_qkv},
+    {"in_proj_z", in_proj_z}, {"in_proj_b", in_proj_b},       {"in_proj_a", in_proj_a},
+    {"out_proj", out_proj}};
 
 /// A layer by a name that some class gives it.
 constexpr std::optional<Module> module_named(std::string_view wanted) {
@@ -36,10 +38,14 @@ inline std::string_view name(Module module, const Model& model) {
 /// The layers that a model has, as the code that runs names them.
 inline ModuleSet modules_of(const Model& model, ModelCode code) {
   const bool is_fused = model.fuses_projections() && code == ModelCode::transformers;
-  int set = (is_fused ? kAllFusedLinear : kAllLinear) | lm_head | embed_tokens;
+  ModuleSet set = (is_fused ? kAllFusedLinear : kAllLinear) | lm_head | embed_tokens;
   if (!model.has_gate()) set &= ~gate_proj;
   if (model.experts && model.experts->shared_ffn > 0) set |= shared_expert_gate;
-  return static_cast<ModuleSet>(set);
+  if (!model.linear_attention) return set;
+  const std::int64_t full = model.layers / model.linear_attention->full_interval;
+  if (full == 0) set &= ~kAttentionModules;
+  if (full < model.layers) set |= kLinearAttentionModules;
+  return set;
 }
 
 }  // namespace qwenplan

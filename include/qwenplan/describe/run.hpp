@@ -74,18 +74,22 @@ enum class Reference : std::uint8_t { none, without_adapters, second_model };
 enum class PreferenceCode : std::uint8_t { llama_factory, trl, ms_swift };
 
 /// The linear layers that an adapter can wrap, as bits of a set.
-enum Module : std::uint16_t {
+enum Module : std::uint32_t {
   q_proj = 1, k_proj = 2, v_proj = 4, o_proj = 8, gate_proj = 16, up_proj = 32, down_proj = 64,
   lm_head = 128, embed_tokens = 256, qkv_proj = 512, gate_up_proj = 1024,
-  shared_expert_gate = 2048
+  shared_expert_gate = 2048,
+  in_proj_qkv = 4096, in_proj_z = 8192, in_proj_b = 16384, in_proj_a = 32768, out_proj = 65536
 };
-using ModuleSet = std::uint16_t;
+using ModuleSet = std::uint32_t;
 inline constexpr ModuleSet kAttentionModules = q_proj | k_proj | v_proj | o_proj;
 inline constexpr ModuleSet kAllLinear = kAttentionModules | gate_proj | up_proj | down_proj;
 /// The same of a model whose query, key and value are one layer, and gate and up another.
 inline constexpr ModuleSet kAllFusedLinear = qkv_proj | o_proj | gate_up_proj | down_proj;
+/// Those of a layer that attends linearly.
+inline constexpr ModuleSet kLinearAttentionModules = in_proj_qkv | in_proj_z | in_proj_b | in_proj_a | out_proj;
 /// Every layer that PEFT's "all-linear" finds in some class.
-inline constexpr ModuleSet kEveryLinear = kAllLinear | kAllFusedLinear | shared_expert_gate;
+inline constexpr ModuleSet kEveryLinear = kAllLinear | kAllFusedLinear | shared_expert_gate |
+                                           kLinearAttentionModules;
 
 /// How attention tells the samples of one row apart.
 enum class Borders : std::uint8_t {

@@ -41,6 +41,8 @@ struct Given {
 /// overflow.
 inline constexpr std::int64_t kMostTokens = std::int64_t{1} << 28;  ///< of one micro-step
 inline constexpr std::int64_t kMostLength = std::int64_t{1} << 24;
+/// Of a row of linear attention in PyTorch's own code, where every chunk of 64 tokens is a turn of a loop.
+inline constexpr std::int64_t kMostChunkedLength = std::int64_t{64} << 12;
 inline constexpr std::int64_t kMostBatch = std::int64_t{1} << 16;
 inline constexpr std::int64_t kMostAccumulation = std::int64_t{1} << 20;
 inline constexpr std::int64_t kMostLayers = 1 << 12;
@@ -238,7 +240,7 @@ inline Result<ModuleSet> targets(const std::vector<std::string>& names, const Mo
       return unmodelled("an adapter on '" + each + "'", where,
                         "modelled: all-linear, attention, qv, q_proj, k_proj, v_proj, o_proj, "
                         "gate_proj, up_proj, down_proj, qkv_proj, gate_up_proj, c_fc, c_proj, "
-                        "shared_expert_gate, lm_head, embed_tokens");
+                        "shared_expert_gate, in_proj_qkv, in_proj_z, in_proj_b, in_proj_a, out_proj, lm_head, embed_tokens");
     }
   }
   if (names.empty()) return wrong("no layer is named", where, "all-linear is what most recipes use");
@@ -471,6 +473,8 @@ inline std::optional<Error> mismatched(const Model& model, const Stack& stack, M
   if (is_of_today_alone(model.architecture) && is_older(5, 0) && code == ModelCode::transformers)
     return Error{Error::Kind::unknown, std::string(name(model.architecture)) + " before transformers 5 is not modelled",
                  "--stack", "use latest"};
+  if (model.linear_attention && is_older(5, 19))
+    return Error{Error::Kind::unknown, "linear attention before transformers 5.19 is not modelled", "--stack", "use latest"};
   if (model.experts && is_older(5, 0))
     return Error{Error::Kind::unknown, "experts before transformers 5 are not modelled", "--stack",
                  "use latest"};
@@ -478,6 +482,42 @@ inline std::optional<Error> mismatched(const Model& model, const Stack& stack, M
     return Error{Error::Kind::unknown, "before transformers 4.45 only Qwen2 classes are modelled",
                  "--stack", "use 2025-02 or later"};
   return std::nullopt;
+}
+
+/// Trainers that load a model of text and images whole also where the data is text. The others take the
+/// class for text, which leaves the vision tower out.
+inline std::optional<Error> outside_of_text(const RunDraft& d, const Model& model) {
+  if (!model.has_vision_tower || !d.trainer) return std::nullopt;
+  const Trainer trainer = d.trainer->value.trainer;
+  if (trainer != Trainer::trl && trainer != Trainer::llama_factory && trainer != Trainer::ms_swift) return std::nullopt;
+  return unmodelled("the vision tower that " + std::string(name(trainer)) + " loads with " +
+                        std::string(name(model.architecture)),
+                    "--trainer", "leave it out for transformers with PEFT, which load the text decoder alone");
+}
+
+/// What transformers' own code of linear attention does in a way that is not modelled.
+inline std::optional<Error> outside_of_linear_attention(const Run& run, const Model& model) {
+  if (!model.linear_attention) return std::nullopt;
+  const std::string whose = " of " + std::string(name(model.architecture));
+  if (run.row_length() > kMostChunkedLength)
+    return unmodelled("linear attention over rows of more than " + std::to_string(kMostChunkedLength) + " tokens", "--seq-len",
+                      "use shorter sequences");
+  if (run.offloads_activations)
+    return unmodelled("activations in host memory" + whose, "--offload-activations", "leave it out");
+  if (is_by_matrix(run.optimizer))
+    return unmodelled(std::string(name(run.optimizer)) + " on the convolutions" + whose, "--optimizer", "use adamw-8bit");
+  return std::nullopt;
+}
+
+/// What a user of linear attention should know.
+inline void note_linear_attention(const Run& run, const Model& model, std::vector<std::string>& notes) {
+  if (!model.linear_attention) return;
+  notes.push_back(
+      "linear attention as transformers' own PyTorch code computes it: with flash-linear-attention and causal-conv1d "
+      "installed it takes less memory and time");
+  if (run.borders != Borders::none || run.packs)
+    notes.push_back("that code does not keep the samples of a row apart: they see each other in layers of linear attention");
+  if (model.has_vision_tower) notes.push_back("the text decoder alone is loaded, without the vision tower");
 }
 
 /// A packed sample has about so many tokens, where nobody says how many.
@@ -775,6 +815,7 @@ inline Result<ValidRun> decided(const RunDraft& d, const Model& model, const Sta
   using draft::wrong;
   if (const auto error = draft::not_modelled(d)) return *error;
   if (const auto error = draft::mismatched(model, stack, d.code ? d.code->value : ModelCode::transformers)) return *error;
+  if (const auto error = draft::outside_of_text(d, model)) return *error;
   for (const auto& error : {draft::outside(d.length, "seq-len", kMostLength),
                             draft::outside(d.micro_batch, "batch", kMostBatch),
                             draft::outside(d.accumulation, "grad-accum", kMostAccumulation),
@@ -1056,6 +1097,8 @@ inline Result<ValidRun> decided(const RunDraft& d, const Model& model, const Sta
 
   if (has_adapters)
     if (const auto error = draft::outside_of_ends(run)) return *error;
+  if (const auto error = draft::outside_of_linear_attention(run, model)) return *error;
+  draft::note_linear_attention(run, model, out.notes);
   if (const auto error = draft::settle_objective(d, model, run, out)) return *error;
   if (d.weighs_tokens && d.weighs_tokens->value) {
     run.weighs_tokens = true;

@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "qwenplan/emulate/attention.hpp"
+#include "qwenplan/emulate/delta_net.hpp"
 #include "qwenplan/emulate/experts.hpp"
 #include "qwenplan/emulate/fused_adapters.hpp"
 #include "qwenplan/emulate/liger.hpp"
@@ -25,8 +26,16 @@ struct DecoderLayer {
   Tensor norm_bias[4];
   FusedAdapters fused_qkv, fused_o, fused_mlp;  ///< without a setting: the layers run one by one
   bool turns = true;  ///< query and key by their positions
+  DeltaNet delta;     ///< in place of attention, in a layer that attends linearly
 
-  std::array<Linear*, 10> linears() { return {&q, &k, &v, &qkv, &o, &gate, &up, &gate_up, &down, &shared_gate}; }
+  std::array<Linear*, 15> linears() {
+    return {&q, &k, &v, &qkv, &o, &delta.out, &delta.qkv, &delta.z, &delta.b, &delta.a, &gate, &up, &gate_up, &down,
+            &shared_gate};
+  }
+  /// Weights that are no matrices of linear layers, apart from the norms over the hidden size.
+  std::array<Tensor*, 6> vectors() {
+    return {&q_norm, &k_norm, &delta.step_bias, &delta.decay, &delta.convolution, &delta.norm};
+  }
 };
 
 /// What a layer is given besides the hidden states.
@@ -72,7 +81,7 @@ inline Tensor centred_norm(Tape& t, const Tensor& weight, const Tensor& input, s
   return cast(t, x, dtype);
 }
 
-/// Gemma's RMSNorm: the weight is one plus its parameter, and all of it is in fp32.
+/// Gemma's and Qwen3.5's RMSNorm: the weight is one plus its parameter, and all of it is in fp32.
 inline Tensor gemma_norm(Tape& t, const Tensor& weight, const Tensor& input, std::int64_t groups) {
   const DType dtype = input.dtype();
   Tensor x = cast(t, input, DType::fp32);
@@ -101,8 +110,8 @@ inline Tensor norm(Tape& t, const Setting& s, const Tensor& weight, const Tensor
     return layer_norm(t, cast(t, input, dtype), w, b, groups);
   }
   if (s.model.is_cohere()) return centred_norm(t, weight, input, groups);
-  return s.model.is_gemma() ? gemma_norm(t, weight, input, groups)
-                            : rms_norm(t, weight, input, groups, s.model.is_olmo());
+  return s.model.has_zero_centred_norms() ? gemma_norm(t, weight, input, groups)
+                                           : rms_norm(t, weight, input, groups, s.model.is_olmo());
 }
 
 namespace gradient {
@@ -157,16 +166,27 @@ struct HeadParts {
       turned = t.record(gradient::added_to_nothing, {&x}).result(x);
       return;
     }
-    turned = is_whole ? t.record(gradient::passed, {&x}).result(x) : slice(t, x, elements);
+    turned = is_whole ? view(t, x) : slice(t, x, elements);
     rest = slice(t, x, x.elements() - elements);
   }
 };
 
-/// The rotary embedding of a part of each head, and the join with the rest.
-inline Tensor rotate(Tape& t, const HeadParts& parts, const Tensor& cos, const Tensor& sin) {
-  const Tensor turned = rotate(t, parts.turned, cos, sin);
-  auto op = t.record(gradient::with_rest, {&turned, &parts.rest});
-  return op.result(t.allocate(parts.turned.elements() + parts.rest.elements(), turned.dtype()));
+/// What was turned, and the rest of each head behind it.
+inline Tensor join(Tape& t, const Tensor& turned, const Tensor& rest) {
+  auto op = t.record(gradient::with_rest, {&turned, &rest});
+  return op.result(t.allocate(turned.elements() + rest.elements(), turned.dtype()));
+}
+
+/// The rotary embedding of a part of each head of query and key, and the join with the rest.
+inline void rotate_parts(Tape& t, const Setting& s, Tensor& q, Tensor& k, const Tensor& cos, const Tensor& sin) {
+  const HeadParts q_parts(t, s, q, cos), k_parts(t, s, k, cos);
+  const bool joins_last = s.model.architecture == Architecture::qwen3_5;  // Phi-3 joins the query's at once
+  Tensor q_turned = rotate(t, q_parts.turned, cos, sin);
+  if (!joins_last) q_turned = join(t, q_turned, q_parts.rest);
+  Tensor k_turned = rotate(t, k_parts.turned, cos, sin);
+  if (joins_last) q_turned = join(t, q_turned, q_parts.rest);
+  k = join(t, k_turned, k_parts.rest);
+  q = std::move(q_turned);
 }
 
 /// The rows of a layer's own rotary table that a sequence needs, in the format of the values.
@@ -176,10 +196,20 @@ inline Tensor picked_rows(Tape& t, const Setting& s, const Tensor& table, DType 
   return t.allocate(elements, dtype);
 }
 
+/// The query out of a projection that also makes the gate, which is copied out of it.
+inline Tensor with_gate(Tape& t, const Tensor& projected, Tensor& gate) {
+  auto split = t.record(gradient::passed, {&projected});
+  split.joins_parts(2);
+  const Tensor query = view(t, split.result(projected.viewed(projected.elements() / 2)));
+  gate = clone(t, split.result(projected.viewed(projected.elements() / 2)));
+  return query;
+}
+
 inline Tensor self_attention(Tape& t, Setting& s, DecoderLayer& layer, const Tensor& x, const Surroundings& around,
                              Tensor& weights) {
   const Model& m = s.model;
   const bool turns_in_place = s.run.liger_rope;
+  const bool joins_heads = m.fuses_projections() || m.rotary_size() < m.head_dim;  // of a part that is turned and the rest
   const auto shape = [&](const Tensor& projected, const Tensor& norm_weight, std::int64_t heads) {
     // The gradient comes back by heads, and is put in order where a kernel or a projection wants it so.
     if (norm_weight && s.run.liger_rms_norm)
@@ -189,7 +219,7 @@ inline Tensor self_attention(Tape& t, Setting& s, DecoderLayer& layer, const Ten
     if (norm_weight) y = norm(t, s, norm_weight, y, s.tokens() * heads);
     return y;
   };
-  Tensor q, k, v, qkv_states;
+  Tensor q, k, v, qkv_states, gate;
   // The gradient of the value comes back from a fused kernel in the projection's own order.
   if (layer.fused_qkv.setting != nullptr) {
     std::array<Tensor, 3> qkv = run_fused_qkv(t, s, layer.fused_qkv, x);
@@ -213,7 +243,12 @@ inline Tensor self_attention(Tape& t, Setting& s, DecoderLayer& layer, const Ten
   } else {
     // Gemma 3 projects all three before it norms two of them.
     const bool norms_last = m.architecture == Architecture::gemma3;
-    q = shape(run_linear(t, s, layer.q, x), norms_last ? Tensor() : layer.q_norm, m.heads);
+    if (m.gates_attention()) {
+      q = with_gate(t, run_linear(t, s, layer.q, x), gate);
+      q = norm(t, s, layer.q_norm, q, s.tokens() * m.heads);
+    } else {
+      q = shape(run_linear(t, s, layer.q, x), norms_last ? Tensor() : layer.q_norm, m.heads);
+    }
     k = shape(run_linear(t, s, layer.k, x), norms_last ? Tensor() : layer.k_norm, m.kv_heads);
     v = run_linear(t, s, layer.v, x);
     if (norms_last) {
@@ -239,11 +274,8 @@ inline Tensor self_attention(Tape& t, Setting& s, DecoderLayer& layer, const Ten
   if (turns_in_place) {
     k = liger_rotate(t, k, {}, {}, reorders_key);
     q = liger_rotate(t, q, cos, sin, reorders_query);
-  } else if (layer.qkv.weight) {
-    const HeadParts q_parts(t, s, q, cos), k_parts(t, s, k, cos);
-    Tensor q_turned = rotate(t, q_parts, cos, sin);
-    k = rotate(t, k_parts, cos, sin);
-    q = std::move(q_turned);
+  } else if (joins_heads) {
+    rotate_parts(t, s, q, k, cos, sin);
   } else if (layer.turns) {
     turn_both(t, m, q, k, cos, sin);
   }
@@ -252,8 +284,13 @@ inline Tensor self_attention(Tape& t, Setting& s, DecoderLayer& layer, const Ten
     const Tape::InSection section(t, Section::attention);
     out = is_eager ? eager_attention(t, s, q, k, v, around.mask, weights)
                    : sdpa_attention(t, s, q, k, v, around.mask);
-    // What was joined again has heads before positions, and so has what attention makes of it.
-    if (layer.qkv.weight && !is_eager) out = clone(t, out);
+    // What was joined again has heads before positions, and so has what flash attention makes of it.
+    const AttentionKernel kernel = attention_kernel(s, dtype, has_mask);
+    if (joins_heads && (kernel == AttentionKernel::flash || kernel == AttentionKernel::cudnn)) out = clone(t, out);
+  }
+  if (gate) {
+    const Tensor opened = sigmoid(t, gate);
+    out = mul(t, out, opened);
   }
   out = layer.fused_o.setting != nullptr ? run_fused_o(t, s, layer.fused_o, out) : run_linear(t, s, layer.o, out);
   return m.has_dropout ? dropout(t, out) : out;
@@ -330,7 +367,8 @@ inline Tensor decoder_layer(Tape& t, Setting& s, DecoderLayer& layer, const Tens
     const Tensor sum = add(t, residual, attended);
     return add(t, sum, answer);
   }
-  x = self_attention(t, s, layer, x, around, weights);
+  x = layer.delta ? gated_delta_net(t, s, layer.delta, x, around.mask)
+                  : self_attention(t, s, layer, x, around, weights);
   if (has_four || norms_answers) x = normed(has_four ? 1 : 0, x);
   x = add(t, residual, x);
   residual = x;

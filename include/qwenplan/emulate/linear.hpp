@@ -36,6 +36,10 @@ inline Work dequantization(std::int64_t elements, DType dtype) {
   return {.bytes = elements / 2 + elements / 16 + elements * element_size(dtype), .kind = Work::Kind::dequantize, .dtype = dtype};
 }
 
+/// In which order in memory the gradient of a layer's output comes: as the output lies, or with the
+/// elements of each column together, which the product of a dense layer copies first.
+enum class GradientOrder : std::uint8_t { by_rows, by_columns };
+
 namespace gradient {
 
 /// grad @ dequantized weight, which comes in the format that it was quantized from.
@@ -224,11 +228,15 @@ inline Tensor run_dora(Tape& t, Setting& s, Linear& layer, const Tensor& x, Tens
 }
 
 /// The layer and its adapter (PEFT's lora.Linear and lora.Linear4bit).
-inline Tensor run_linear(Tape& t, Setting& s, Linear& layer, const Tensor& x) {
+inline Tensor run_linear(Tape& t, Setting& s, Linear& layer, const Tensor& x,
+                         GradientOrder order = GradientOrder::by_rows) {
   const bool is_8bit = layer.is_quantized && s.run.quantization == Quantization::int8;
-  Tensor result = is_8bit               ? linear_8bit(t, layer, x)
+  const auto in_order = [&](Tensor product) {
+    return order == GradientOrder::by_columns ? reordered_view(t, product) : product;
+  };
+  Tensor result = is_8bit              ? in_order(linear_8bit(t, layer, x))
                   : layer.is_quantized ? linear_4bit(t, s, layer, x)
-                                       : linear(t, s, x, layer.weight, layer.bias, layer.outputs);
+                                       : in_order(linear(t, s, x, layer.weight, layer.bias, layer.outputs));
   if (!layer.lora_a || s.leaves_adapters_out) return result;
   const Tape::InSection section(t, Section::adapters);
   const DType result_dtype = result.dtype();
@@ -252,7 +260,7 @@ inline Tensor run_linear(Tape& t, Setting& s, Linear& layer, const Tensor& x) {
   } else {
     low = linear(t, s, in, layer.lora_a, {}, s.run.lora_rank);
   }
-  Tensor up = linear(t, s, low, layer.lora_b, {}, layer.outputs);
+  Tensor up = in_order(linear(t, s, low, layer.lora_b, {}, layer.outputs));
   low.reset();
   Tensor delta = scale(t, up);
   up.reset();

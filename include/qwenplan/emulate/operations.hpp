@@ -149,6 +149,9 @@ inline Tensor reordered_view(Tape& t, const Tensor& x) {
   return op.result(x);
 }
 
+/// A view with a node of its own, which decides when the gradient goes on.
+inline Tensor view(Tape& t, const Tensor& x) { return t.record(gradient::passed, {&x}).result(x); }
+
 inline Tensor square(Tape& t, const Tensor& x) {
   auto op = t.record(gradient::squared, {&x});
   op.save(x);
@@ -197,10 +200,12 @@ inline Tensor add(Tape& t, const Tensor& a, const Tensor& b) {
   return op.result(t.allocate(std::max(a.elements(), b.elements()), promoted(a.dtype(), b.dtype())));
 }
 
-inline Tensor subtract(Tape& t, const Tensor& a, const Tensor& b) {
+/// a - b, which may be of more elements than either, as of every pair of them.
+inline Tensor subtract(Tape& t, const Tensor& a, const Tensor& b, std::int64_t elements) {
   auto op = t.record(gradient::subtracted, {&a, &b});
-  return op.result(t.allocate(a.elements(), a.dtype()));
+  return op.result(t.allocate(elements, promoted(a.dtype(), b.dtype())));
 }
+inline Tensor subtract(Tape& t, const Tensor& a, const Tensor& b) { return subtract(t, a, b, a.elements()); }
 
 /// torch.nn.functional.layer_norm over `groups` groups of elements.
 inline Tensor layer_norm(Tape& t, const Tensor& x, const Tensor& weight, const Tensor& bias, std::int64_t groups) {
@@ -219,10 +224,11 @@ inline Tensor silu(Tape& t, const Tensor& x) {
   return op.result(t.allocate(x.elements(), x.dtype()));
 }
 
-/// gelu of either kind saves its input, as silu does.
+/// gelu of either kind and softplus save their input, as silu does.
 inline Tensor gelu(Tape& t, const Tensor& x) { return silu(t, x); }
+inline Tensor softplus(Tape& t, const Tensor& x) { return silu(t, x); }
 
-/// Sigmoid, tanh and relu keep their results.
+/// Sigmoid, tanh, relu and exp keep their results.
 inline Tensor sigmoid(Tape& t, const Tensor& x) {
   auto op = t.record(gradient::elementwise, {&x});
   Tensor out = t.allocate(x.elements(), x.dtype());
@@ -233,6 +239,11 @@ inline Tensor sigmoid(Tape& t, const Tensor& x) {
 inline Tensor tanh(Tape& t, const Tensor& x) { return sigmoid(t, x); }
 
 inline Tensor relu(Tape& t, const Tensor& x) { return sigmoid(t, x); }
+
+inline Tensor exp(Tape& t, const Tensor& x) { return sigmoid(t, x); }
+
+/// -x and x times a number save nothing.
+inline Tensor negate(Tape& t, const Tensor& x) { return scale(t, x); }
 
 /// Softmax into `dtype`. From fp16 to fp32 it is one kernel; other formats are copied first.
 inline Tensor softmax(Tape& t, const Tensor& x, DType dtype) {
@@ -320,8 +331,7 @@ inline Tensor rotate_half(Tape& t, const Tensor& x) {
   const Tensor x1 = first.result(x.viewed(half));
   auto second = t.record(gradient::widened, {&x});
   const Tensor x2 = second.result(x.viewed(half));
-  auto negation = t.record(gradient::elementwise, {&x2});
-  const Tensor minus = negation.result(t.allocate(half, x.dtype()));
+  const Tensor minus = negate(t, x2);
   auto join = t.record(gradient::joined, {&minus, &x1});
   return join.result(t.allocate(x.elements(), x.dtype()));
 }

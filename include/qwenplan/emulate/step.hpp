@@ -571,7 +571,9 @@ class Training : public Tape::Layers, public Tape::GradientHook {
       if (s_.run.checkpoints && s_.run.unfreezes(i) && !hidden.requires_grad() &&
           t_.mode() != Tape::Mode::silent)
         hidden = t_.require_grad(std::move(hidden));
-      std::vector<Tensor> arguments = {hidden, around.positions, around.cos, around.sin, around.mask};
+      // A layer of linear attention is told of padding alone.
+      std::vector<Tensor> arguments = {hidden, around.positions, around.cos, around.sin,
+                                       m.is_linear(i) ? padding_ : around.mask};
       if (weights_given_) arguments.push_back(weights_given_);
       if (s_.run.has_value_head()) states_.push_back(hidden);
       if (!s_.run.checkpoints || is_frozen || t_.mode() == Tape::Mode::silent) {
@@ -637,7 +639,14 @@ class Training : public Tape::Layers, public Tape::GradientHook {
     // A mask that hides nothing is read and left out.
     if (s_.run.weighs_tokens && !around_.mask) { const Tensor present = t_.allocate(s_.tokens(), DType::boolean); }
     if (s_.model.has_dropout && s_.model.architecture == Architecture::starcoder2) embedded = dropout(t_, embedded);
+    if (s_.model.linear_attention && s_.run.is_padded) {
+      // Whether there is any, each forward asks the device.
+      const Tensor present = t_.allocate(s_.tokens(), DType::boolean);
+      const Tensor all = t_.allocate(1, DType::boolean);
+      t_.wait();
+    }
     if (s_.behavior.caches_rotary_tables) return;
+    if (s_.model.architecture == Architecture::qwen3_5) return turn_grid_positions(around_, dtype);
     turn_positions(around_, dtype, length);
     if (s_.model.turns_by_window()) {
       turn_positions(sliding_, dtype, length);
@@ -661,6 +670,25 @@ class Training : public Tape::Layers, public Tape::GradientHook {
     Tensor sin = t_.allocate(length * width, DType::fp32);
     sin = t_.allocate(length * width, DType::fp32);
     if (s_.model.is_olmo()) dtype = DType::fp32;  // its tables stay so
+    around.cos = cast(t_, cos, dtype);
+    around.sin = cast(t_, sin, dtype);
+  }
+
+  /// Qwen3.5's, whose positions are of time, height and width, of which text has the same three times.
+  void turn_grid_positions(Surroundings& around, DType dtype) {
+    constexpr std::int64_t kAxes = 3;
+    const std::int64_t elements = s_.tokens() * s_.model.rotary_size() / 2;
+    Tensor angles;
+    {
+      const Tensor positions = t_.allocate(kAxes * s_.tokens(), DType::fp32);
+      angles = t_.allocate(kAxes * elements, DType::fp32);
+    }
+    Tensor cos = t_.allocate(kAxes * elements, DType::fp32);
+    cos = t_.allocate(kAxes * elements, DType::fp32);  // times the attention scaling
+    Tensor sin = t_.allocate(kAxes * elements, DType::fp32);
+    sin = t_.allocate(kAxes * elements, DType::fp32);
+    sin = t_.allocate(2 * elements, DType::fp32);
+    cos = t_.allocate(2 * elements, DType::fp32);
     around.cos = cast(t_, cos, dtype);
     around.sin = cast(t_, sin, dtype);
   }

@@ -80,7 +80,12 @@ inline std::int64_t bytes_before_loading(const Setting& s) {
   const std::int64_t wide = element_size(s.run.weights);
   std::int64_t bytes = m.vocabulary * m.hidden * wide * (m.ties_embeddings ? 1 : 2) + m.norm_size() * wide;
   for (std::int64_t i = 0; i < m.layers; ++i) {
-    std::int64_t linear = m.hidden * (m.query_size() + 2 * m.kv_size()) + m.query_size() * m.hidden;
+    std::int64_t linear = m.hidden * (m.query_outputs() + 2 * m.kv_size()) + m.query_size() * m.hidden;
+    if (m.is_linear(i)) {
+      const LinearAttention& a = *m.linear_attention;
+      linear = m.hidden * (a.channels() + 2 * a.value_size() + 2 * a.value_heads);
+      bytes += (a.channels() * a.kernel + 2 * a.value_heads + a.value_head_dim) * wide;
+    }
     linear += (m.has_gate() ? 3 : 2) * m.hidden * m.common_ffn(i);
     if (m.layer_is_sparse(i)) {
       bytes += (3 * m.experts->ffn + 1) * m.experts->count * m.hidden * wide;
@@ -90,6 +95,37 @@ inline std::int64_t bytes_before_loading(const Setting& s) {
     if (m.has_qkv_bias) bytes += (m.query_size() + 2 * m.kv_size()) * wide;
   }
   return bytes;
+}
+
+template <class Project>
+void load_attention(Tape& t, const Setting& s, DecoderLayer& layer, const Project& project) {
+  const Model& m = s.model;
+  if (!m.fuses_projections()) {
+    layer.q = project(m.hidden, m.query_outputs(), m.has_qkv_bias);
+    layer.k = project(m.hidden, m.kv_size(), m.has_qkv_bias);
+    layer.v = project(m.hidden, m.kv_size(), m.has_qkv_bias);
+  }
+  layer.o = project(m.query_size(), m.hidden, m.has_o_bias);
+  if (m.fuses_projections()) layer.qkv = project(m.hidden, m.query_size() + 2 * m.kv_size(), false);
+  if (m.has_qk_norm) {
+    layer.q_norm = weight(t, s, m.query_norm_size());
+    layer.k_norm = weight(t, s, m.key_norm_size());
+  }
+}
+
+template <class Project>
+void load_delta_net(Tape& t, const Setting& s, DeltaNet& net, const Project& project) {
+  const LinearAttention& a = *s.model.linear_attention;
+  const std::int64_t hidden = s.model.hidden;
+  net.step_bias = weight(t, s, a.value_heads);
+  net.decay = weight(t, s, a.value_heads);
+  net.convolution = weight(t, s, a.channels() * a.kernel, a.kernel, a.channels());
+  net.norm = weight(t, s, a.value_head_dim);
+  net.out = project(a.value_size(), hidden, false);
+  net.qkv = project(hidden, a.channels(), false);
+  net.z = project(hidden, a.value_size(), false);
+  net.b = project(hidden, a.value_heads, false);
+  net.a = project(hidden, a.value_heads, false);
 }
 
 }  // namespace detail
@@ -116,17 +152,8 @@ inline Weights load_weights(Tape& t, Setting& s) {
   for (std::int64_t i = 0; i < m.layers; ++i) {
     DecoderLayer& layer = w.layers[static_cast<std::size_t>(i)];
     layer.turns = m.turns(i);
-    if (!m.fuses_projections()) {
-      layer.q = project(m.hidden, m.query_size(), m.has_qkv_bias);
-      layer.k = project(m.hidden, m.kv_size(), m.has_qkv_bias);
-      layer.v = project(m.hidden, m.kv_size(), m.has_qkv_bias);
-    }
-    layer.o = project(m.query_size(), m.hidden, m.has_o_bias);
-    if (m.fuses_projections()) layer.qkv = project(m.hidden, m.query_size() + 2 * m.kv_size(), false);
-    if (m.has_qk_norm) {
-      layer.q_norm = detail::weight(t, s, m.query_norm_size());
-      layer.k_norm = detail::weight(t, s, m.key_norm_size());
-    }
+    if (m.is_linear(i)) detail::load_delta_net(t, s, layer.delta, project);
+    else detail::load_attention(t, s, layer, project);
     if (m.layer_is_sparse(i)) {
       const Experts& e = *m.experts;
       const bool has_router_first = m.architecture != Architecture::qwen3_moe;
@@ -188,8 +215,7 @@ inline void prepare_weights(Tape& t, Setting& s, Weights& w) {
     for (DecoderLayer& layer : w.layers) {
       for (Linear* linear : layer.linears())
         if (run.is_quantized()) upcast(linear->bias);
-      upcast(layer.q_norm);
-      upcast(layer.k_norm);
+      for (Tensor* vector : layer.vectors()) upcast(*vector);
       if (run.is_quantized()) {  // prepare_model_for_kbit_training takes whatever is in 16 bits
         upcast(layer.experts.gate_up);
         upcast(layer.experts.down);
@@ -214,8 +240,7 @@ inline void prepare_weights(Tape& t, Setting& s, Weights& w) {
   if (head_is_tied) w.head.weight = w.embedding;
   else recast(w.head.weight, run.embedding_weights);
   for (DecoderLayer& layer : w.layers) {
-    recast(layer.q_norm, run.norm_weights);
-    recast(layer.k_norm, run.norm_weights);
+    for (Tensor* each : {&layer.q_norm, &layer.k_norm, &layer.delta.norm}) recast(*each, run.norm_weights);
     for (Tensor& norm : layer.norm) recast(norm, run.norm_weights);
     for (Tensor& bias : layer.norm_bias) recast(bias, run.norm_weights);
   }
@@ -238,6 +263,12 @@ inline void prepare_weights(Tape& t, Setting& s, Weights& w) {
       for (Linear* linear : {&layer.q, &layer.k, &layer.v, &layer.o, &layer.qkv}) train_linear(*linear);
       train(layer.q_norm, 0);
       train(layer.k_norm, 0);
+      DeltaNet& delta = layer.delta;
+      train(delta.step_bias, 0);
+      train(delta.decay, 0);
+      if (delta) train(delta.convolution, m.linear_attention->kernel, m.linear_attention->channels());
+      train(delta.norm, 0);
+      for (Linear* linear : {&delta.out, &delta.qkv, &delta.z, &delta.b, &delta.a}) train_linear(*linear);
       train(layer.experts.gate_up, m.hidden, m.experts ? m.experts->count : 1);
       train(layer.experts.down, m.experts ? m.experts->ffn : 0, m.experts ? m.experts->count : 1);
       train(layer.experts.router, m.hidden);
@@ -273,6 +304,11 @@ inline void prepare_weights(Tape& t, Setting& s, Weights& w) {
     adapt(layer.v, v_proj);
     adapt(layer.o, o_proj);
     adapt(layer.qkv, qkv_proj);
+    adapt(layer.delta.out, out_proj);
+    adapt(layer.delta.qkv, in_proj_qkv);
+    adapt(layer.delta.z, in_proj_z);
+    adapt(layer.delta.b, in_proj_b);
+    adapt(layer.delta.a, in_proj_a);
     adapt(layer.gate_up, gate_up_proj);
     adapt(layer.gate, gate_proj);
     adapt(layer.up, up_proj);

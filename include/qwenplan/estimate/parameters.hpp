@@ -11,7 +11,7 @@ namespace qwenplan {
 
 /// Parameters of decoder layers, by part. Exact: each is a weight of transformers' modelling code.
 struct LayerParameters {
-  Params attention;  ///< q, k, v, o with their biases
+  Params attention;  ///< q, k, v, o with their biases, or all of a linear attention
   Params mlp;        ///< gate, up, down of a dense layer, or of the expert that every token visits
   Params experts;    ///< gate, up, down of every expert of a sparse layer
   Params router;     ///< the sparse layer's gate, and the gate of the expert that every token visits
@@ -43,13 +43,24 @@ constexpr Params mlp_parameters(std::int64_t hidden, std::int64_t ffn, bool has_
   return linear_parameters(hidden, ffn, has_bias) * (has_gate ? 2 : 1) + linear_parameters(ffn, hidden, has_bias);
 }
 
+/// Query, key, value, gate, step and strength of a linear attention and its output; the convolution, the
+/// decay and the step's bias of each value head, and the norm over one.
+inline Params linear_attention_parameters(const Model& model) {
+  const LinearAttention& a = *model.linear_attention;
+  return linear_parameters(model.hidden, a.channels() + a.value_size() + 2 * a.value_heads, false) +
+         linear_parameters(a.value_size(), model.hidden, false) +
+         Params(a.channels() * a.kernel + 2 * a.value_heads + a.value_head_dim);
+}
+
 /// Parameters of one decoder layer. A model of Architecture::other is counted as if its layers were
 /// Llama's, which they are not: ask the table for its total instead.
 inline LayerParameters layer_parameters(const Model& model, std::int64_t layer) {
   LayerParameters parts;
-  parts.attention = linear_parameters(model.hidden, model.query_size(), model.has_qkv_bias) +
-                    linear_parameters(model.hidden, model.kv_size(), model.has_qkv_bias) * 2 +
-                    linear_parameters(model.query_size(), model.hidden, model.has_o_bias);
+  const bool is_linear = model.is_linear(layer);
+  parts.attention = is_linear ? linear_attention_parameters(model)
+                              : linear_parameters(model.hidden, model.query_outputs(), model.has_qkv_bias) +
+                                    linear_parameters(model.hidden, model.kv_size(), model.has_qkv_bias) * 2 +
+                                    linear_parameters(model.query_size(), model.hidden, model.has_o_bias);
   if (model.layer_is_sparse(layer)) {
     parts.experts = mlp_parameters(model.hidden, model.experts->ffn, false) * model.experts->count;
     parts.router = linear_parameters(model.hidden, model.experts->count, false);
@@ -61,7 +72,7 @@ inline LayerParameters layer_parameters(const Model& model, std::int64_t layer) 
     parts.mlp = mlp_parameters(model.hidden, model.ffn, model.has_mlp_bias, model.has_gate());
   }
   parts.norms = Params(model.norm_size()) * model.norms_per_layer();
-  parts.qk_norms = Params(model.has_qk_norm ? model.query_norm_size() + model.key_norm_size() : 0);
+  parts.qk_norms = Params(model.has_qk_norm && !is_linear ? model.query_norm_size() + model.key_norm_size() : 0);
   return parts;
 }
 
@@ -104,8 +115,12 @@ struct LinearShape {
 
 inline LinearShape linear_shape(const Model& model, Module module, std::int64_t layer) {
   const std::int64_t ffn = model.common_ffn(layer);
+  const LinearAttention linear = model.linear_attention.value_or(LinearAttention{});
+  if ((((kAttentionModules | qkv_proj) & module) != 0 && model.is_linear(layer)) ||
+      ((kLinearAttentionModules & module) != 0 && !model.is_linear(layer)))
+    return {};
   switch (module) {
-    case q_proj: return {model.hidden, model.query_size()};
+    case q_proj: return {model.hidden, model.query_outputs()};
     case k_proj:
     case v_proj: return {model.hidden, model.kv_size()};
     case qkv_proj: return {model.hidden, model.query_size() + 2 * model.kv_size()};
@@ -115,6 +130,11 @@ inline LinearShape linear_shape(const Model& model, Module module, std::int64_t 
     case gate_up_proj: return {model.hidden, 2 * ffn};
     case down_proj: return {ffn, model.hidden};
     case shared_expert_gate: return {model.layer_is_sparse(layer) ? model.hidden : 0, 1};
+    case in_proj_qkv: return {model.hidden, linear.channels()};
+    case in_proj_z: return {model.hidden, linear.value_size()};
+    case in_proj_b:
+    case in_proj_a: return {model.hidden, linear.value_heads};
+    case out_proj: return {linear.value_size(), model.hidden};
     case lm_head:
     case embed_tokens: break;
   }

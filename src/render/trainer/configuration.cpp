@@ -67,6 +67,8 @@ std::string chat_template(const Model& model) {
     case Architecture::starcoder2:
     case Architecture::arcee:
       return "chatml";
+    case Architecture::qwen3_5:
+      return "qwen3_5";
     case Architecture::other:
       break;
   }

@@ -486,6 +486,41 @@ TEST_CASE("StarCoder's MLP and the gate of a shared expert have names of their o
   CHECK(targets(sparse, {"all-linear"})->run.lora_targets == kAllLinear);
 }
 
+TEST_CASE("Qwen3.5: adapters on linear attention, and what its code in transformers cannot do") {
+  Model hybrid = model();
+  hybrid.architecture = Architecture::qwen3_5;
+  hybrid.linear_attention = LinearAttention{2, 4, 16, 16, 4};
+  const auto asked = [&](auto change, const Stack& stack = kLatest) {
+    RunDraft d;
+    give(d.method, Method::lora);
+    change(d);
+    return validated(d, hybrid, stack, nullptr);
+  };
+  CHECK(asked([](RunDraft&) {})->run.lora_targets == (kAllLinear | kLinearAttentionModules));
+  const auto chosen = asked([](RunDraft& d) { give(d.lora_targets, std::vector<std::string>{"in_proj_qkv", "out_proj"}); });
+  CHECK(chosen->run.lora_targets == (in_proj_qkv | out_proj));
+  const auto kind_of = [](const Result<ValidRun>& run) { return run.ok() ? Error::Kind{} : run.error().kind; };
+  const auto is_unknown = [&](const Result<ValidRun>& run) { return !run.ok() && kind_of(run) == Error::Kind::unknown; };
+  CHECK(is_unknown(asked([](RunDraft& d) { give(d.length, std::int64_t{1} << 19); })));
+  CHECK(is_unknown(asked([](RunDraft&) {}, kLate2025)));
+  const auto says = [&](const Result<ValidRun>& run, const std::string& what) {
+    for (const std::string& note : run->notes)
+      if (note.find(what) != std::string::npos) return true;
+    return false;
+  };
+  CHECK(says(asked([](RunDraft&) {}), "flash-linear-attention"));
+  CHECK(says(asked([](RunDraft& d) { give(d.is_padding_free, true); }), "see each other"));
+
+  // TRL loads the class of the checkpoint, with its vision tower; transformers with PEFT the decoder alone.
+  const auto with_trl = [](RunDraft& d) { 
+    give(d.trainer, TrainerRelease{Trainer::trl, latest_version(Trainer::trl)});
+  };
+  CHECK(asked(with_trl).ok());
+  hybrid.has_vision_tower = true;
+  CHECK(is_unknown(asked(with_trl)));
+  CHECK(says(asked([](RunDraft&) {}), "without the vision tower"));
+}
+
 TEST_CASE("adapters on the embedding and on the output layer") {
   const auto run = [](std::vector<std::string> names, auto change) {
     return valid([&](RunDraft& d) {

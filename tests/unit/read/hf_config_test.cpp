@@ -224,6 +224,31 @@ TEST_CASE("counts that cannot be are refused by name") {
     refused(key, value);
 }
 
+TEST_CASE("Qwen3.5: the decoder of a model of text and images") {
+  const std::string text = R"("text_config": {"model_type": "qwen3_5_text", "hidden_size": 2560, "num_hidden_layers": 8,
+    "linear_num_value_heads": 32, "rope_parameters": {"partial_rotary_factor": 0.5})";
+  const auto whole = parse_hf_config(R"({"architectures": ["Qwen3_5ForConditionalGeneration"], "model_type": "qwen3_5",
+    "tie_word_embeddings": true, )" + text + "}}", "config.json");
+  REQUIRE(whole);
+  CHECK(whole->architecture == Architecture::qwen3_5);
+  CHECK(whole->has_vision_tower);
+  CHECK(whole->ties_embeddings);
+  CHECK(whole->hidden == 2560);
+  CHECK(whole->rotary_dim == 128);
+  REQUIRE(whole->linear_attention);
+  CHECK(*whole->linear_attention == LinearAttention{16, 32, 128, 128, 4, 4});
+  CHECK(whole->is_linear(0));
+  CHECK_FALSE(whole->is_linear(3));
+
+  const auto alone = parse_hf_config(R"({"model_type": "qwen3_5_text"})", "config.json");
+  REQUIRE(alone);
+  CHECK_FALSE(alone->has_vision_tower);
+  CHECK(alone->rotary_dim == 64);
+  CHECK(error_of(R"({"model_type": "qwen3_5_text", "linear_num_value_heads": 20})").kind == Error::Kind::wrong);
+  CHECK(error_of(R"({"model_type": "qwen3_5_text", "num_hidden_layers": 2,
+                     "layer_types": ["full_attention", "linear_attention"]})").kind == Error::Kind::unknown);
+}
+
 TEST_CASE("a shape that does not hold together is refused") {
   CHECK(error_of(R"({"model_type": "qwen2", "num_attention_heads": 28, "num_key_value_heads": 3})")
             .what.find("does not divide") != std::string::npos);

@@ -1,0 +1,384 @@
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <utility>
+
+#include "qwenplan/emulate/linear.hpp"
+
+/// Gated DeltaNet, the linear attention of Qwen3.5, as transformers' own PyTorch code computes it where
+/// the packages flash-linear-attention and causal-conv1d are not installed: tokens in chunks, within a
+/// chunk by matrix products, from chunk to chunk by a state of each head (modeling_qwen3_5.py).
+namespace qwenplan::emulate {
+
+/// The weights of a layer that attends linearly.
+struct DeltaNet {
+  Linear qkv, z, b, a, out;
+  Tensor step_bias;    ///< dt_bias
+  Tensor decay;        ///< A_log
+  Tensor convolution;  ///< of each channel over time
+  Tensor norm;         ///< over a value head
+
+  explicit operator bool() const { return static_cast<bool>(out.weight); }
+};
+
+/// Tokens of a chunk.
+inline constexpr std::int64_t kDeltaChunk = 64;
+
+/// What a convolution of each channel computes: as many products as it has taps, of every position.
+inline void tell_convolution(Tape& t, std::int64_t positions, std::int64_t taps, DType dtype) {
+  Work work;
+  work.kind = Work::Kind::matmul;
+  work.rows = positions, work.inner = taps, work.columns = work.count = work.products = 1;
+  work.bytes = Saturating::multiply(positions, 2 * element_size(dtype));
+  work.dtype = dtype;
+  t.compute(work);
+}
+
+namespace gradient {
+
+/// A depthwise convolution, whose input the kernel wants contiguous.
+inline void convolved(Tape& t, const Node& n, const Tensor& grad, Tensor* out) {
+  const Tensor contiguous = t.allocate(n.input_elements[0], grad.dtype(), Term::workspace);
+  for (int i = 0; i < 2; ++i) {
+    if (n.input[i] == Tensor::kNone) continue;
+    tell_convolution(t, grad.elements(), n.size[0], grad.dtype());
+    out[i] = t.allocate(n.input_elements[i], grad.dtype());
+  }
+}
+
+/// The gradient of each position, added up over all later ones: turned around, summed, turned back.
+inline void summed_up(Tape& t, const Node&, const Tensor& grad, Tensor* out) {
+  const Tensor turned = t.allocate(grad.elements(), grad.dtype());
+  const Tensor sums = t.allocate(grad.elements(), grad.dtype());
+  out[0] = t.allocate(grad.elements(), grad.dtype());
+}
+
+/// Padding is cut off again.
+inline void unpadded(Tape& t, const Node& n, const Tensor& grad, Tensor* out) {
+  out[0] = t.allocate(n.input_elements[0], grad.dtype());
+}
+
+/// Products of a triangular system's size: `count` matrices of rows x rows with rows x columns.
+inline void tell_triangles(Tape& t, std::int64_t count, std::int64_t columns, DType dtype) {
+  t.use_workspace(2 * count * element_size(DType::int64));  // the addresses of the matrices
+  const std::int64_t elements = count * kDeltaChunk * (2 * columns + kDeltaChunk / 2);
+  t.compute({.bytes = elements * element_size(dtype)});
+}
+
+/// A triangular system: the right side's gradient solves the transposed one; the matrix' is a product of
+/// that with the solution. size: matrices.
+inline void solved(Tape& t, const Node& n, const Tensor& grad, Tensor* out) {
+  const std::int64_t count = n.size[0];
+  const std::int64_t columns = grad.elements() / (count * kDeltaChunk);
+  t.use_matmul();
+  tell_triangles(t, count, columns, grad.dtype());
+  Tensor right = t.allocate(grad.elements(), grad.dtype());
+  if (n.input[0] != Tensor::kNone) {
+    const std::int64_t elements = count * kDeltaChunk * kDeltaChunk;
+    t.multiply(kDeltaChunk, columns, kDeltaChunk, grad.dtype(), count);
+    Tensor left = t.allocate(elements, grad.dtype());
+    left = t.allocate(elements, grad.dtype());  // negative
+    out[0] = t.allocate(elements, grad.dtype());
+  }
+  if (n.input[1] != Tensor::kNone) out[1] = std::move(right);
+}
+
+/// A copy into a part: the whole's gradient without that part, and the part's own.
+inline void placed(Tape& t, const Node& n, const Tensor& grad, Tensor* out) {
+  Tensor whole = t.allocate(grad.elements(), grad.dtype());
+  Tensor part = t.allocate(n.input_elements[1], grad.dtype());
+  const Tensor zeros = n.input[0] != Tensor::kNone ? t.allocate(part.elements(), grad.dtype()) : Tensor();
+  out[1] = n.input_dtype[1] == grad.dtype() ? std::move(part) : t.allocate(n.input_elements[1], n.input_dtype[1]);
+  if (n.input[0] != Tensor::kNone) out[0] = std::move(whole);
+}
+
+}  // namespace gradient
+
+/// torch.nn.functional.pad, which copies also where there is nothing to add.
+inline Tensor padded(Tape& t, const Tensor& x, std::int64_t elements) {
+  auto op = t.record(gradient::unpadded, {&x});
+  return op.result(t.allocate(elements, x.dtype()));
+}
+
+/// The sums of each chunk's positions up to each of them.
+inline Tensor sum_up(Tape& t, const Tensor& x) {
+  auto op = t.record(gradient::summed_up, {&x});
+  return op.result(t.allocate(x.elements(), x.dtype()));
+}
+
+/// A mask's places filled with a number; the mask is kept.
+inline Tensor fill_masked(Tape& t, const Tensor& x, const Tensor& mask) {
+  auto op = t.record(gradient::elementwise, {&x});
+  op.save(mask);
+  return op.result(t.allocate(x.elements(), x.dtype()));
+}
+
+/// torch.linalg.solve_triangular of `count` systems of a chunk's size.
+inline Tensor solve_triangular(Tape& t, const Tensor& system, const Tensor& right, std::int64_t count) {
+  auto op = t.record(gradient::solved, {&system, &right});
+  op.sizes(count);
+  gradient::tell_triangles(t, count, right.elements() / (count * kDeltaChunk), right.dtype());
+  Tensor out = t.allocate(right.elements(), right.dtype());
+  op.save(system).save(out);
+  return op.result(std::move(out));
+}
+
+/// Each head's vectors over their length: x / sqrt(sum of squares + epsilon).
+inline Tensor normalize_heads(Tape& t, const Tensor& x, std::int64_t vectors) {
+  Tensor root;
+  {
+    Tensor squares = mul(t, x, x);
+    squares = sum_to(t, squares, vectors);
+    squares = add_scalar(t, squares);
+    root = rsqrt(t, squares);
+  }
+  return mul(t, x, root);
+}
+
+/// A norm over the value heads, in fp32, whose result is opened by a gate.
+inline Tensor gated_norm(Tape& t, const Tensor& weight, const Tensor& input, const Tensor& gate, std::int64_t groups) {
+  const DType dtype = input.dtype();
+  Tensor x = cast(t, input, DType::fp32);
+  Tensor variance = square(t, x);
+  variance = mean(t, variance, groups);
+  {
+    const Tensor root = rsqrt(t, add_scalar(t, variance));
+    x = mul(t, x, root);
+  }
+  {
+    const Tensor back = cast(t, x, dtype);
+    x = mul(t, weight, back);
+  }
+  {
+    const Tensor opened = silu(t, cast(t, gate, DType::fp32));
+    x = mul(t, x, opened);
+  }
+  return cast(t, x, dtype);
+}
+
+/// causal_conv1d_fn: each channel's last positions, weighted, in the weights' format.
+inline Tensor convolve(Tape& t, Setting& s, const DeltaNet& net, const Tensor& x) {
+  const LinearAttention& shape = *s.model.linear_attention;
+  const std::int64_t rows = s.run.rows(), channels = shape.channels();
+  Tensor out;
+  {
+    const Tensor wide = cast(t, x, net.convolution.dtype());
+    const Tensor weight = autocast_once(t, s, view(t, net.convolution));
+    const Tensor in = autocast_once(t, s, wide);
+    { const Tensor contiguous = t.allocate(in.elements(), in.dtype(), Term::workspace); }
+    auto op = t.record(gradient::convolved, {&in, &weight});
+    op.sizes(shape.kernel);
+    op.save(in).save(weight);
+    const std::int64_t positions = rows * channels * (s.run.row_length() + shape.kernel - 1);
+    tell_convolution(t, positions, shape.kernel, in.dtype());
+    out = op.result(t.allocate(positions, in.dtype()));
+  }
+  out = silu(t, slice(t, out, x.elements()));
+  return cast(t, out, x.dtype());
+}
+
+/// A factor of torch.matmul by heads, and whether its heads lie behind its positions, so that they have
+/// to be copied to be one batch.
+struct HeadFactor {
+  const Tensor& tensor;
+  bool is_strided = false;
+};
+
+/// torch.matmul of parts of each head: `count` products of `rows` rows, to `elements` in all.
+inline Tensor head_product(Tape& t, const Setting& s, HeadFactor a, HeadFactor b, std::int64_t elements,
+                           std::int64_t count, std::int64_t rows) {
+  const Tensor right = autocast_once(t, s, b.tensor);
+  const Tensor left = autocast_once(t, s, a.tensor);
+  const Tensor left_batch = a.is_strided ? clone(t, left) : left;
+  const Tensor right_batch = b.is_strided ? clone(t, right) : right;
+  return batched_matmul(t, left_batch, right_batch, elements, count, rows);
+}
+
+/// What an operation keeps of two factors although nobody takes a gradient of its result: checkpointing
+/// counts it, and it goes with the result.
+inline void drop_factors(Tape& t, const Tensor& a, const Tensor& b) {
+  auto op = t.record(gradient::passed, {&a, &b});
+  for (const Tensor* factor : {&a, &b})
+    if (factor->requires_grad()) op.drop({});
+}
+
+/// The state after the last chunk, which is let go of.
+inline void leave_state(Tape& t, const Setting& s, const Tensor& state, const Tensor& factor, HeadFactor key,
+                        const Tensor& values) {
+  const LinearAttention& shape = *s.model.linear_attention;
+  drop_factors(t, state, factor);
+  const Tensor kept = t.allocate(state.elements(), DType::fp32);
+  Tensor right = autocast_once(t, s, values), cast_key = autocast_once(t, s, key.tensor);
+  Tensor left = key.is_strided ? clone(t, cast_key) : cast_key;
+  t.use_matmul();
+  drop_factors(t, left, right);
+  t.multiply(shape.key_head_dim, kDeltaChunk, shape.value_head_dim, left.dtype(), s.run.rows() * shape.value_heads);
+  const Tensor added = t.allocate(state.elements(), left.dtype());
+  cast_key.reset();
+  const bool keeps = t.mode() == Tape::Mode::record || t.mode() == Tape::Mode::recompute;
+  const bool keeps_right = keeps && left.requires_grad(), keeps_left = keeps && right.requires_grad();
+  if (!keeps_right) right.reset();
+  if (!keeps_left) left.reset();
+  const Tensor last = t.allocate(state.elements(), DType::fp32);
+}
+
+/// torch_chunk_gated_delta_rule. Query and key come with the key heads, all by positions.
+inline Tensor gated_delta_rule(Tape& t, const Setting& s, Tensor query, Tensor key, Tensor value, Tensor decay, Tensor beta) {
+  const LinearAttention& shape = *s.model.linear_attention;
+  const DType dtype = query.dtype();
+  const std::int64_t heads = s.run.rows() * shape.value_heads;
+  const std::int64_t chunks = (s.run.row_length() + kDeltaChunk - 1) / kDeltaChunk;
+  const std::int64_t positions = heads * s.run.row_length();
+  const std::int64_t places = heads * chunks * kDeltaChunk;  // positions with the padding
+  const std::int64_t squares = places * kDeltaChunk;
+  const std::int64_t state_size = heads * shape.key_head_dim * shape.value_head_dim;
+  const std::int64_t part = heads * kDeltaChunk * shape.value_head_dim;
+  const bool has_rest = places != positions;
+  // What is in fp32 already is not copied by heads, unless padding does it: channels lie before positions,
+  // as the convolution left them, or positions before heads, where these were repeated.
+  const bool is_strided = dtype == DType::fp32 && !has_rest && shape.value_heads > 1;
+  const bool is_apart = is_strided && shape.value_heads > shape.key_heads && s.run.rows() > 1;
+
+  query = repeat_heads(t, query, shape.value_heads / shape.key_heads);
+  key = repeat_heads(t, key, shape.value_heads / shape.key_heads);
+  {
+    Tensor q = cast(t, query, DType::fp32), k = cast(t, key, DType::fp32), v = cast(t, value, DType::fp32);
+    beta = cast(t, beta, DType::fp32);
+    query = std::move(q), key = std::move(k), value = std::move(v);
+  }
+  query = normalize_heads(t, query, positions);
+  key = normalize_heads(t, key, positions);
+  query = scale(t, query);
+  {
+    Tensor q = padded(t, query, places * shape.key_head_dim), k = padded(t, key, places * shape.key_head_dim);
+    value = padded(t, value, places * shape.value_head_dim);
+    query = std::move(q), key = std::move(k);
+    Tensor b = padded(t, beta, places);
+    decay = padded(t, decay, places);
+    beta = std::move(b);
+  }
+  Tensor v_beta, k_beta;
+  {
+    const Tensor each = view(t, beta);
+    v_beta = mul(t, value, each);
+  }
+  {
+    const Tensor each = view(t, beta);
+    k_beta = mul(t, key, each);
+  }
+  for (Tensor* chunked : {&query, &key}) *chunked = view(t, *chunked);
+  // Solutions lie by columns, and so do the gradients of what went into them.
+  for (Tensor* chunked : {&k_beta, &v_beta}) *chunked = reordered_view(t, *chunked);
+  decay = view(t, decay);
+  Tensor hidden = t.allocate(kDeltaChunk * kDeltaChunk, DType::boolean);
+  hidden = t.allocate(kDeltaChunk * kDeltaChunk, DType::boolean);
+  const Tensor sums = sum_up(t, decay);
+  Tensor pairs;
+  {
+    const Tensor rows = view(t, sums), columns = view(t, sums);
+    pairs = subtract(t, rows, columns, squares);
+  }
+  pairs = fill_masked(t, pairs, hidden);
+  pairs = exp(t, pairs);
+  const auto of_pairs = [&](const Tensor& rows) {
+    const Tensor columns = view(t, key);
+    const bool copies = is_apart || (is_strided && chunks > 1);
+    const Tensor product = head_product(t, s, {rows, copies}, {columns, copies}, squares, heads * chunks, kDeltaChunk);
+    return mul(t, product, pairs);
+  };
+  const Tensor system = of_pairs(k_beta);
+  const Tensor within = of_pairs(query);
+  const auto times_exp = [&](const Tensor& x, Tensor exponent) {
+    exponent = view(t, exp(t, exponent));
+    return mul(t, x, exponent);
+  };
+  const Tensor decayed = times_exp(k_beta, sums);
+  const Tensor values = solve_triangular(t, system, v_beta, heads * chunks);
+  const Tensor keys = solve_triangular(t, system, decayed, heads * chunks);
+  Tensor state = t.allocate(state_size, DType::fp32);
+  Tensor out = t.allocate(places * shape.value_head_dim, DType::fp32);
+  query = times_exp(query, sums);
+  {
+    Tensor left;
+    {
+      const Tensor last = slice(t, sums, heads * chunks);
+      left = subtract(t, last, sums, places);
+    }
+    key = times_exp(key, std::move(left));
+  }
+  const Tensor chunk_decay = view(t, exp(t, slice(t, sums, heads * chunks)));
+
+  const auto of_chunk = [&](const Tensor& x) { return slice(t, x, x.elements() / chunks); };
+  Tensor updated, across;  // of the chunk before until the next one's are there
+  for (std::int64_t i = 0; i < chunks; ++i) {
+    {
+      const Tensor mine = of_chunk(values);
+      const Tensor read = head_product(t, s, {of_chunk(keys)}, {state}, part, heads, kDeltaChunk);
+      updated = subtract(t, mine, read, part);
+    }
+    across = head_product(t, s, {of_chunk(query), is_apart}, {state}, part, heads, kDeltaChunk);
+    {
+      const Tensor inside = head_product(t, s, {of_chunk(within)}, {updated}, part, heads, kDeltaChunk);
+      const Tensor answer = add(t, across, inside);
+      auto op = t.record(gradient::placed, {&out, &answer});
+      t.touch(2 * part * element_size(DType::fp32));
+      out = op.result(std::move(out));
+    }
+    if (i + 1 < chunks) {
+      const Tensor kept = mul(t, state, of_chunk(chunk_decay));
+      const Tensor turned = view(t, of_chunk(key));
+      const Tensor added = head_product(t, s, {turned, is_apart}, {updated}, state_size, heads, shape.key_head_dim);
+      state = add(t, kept, added);
+    } else {
+      leave_state(t, s, state, of_chunk(chunk_decay), {of_chunk(key), is_apart}, updated);
+    }
+  }
+  state.reset();
+  out = clone(t, out);  // the solutions lie by columns
+  if (has_rest) out = slice(t, out, positions * shape.value_head_dim);
+  return cast(t, out, dtype);
+}
+
+/// A layer's linear attention. `present` tells padding from tokens, where there is any.
+inline Tensor gated_delta_net(Tape& t, Setting& s, DeltaNet& net, const Tensor& input, const Tensor& present) {
+  const LinearAttention& shape = *s.model.linear_attention;
+  const Tensor x = present ? mul(t, input, present) : input;
+  // What comes back through the heads lies by positions: a product of several sequences has it copied.
+  const auto order = s.run.rows() > 1 ? GradientOrder::by_columns : GradientOrder::by_rows;
+  Tensor mixed = run_linear(t, s, net.qkv, x, order);
+  const Tensor z = run_linear(t, s, net.z, x);
+  const Tensor b = run_linear(t, s, net.b, x, order);
+  const Tensor a = run_linear(t, s, net.a, x);
+  const Tape::InSection section(t, Section::attention);
+  mixed = convolve(t, s, net, mixed);
+  Tensor query, key, value;
+  {
+    auto split = t.record(gradient::passed, {&mixed});
+    split.joins_parts(3);
+    query = split.result(mixed.viewed(s.tokens() * shape.key_size()));
+    key = split.result(mixed.viewed(s.tokens() * shape.key_size()));
+    value = split.result(mixed.viewed(s.tokens() * shape.value_size()));
+    // Sums over the heads that share a key have put its gradient in order.
+    const bool is_shared = shape.value_heads > shape.key_heads;
+    for (Tensor* each : {&query, &key}) *each = is_shared ? view(t, *each) : reordered_view(t, *each);
+    value = reordered_view(t, value);
+  }
+  const Tensor beta = sigmoid(t, b);
+  Tensor decay;
+  {
+    Tensor rate = cast(t, net.decay, DType::fp32);
+    rate = exp(t, rate);
+    rate = negate(t, rate);
+    Tensor step = add(t, cast(t, a, DType::fp32), net.step_bias);
+    step = softplus(t, step);
+    decay = mul(t, rate, step);
+  }
+  Tensor out = gated_delta_rule(t, s, query, key, value, decay, beta);
+  if (out.dtype() == DType::fp32) out = clone(t, out);  // heads behind positions; a cast has seen to that elsewhere
+  out = gated_norm(t, net.norm, out, z, s.tokens() * shape.value_heads);
+  const Tape::InSection layers(t, Section::layers);
+  return run_linear(t, s, net.out, out);
+}
+
+}  // namespace qwenplan::emulate
