@@ -489,6 +489,7 @@ TEST_CASE("StarCoder's MLP and the gate of a shared expert have names of their o
 TEST_CASE("Qwen3.5: adapters on linear attention, and what its code in transformers cannot do") {
   Model hybrid = model();
   hybrid.architecture = Architecture::qwen3_5;
+  hybrid.layers = 4;
   hybrid.linear_attention = LinearAttention{2, 4, 16, 16, 4};
   const auto asked = [&](auto change, const Stack& stack = kLatest) {
     RunDraft d;
@@ -512,7 +513,7 @@ TEST_CASE("Qwen3.5: adapters on linear attention, and what its code in transform
   CHECK(says(asked([](RunDraft& d) { give(d.is_padding_free, true); }), "see each other"));
 
   // TRL loads the class of the checkpoint, with its vision tower; transformers with PEFT the decoder alone.
-  const auto with_trl = [](RunDraft& d) { 
+  const auto with_trl = [](RunDraft& d) {
     give(d.trainer, TrainerRelease{Trainer::trl, latest_version(Trainer::trl)});
   };
   CHECK(asked(with_trl).ok());
