@@ -210,11 +210,17 @@ inline Tensor self_attention(Tape& t, Setting& s, DecoderLayer& layer, const Ten
   const Model& m = s.model;
   const bool turns_in_place = s.run.liger_rope;
   const bool joins_heads = m.fuses_projections() || m.rotary_size() < m.head_dim;  // of a part that is turned and the rest
+  const bool is_eager = s.run.attention == Attention::eager;
+  const bool has_mask = static_cast<bool>(around.mask);
+  const DType dtype = s.run.autocasts ? s.run.half : x.dtype();
+  const bool reorders_query = is_eager || attention_kernel(s, dtype, has_mask) == AttentionKernel::math;
+  const bool reorders_key = reorders_query || expands_heads(s, has_mask);
   const auto shape = [&](const Tensor& projected, const Tensor& norm_weight, std::int64_t heads) {
     // The gradient comes back by heads, and is put in order where a kernel or a projection wants it so.
     if (norm_weight && s.run.liger_rms_norm)
       return liger_norm(t, s, norm_weight, projected, s.tokens() * heads, !turns_in_place);
-    const bool reorders = !turns_in_place && layer.turns && heads > 1;
+    const bool is_wanted = layer.turns || (heads == m.heads ? reorders_query : reorders_key);
+    const bool reorders = !turns_in_place && is_wanted && heads > 1;
     Tensor y = reorders ? reordered_view(t, projected) : projected;
     if (norm_weight) y = norm(t, s, norm_weight, y, s.tokens() * heads);
     return y;
@@ -256,16 +262,7 @@ inline Tensor self_attention(Tape& t, Setting& s, DecoderLayer& layer, const Ten
       k = norm(t, s, layer.k_norm, k, s.tokens() * m.kv_heads);
     }
   }
-  const bool is_eager = s.run.attention == Attention::eager;
-  const bool has_mask = static_cast<bool>(around.mask);
-  const DType dtype = s.run.autocasts ? s.run.half : v.dtype();
-  const bool reorders_query = is_eager || attention_kernel(s, dtype, has_mask) == AttentionKernel::math;
-  const bool reorders_key = reorders_query || expands_heads(s, has_mask);
   if (reorders_key && m.kv_heads > 1) v = reordered_view(t, v);
-  if (!layer.turns) {
-    if (reorders_query) q = reordered_view(t, q);
-    if (reorders_key) k = reordered_view(t, k);
-  }
   Tensor cos = around.cos, sin = around.sin;
   if (s.behavior.caches_rotary_tables) {
     cos = picked_rows(t, s, layer.cos, v.dtype());

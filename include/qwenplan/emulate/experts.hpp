@@ -100,7 +100,8 @@ inline Routing route(Tape& t, Setting& s, const ExpertWeights& w, const Tensor& 
   const Experts& e = *s.model.experts;
   const std::int64_t visits = s.tokens() * e.per_token;
   Routing routing;
-  routing.logits = linear(t, s, x, w.router, {}, e.count);
+  const Tensor rows = t.record(gradient::passed, {&x}).result(x);  // its own view of the tokens
+  routing.logits = linear(t, s, rows, w.router, {}, e.count);
   const Tensor probabilities = softmax(t, cast(t, routing.logits, DType::fp32), DType::fp32);
   auto top = t.record(gradient::picked, {&probabilities});
   Tensor value = t.allocate(visits, DType::fp32);

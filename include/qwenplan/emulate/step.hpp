@@ -716,7 +716,7 @@ class Training : public Tape::Layers, public Tape::GradientHook {
     const std::int64_t batch = s_.run.rows();
     Tensor samples;  // the number of each token's sample
     if (has_block_mask()) samples = sample_numbers();
-    Tensor allowed;
+    Tensor allowed, present;
     {
       const Tensor padding = s_.run.is_padded ? t_.allocate(batch * length, DType::boolean) : Tensor();
       const Tensor batches = t_.allocate(batch, DType::int64);
@@ -725,7 +725,7 @@ class Training : public Tape::Layers, public Tape::GradientHook {
       rows = t_.allocate(length, DType::int64);
       Tensor columns = t_.allocate(length, DType::int64);
       columns = t_.allocate(length, DType::int64);
-      allowed = samples ? mask_of_samples(window) : mask_of_rows(window);
+      allowed = samples ? mask_of_samples(window) : mask_of_rows(window, present);
     }
     if (s_.run.attention != Attention::eager && s_.behavior.masks_are_boolean) return allowed;
     const Tensor zero = t_.allocate(1, dtype);
@@ -734,29 +734,31 @@ class Training : public Tape::Layers, public Tape::GradientHook {
     return t_.allocate(s_.behavior.masks_are_boolean || s_.run.is_padded ? batch * square : square, dtype);
   }
 
-  /// Which tokens of its row a token sees.
-  Tensor mask_of_rows(Window window) {
+  /// Which tokens of its row a token sees; `present`: which of them are none of padding.
+  Tensor mask_of_rows(Window window, Tensor& present) {
     const std::int64_t length = s_.run.row_length();
     const std::int64_t square = length * length;
     const std::int64_t batch = s_.run.rows();
-    Tensor one = s_.run.is_padded || window == Window::sliding ? t_.allocate(1, DType::boolean) : Tensor();
+    // What is joined begins with one truth: of padding and the rest, and of a window and the rest.
+    Tensor with_padding = s_.run.is_padded ? t_.allocate(1, DType::boolean) : Tensor();
     Tensor allowed;
     if (window == Window::sliding) {
+      const Tensor one = t_.allocate(1, DType::boolean);
       Tensor within;
       {
         const Tensor start = t_.allocate(length, DType::int64);
         within = t_.allocate(square, DType::boolean);
       }
       allowed = t_.allocate(square, DType::boolean);
-      one.reset();
     }
     {
       const Tensor before = t_.allocate(square, DType::boolean);
-      allowed = one || allowed ? t_.allocate(square, DType::boolean) : before;
+      allowed = with_padding || allowed ? t_.allocate(square, DType::boolean) : before;
     }
-    one.reset();
+    if (with_padding && window == Window::sliding) allowed = t_.allocate(square, DType::boolean);
+    with_padding.reset();
     if (s_.run.is_padded) {
-      const Tensor present = t_.allocate(batch * length, DType::boolean);
+      present = t_.allocate(batch * length, DType::boolean);
       allowed = t_.allocate(batch * square, DType::boolean);
     }
     return allowed;
