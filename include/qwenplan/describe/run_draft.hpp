@@ -751,11 +751,13 @@ inline std::optional<Error> outside_of_code(const Run& run, const Model& model) 
     return std::find(all.begin(), all.end(), model.architecture) != all.end();
   };
   const bool is_known = is_of({Architecture::qwen2, Architecture::qwen3, Architecture::llama, Architecture::mistral}) ||
-                        (run.code != ModelCode::unsloth && is_of({Architecture::phi3, Architecture::gemma}));
+                        (run.code != ModelCode::unsloth && is_of({Architecture::phi3, Architecture::gemma})) ||
+                        (run.code == ModelCode::torchtune && is_of({Architecture::gemma2}));
   if (!is_known || model.rotary_dim > 0 || model.experts || model.has_o_bias || model.has_mlp_bias)
     return refused(model.architecture_name, "--model",
                    std::string("modelled: Qwen2, Qwen2.5, Qwen3, Llama, Mistral") +
-                       (run.code == ModelCode::unsloth ? "" : ", Phi-3, Gemma"));
+                       (run.code == ModelCode::unsloth ? "" : ", Phi-3, Gemma") +
+                       (run.code == ModelCode::torchtune ? ", Gemma 2" : ""));
   if (run.lora_targets & embed_tokens && run.has_adapters())
     return refused("an adapter on the embedding", "--lora-targets", "leave embed_tokens out");
   if (run.code == ModelCode::unsloth) return outside_of_unsloth(run);
@@ -764,7 +766,9 @@ inline std::optional<Error> outside_of_code(const Run& run, const Model& model) 
                  "--lora-targets", "leave lm_head out");
   if (run.modules_to_save != 0)
     return refused("training whole modules beside adapters", "--modules-to-save", "leave it out");
-  if (run.attention == Attention::eager || run.attention == Attention::math || run.attention == Attention::fa2)
+  const bool caps_scores = model.architecture == Architecture::gemma2;  // which no fused kernel does
+  if ((run.attention == Attention::eager && !caps_scores) || run.attention == Attention::math ||
+      run.attention == Attention::fa2)
     return refused("the attention '" + std::string(name(run.attention)) + "'", "--attention", "use sdpa");
   if (run.is_padded)
     return wrong(whose + " gives attention no padding mask", "--padded", "leave it out");
@@ -784,6 +788,7 @@ inline std::optional<Error> outside_of_code(const Run& run, const Model& model) 
   if (run.code == ModelCode::torchtune) {
     if (run.compares() && !run.has_adapters())
       return refused("DPO of all weights", "--objective", "use --method lora");
+    if (run.compares() && caps_scores) return refused("DPO of Gemma 2", "--objective", "use sft");
     if (run.autocasts || run.weights == DType::fp16 || (run.has_adapters() && run.adapter != run.weights))
       return wrong("torchtune keeps everything in one format, bf16 or fp32", "--precision",
                    "use bf16-true or fp32, and the same for adapters");

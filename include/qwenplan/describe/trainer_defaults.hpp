@@ -248,8 +248,9 @@ inline void trl(RunDraft& d, const Situation& s) {
 }
 
 /// torchtune's recipes: everything in one format, no limit of a sample's length.
-inline void torchtune(RunDraft& d, const Situation&) {
+inline void torchtune(RunDraft& d, const Situation& s) {
   otherwise(d.code, ModelCode::torchtune);
+  if (s.model.architecture == Architecture::gemma2) otherwise(d.attention, "eager");
   if (!d.length) otherwise(d.is_unbounded, true);
   otherwise(d.micro_batch, 2);
   otherwise(d.accumulation, 1);

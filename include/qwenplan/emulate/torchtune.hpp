@@ -115,6 +115,14 @@ inline void normalized_by_kernel(Tape& t, const Node& n, const Tensor& grad, Ten
   if (n.input[1] != Tensor::kNone) out[1] = t.allocate(n.input_elements[1], grad.dtype());
 }
 
+/// A factor in place on a view (CopySlices): the gradient is copied into a base of its own, and its
+/// part of that once more.
+inline void scaled_view(Tape& t, const Node&, const Tensor& grad, Tensor* out) {
+  out[0] = t.allocate(grad.elements(), grad.dtype());
+  const Tensor part = t.allocate(grad.elements(), grad.dtype());
+  const Tensor product = t.allocate(grad.elements(), grad.dtype());
+}
+
 }  // namespace gradient
 
 /// A model in training by torchtune's single-device recipes.
@@ -142,7 +150,7 @@ class Training : public Tape::Layers, public Tape::GradientHook {
       layer.gate = linear_layer(m.hidden, m.ffn, false, gate_proj);
       layer.down = linear_layer(m.ffn, m.hidden, false, down_proj);
       layer.up = linear_layer(m.hidden, m.ffn, false, up_proj);
-      for (int i = 0; i < 2; ++i) layer.norm[i] = weight(m.hidden);
+      for (std::int64_t i = 0; i < m.norms_per_layer(); ++i) layer.norm[i] = weight(m.hidden);
     }
     w_.embedding = weight(m.vocabulary * m.hidden);
     w_.final_norm = weight(m.hidden);
@@ -229,7 +237,7 @@ class Training : public Tape::Layers, public Tape::GradientHook {
   }
 
   Tensor run(Tape&, std::int32_t layer, const std::vector<Tensor>& arguments) override {
-    return decoder_layer(w_.layers[static_cast<std::size_t>(layer)], arguments[0]);
+    return decoder_layer(w_.layers[static_cast<std::size_t>(layer)], arguments[0], s_.model.slides(layer));
   }
   Tensor run_again(Tape& tape, std::int32_t layer, const std::vector<Tensor>& arguments) override {
     return run(tape, layer, arguments);
@@ -364,7 +372,7 @@ class Training : public Tape::Layers, public Tape::GradientHook {
       train(layer.q_norm, is_full);
       train(layer.k_norm, is_full);
       for (Linear* linear : {&layer.gate, &layer.down, &layer.up}) train_linear(*linear);
-      for (int i = 0; i < 2; ++i) train(layer.norm[i], is_full);
+      for (Tensor& norm : layer.norm) train(norm, is_full);
     }
     train(w_.final_norm, is_full);
     if (s_.model.ties_embeddings) w_.head.weight = w_.embedding;
@@ -496,8 +504,52 @@ class Training : public Tape::Layers, public Tape::GradientHook {
     return turns_halves() ? rotate_halves(x, table) : rotate_neighbours(x, table);
   }
 
+  bool caps_scores() const { return s_.model.architecture == Architecture::gemma2; }
+
+  /// The mask that each layer of Gemma 2 makes for itself, in fp32, and what it is made of: names that
+  /// stay until the layer's attention returns. The mask is the last.
+  std::vector<Tensor> capped_mask(bool slides) {
+    const std::int64_t square = s_.run.length * s_.run.length;
+    const auto table = [&](DType dtype) { return t_.allocate(square, dtype); };
+    Tensor mask;
+    {
+      Tensor allowed = table(DType::boolean);
+      allowed = table(DType::boolean);
+      const Tensor hidden = table(DType::boolean);
+      const Tensor lowest = t_.allocate(1, DType::fp32), zero = t_.allocate(1, DType::fp32);
+      mask = table(DType::fp32);
+    }
+    if (!slides) return {mask};
+    Tensor ones = table(DType::fp32);
+    Tensor within;
+    {
+      const Tensor above = table(DType::fp32);
+      const Tensor below = table(DType::fp32);
+      within = table(DType::fp32);
+    }
+    const Tensor is_within = table(DType::boolean);
+    const Tensor lowest = t_.allocate(1, DType::fp32);
+    Tensor masked = table(DType::fp32);
+    return {std::move(ones), std::move(within), std::move(masked)};
+  }
+
+  /// Gemma2Attention, which caps its scores and therefore keeps them.
+  Tensor capped_attention(const Tensor& q, const Tensor& k, const Tensor& v, bool slides, std::vector<Tensor>& masks) {
+    const Tensor scaled = t_.record(gradient::scaled_view, {&q}).result(q);
+    t_.touch(2 * q.elements() * element_size(q.dtype()));
+    Tensor weights = attention_product(t_, s_, scaled, HeadOrder::inner, k, HeadOrder::inner, s_.scores());
+    masks = capped_mask(slides);
+    weights = scale(t_, weights);
+    weights = tanh(t_, weights);
+    weights = scale(t_, weights);
+    weights = add(t_, weights, masks.back());
+    weights = cast(t_, softmax(t_, weights, DType::fp32), q.dtype());
+    weights = attention_product(t_, s_, weights, HeadOrder::outer, v, HeadOrder::inner, q.elements());
+    return clone(t_, reordered_rows(t_, s_, weights));
+  }
+
   /// MultiHeadAttention: K and V are always expanded to all heads, and no mask is given.
-  Tensor attention(const DecoderLayer& layer, const Tensor& x) {
+  Tensor attention(const DecoderLayer& layer, const Tensor& x, bool slides) {
     const Model& m = s_.model;
     Tensor q = run_linear(layer.q, x);
     if (layer.q_norm) q = rms_norm(layer.q_norm, reordered_view(t_, q), s_.tokens() * m.heads, true);
@@ -506,7 +558,7 @@ class Training : public Tape::Layers, public Tape::GradientHook {
     Tensor v = run_linear(layer.v, x);
     // Gradients that were summed over the heads of a group come back in another order.
     const bool expands = m.heads != m.kv_heads;
-    const bool reorders = expands && m.kv_heads > 1;
+    const bool reorders = expands && m.kv_heads > 1 && !caps_scores();
     if (reorders && turns_halves()) k = reordered_view(t_, k);
     if (reorders) v = reordered_view(t_, v);
     if (layer.k_norm) k = rms_norm(layer.k_norm, k, s_.tokens() * m.kv_heads, true);
@@ -517,9 +569,11 @@ class Training : public Tape::Layers, public Tape::GradientHook {
       v = repeat_heads(t_, v, times, m.kv_heads == 1);
     }
     Tensor out;
+    std::vector<Tensor> masks;
     {
       const Tape::InSection section(t_, Section::attention);
-      out = fused_attention(t_, s_, attention_kernel(s_, q.dtype(), false), q, k, v, {});
+      out = caps_scores() ? capped_attention(q, k, v, slides, masks)
+                          : fused_attention(t_, s_, attention_kernel(s_, q.dtype(), false), q, k, v, {});
     }
     if (layer.q_norm) out = clone(t_, out);  // a norm leaves heads before positions
     return run_linear(layer.o, out);
@@ -540,16 +594,20 @@ class Training : public Tape::Layers, public Tape::GradientHook {
   }
 
   /// TransformerSelfAttentionLayer.
-  Tensor decoder_layer(const DecoderLayer& layer, const Tensor& x) {
+  Tensor decoder_layer(const DecoderLayer& layer, const Tensor& x, bool slides) {
+    // Gemma 2 norms what attention and MLP make, too.
+    const auto scaled = [&](int norm, const Tensor& made) {
+      return layer.norm[norm] ? rms_norm(layer.norm[norm], made, s_.tokens()) : made;
+    };
     Tensor h = rms_norm(layer.norm[0], x, s_.tokens());
-    const Tensor attended = attention(layer, h);
-    h = add(t_, attended, x);
+    const Tensor attended = attention(layer, h, slides);
+    h = add(t_, scaled(2, attended), x);
     Tensor out;
     {
       const Tensor normal = rms_norm(layer.norm[1], h, s_.tokens());
       out = mlp(layer, normal);
     }
-    return add(t_, h, out);
+    return add(t_, h, scaled(3, out));
   }
 
   /// Whether all layers share one rotary table: full fine-tuning always, and Llama 3.1 and later. The
@@ -576,6 +634,11 @@ class Training : public Tape::Layers, public Tape::GradientHook {
     {
       const Tensor h = body();
       hidden = rms_norm(w_.final_norm, h, s_.tokens());
+      if (caps_scores()) {  // Gemma2FinalNorm caps the states in place of the logits
+        Tensor states = scale(t_, hidden);
+        states = tanh(t_, states);
+        hidden = scale(t_, states);
+      }
       t_.set_term(Term::logits);
       const Tape::InSection section(t_, Section::head);
       const Tape::WithoutOffload stays(t_);

@@ -69,11 +69,15 @@ TEST_CASE("what these trainers' code does otherwise is named, not estimated") {
   Model gemma = qwen2();
   gemma.architecture = Architecture::gemma2;
   for (const Trainer trainer : {Trainer::torchtune, Trainer::litgpt}) {
-    CHECK(is_unknown(by(trainer, [](RunDraft&) {}, gemma)));
     CHECK(is_unknown(by(trainer, [](RunDraft& d) { give(d.packs, true); })));
     CHECK(is_unknown(by(trainer, [](RunDraft& d) { give(d.attention, std::string("eager")); })));
     CHECK_FALSE(by(trainer, [](RunDraft& d) { give(d.is_padded, true); }).ok());
   }
+  CHECK(is_unknown(by(Trainer::litgpt, [](RunDraft&) {}, gemma)));
+  const auto capped = by(Trainer::torchtune, [](RunDraft&) {}, gemma);  // with scores of its own
+  REQUIRE(capped.ok());
+  CHECK(capped->run.attention == Attention::eager);
+  CHECK(is_unknown(by(Trainer::torchtune, [](RunDraft& d) { give(d.objective, Objective::dpo); }, gemma)));
   const auto in_backward = [](RunDraft& d) {
     give(d.method, Method::full);
     give(d.accumulation, std::int64_t{1});
