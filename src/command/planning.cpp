@@ -52,7 +52,7 @@ Setup setup_of(const Subject& subject) {
 std::optional<Error> not_emulated(const Subject& subject) {
   if (subject.model.model.architecture == Architecture::other)
     return Error{Error::Kind::unknown, "the class " + subject.model.model.architecture_name + " is not emulated",
-                 "--model", "emulated: Qwen2, Qwen3, Qwen3-MoE, Qwen3.5, Llama, Mistral, Gemma, Gemma-2, Gemma-3, Phi-3 and SmolLM3 classes"};
+                 "--model", "emulated: Qwen2, Qwen3, Qwen3-MoE, Qwen3.5, Llama, Mistral, Gemma, Gemma-2, Gemma-3, Phi-3, SmolLM3, Qwen2-MoE, Mixtral, Cohere, Cohere2, OLMo-2, OLMo-3, StarCoder2, Seed-OSS and Arcee classes"};
   if (subject.gpu && !subject.gpu->gpu.is_cuda())
     return Error{Error::Kind::unknown, "only CUDA cards are emulated, not " + subject.gpu->gpu.name, "--gpu",
                  "qwenplan data show " + subject.gpu->gpu.id + " tells its facts"};
