@@ -121,8 +121,8 @@ Result<Answer> check(const Invocation& in) {
   }
   answer.rows = checked_rows(files);
   for (std::string& note : notes_of(files)) answer.notes.push_back(std::move(note));
-  show_checked(files, answer);
   const std::string format = in.value("format").value_or("text");
+  show_checked(files, format == "markdown", answer);
   if (format == "github") answer.raw = github_report(files);
   if (format == "sarif") answer.raw = sarif_report(files);
   if (format == "junit") answer.raw = junit_report(files);

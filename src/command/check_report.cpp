@@ -217,7 +217,27 @@ Value checked_rows(const std::vector<CheckedFile>& files) {
   return rows;
 }
 
-void show_checked(const std::vector<CheckedFile>& files, Answer& answer) {
+namespace {
+
+/// One row for each finding.
+Table table_of(const CheckedFile& file) {
+  Table table{{{"severity", Column::Align::left},
+               {"rule", Column::Align::left},
+               {"line", Column::Align::right},
+               {"column", Column::Align::right},
+               {"message", Column::Align::left},
+               {"fix", Column::Align::left}},
+              {}};
+  const auto number = [](std::uint32_t at) { return at > 0 ? std::to_string(at) : std::string(); };
+  for (const Finding& each : file.findings)
+    table.rows.push_back({std::string(name(each.rule.severity())), std::string(each.rule.id()),
+                          number(each.place.line), number(each.place.column), each.message, each.fix});
+  return table;
+}
+
+}  // namespace
+
+void show_checked(const std::vector<CheckedFile>& files, bool has_tables, Answer& answer) {
   std::map<std::string, std::size_t> counts;
   for (const CheckedFile& file : files) {
     ++counts[file.status];
@@ -233,7 +253,9 @@ void show_checked(const std::vector<CheckedFile>& files, Answer& answer) {
     });
     if (!file.headline.empty() && !is_told) answer.add(Paragraph{file.headline});
     if (file.time) answer.add(Paragraph{words(*file.time)});
+    if (has_tables && !file.findings.empty()) answer.add(table_of(file));
     for (const Finding& finding : file.findings) {
+      if (has_tables) break;
       const Severity severity = finding.rule.severity();
       answer.add(Paragraph{where(file, finding.place) + ": " + std::string(name(severity)) + ": " +
                                in_words(finding) + " [" + std::string(finding.rule.id()) + "]",

@@ -12,8 +12,8 @@ namespace qwenplan {
 Value checked_json(const CheckedFile& file);
 /// A row for each finding, and one for a file without any.
 Value checked_rows(const std::vector<CheckedFile>& files);
-/// What a person reads: each file with its findings, and a count at the end.
-void show_checked(const std::vector<CheckedFile>& files, Answer& answer);
+/// What a person reads: each file with its findings, as lines or in a table, and a count at the end.
+void show_checked(const std::vector<CheckedFile>& files, bool has_tables, Answer& answer);
 
 /// SARIF 2.1.0 with what GitHub's code scanning asks for. Ignored findings are suppressed results.
 std::string sarif_report(const std::vector<CheckedFile>& files);

@@ -108,9 +108,14 @@ std::optional<Stored> stored_quantized(const std::string& model) {
   return std::nullopt;
 }
 
-/// A finding that comes from an error, and the error for the report.
+/// A finding that comes from an error, and the error for the report. What is wrong in another file,
+/// such as a qwenplan.yaml, has its place in the message.
 void refuse(CheckedFile& out, RuleId rule, Error error, Place place = {}) {
-  out.findings.push_back({rule, error.what, place, error.hint});
+  const Place told = place_in(error.where);
+  const bool is_elsewhere = told.line > 0 && !error.where.starts_with(out.file + ",");
+  if (place.line == 0 && !is_elsewhere) place = told;
+  out.findings.push_back(
+      {rule, is_elsewhere ? error.where + ": " + error.what : error.what, place, error.hint});
   out.error = std::move(error);
 }
 
@@ -351,9 +356,8 @@ CheckedFile Checker::check(const std::string& file) {
     return refuse(out, "unreadable-file", place_in_project(choice.error())), concluded();
   auto read = read_train_file(*text, out.file, OnDisk(file == "-" ? "." : file), *choice);
   if (!read) {
-    Place place;
     out.is_nobodys = read.error().what.starts_with("no trainer's file") || !names_training(*text);
-    return refuse(out, "unreadable-file", read.error(), place), concluded();
+    return refuse(out, "unreadable-file", read.error()), concluded();
   }
   out.trainer = std::string(qwenplan::name(read->trainer));
   out.findings = std::move(read->findings);
@@ -431,6 +435,9 @@ CheckedFile Checker::check(const std::string& file) {
                       take_flag("batch", draft.micro_batch, kMostBatch),
                       take_flag("gpus", draft.gpus, 1 << 20)})
     if (error) return refuse(out, "impossible-run", *error), concluded();
+  for (const TrainFile::Open& each : read->open)
+    if (each.flag.empty() || !asked.has(each.flag))
+      return refuse(out, "not-modelled", each.error, each.place), concluded();
   if (draft.length) draft.is_unbounded.reset();
   if (subject->gpu && subject->gpu->count > 1 && !draft.gpus)
     draft.gpus = Given<std::int64_t>{subject->gpu->count, From::flag};

@@ -318,3 +318,50 @@ TEST_CASE("files that are no files and files without an end take no time") {
   CHECK(run(there + "timeout 10 '" QWENPLAN_BINARY "' check - --gpu rtx3060 </dev/zero").status == 2);
   CHECK(run(there + "'" QWENPLAN_BINARY "' check bom.yaml --gpu rtx3060").status == 0);
 }
+
+TEST_CASE("an error of the parser has its line in every format") {
+  TempFolder folder;
+  const std::string file = quoted(folder.write("run.yaml", "base_model: a/b\nsequence_len: 8\nmicro:1\n"));
+  const Left left = run("qwenplan check " + file + " --gpu rtx4090 --json");
+  CHECK(left.status == 2);
+  CHECK(left.json()["files"][0]["findings"][0]["line"] == 3);
+  CHECK(left.json()["files"][0]["findings"][0]["column"] == 1);
+  CHECK(run("qwenplan check " + file + " --gpu rtx4090 --format github").out.find("line=3,") !=
+        std::string::npos);
+}
+
+TEST_CASE("what is wrong in a qwenplan.yaml is said of it") {
+  TempFolder folder;
+  const std::string file = quoted(folder.write("run.yaml", "base_model: Qwen/Qwen2.5-7B\nsequence_len: 8\n"
+                                                           "micro_batch_size: 1\ndatasets: [{path: a}]\n"));
+  for (const char* wrong : {"gpu: nope\n", "vram: 24\n"}) {
+    folder.write("qwenplan.yaml", wrong);
+    const Left left = run("qwenplan check " + file);
+    CHECK(left.status == 2);
+    CHECK(left.out.find("qwenplan.yaml, line 1") != std::string::npos);
+    CHECK(left.out.find("run.yaml:1") == std::string::npos);
+  }
+}
+
+TEST_CASE("markdown has a row for each finding") {
+  TempFolder folder;
+  const std::string file = quoted(folder.write("run.yaml", "base_model: Qwen/Qwen2.5-7B\nsequence_len: 8\n"
+                                                           "micro_batch_size: 1\ndatasets: [{path: a}]\nnope: 1\n"));
+  const Left left = run("qwenplan check " + file + " --gpu rtx4090 --format markdown");
+  const std::size_t found = run("qwenplan check " + file + " --gpu rtx4090 --json").json()["files"][0]["findings"].size();
+  CHECK(left.out.find("| severity | rule | line | column | message | fix |") != std::string::npos);
+  std::size_t rows = 0;
+  for (std::size_t at = 0; (at = left.out.find("\n| ", at)) != std::string::npos; ++at) ++rows;
+  CHECK(rows == found + 2);  // the titles and the line below them
+}
+
+TEST_CASE("a script whose value is open ends with status 3, unless a flag gives it") {
+  TempFolder folder;
+  const std::string file = quoted(folder.write(
+      "run.sh", "swift sft --model Qwen/Qwen2.5-0.5B --dataset a --tuner_type full --max_length $LEN \"$@\"\n"));
+  const Left open = run("qwenplan check " + file + " --gpu rtx4090");
+  CHECK(open.status == 3);
+  CHECK(open.out.find("--max_length") != std::string::npos);
+  CHECK(open.out.find("'LEN'") != std::string::npos);
+  CHECK(run("qwenplan check " + file + " --gpu rtx4090 --seq-len 1024").status == 0);
+}

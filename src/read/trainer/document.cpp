@@ -1,5 +1,6 @@
 #include "read/trainer/document.hpp"
 
+#include <yaml-cpp/emitterstyle.h>
 #include <yaml-cpp/eventhandler.h>
 #include <yaml-cpp/exceptions.h>
 #include <yaml-cpp/parser.h>
@@ -55,11 +56,12 @@ class Lines {
 /// Makes the tree from the events of a parser, within the bounds.
 class Builder {
  public:
-  Builder(std::string_view text, const std::string& name) : lines_(text), name_(name) {}
+  Builder(std::string_view text, const std::string& name)
+      : text_(text), lines_(text), name_(name) {}
 
   [[noreturn]] void refuse(std::string what, std::size_t offset, std::string hint) {
-    throw Refused{
-        {Error::Kind::wrong, std::move(what), where(name_, lines_.at(offset)), std::move(hint)}};
+    const Place place = lines_.at(offset);
+    throw Refused{{Error::Kind::wrong, std::move(what), where(name_, place), std::move(hint)}};
   }
 
   void scalar(std::string text, bool is_quoted, std::size_t offset, std::size_t anchor = 0) {
@@ -75,6 +77,32 @@ class Builder {
     Node node;
     node.place = lines_.at(offset);
     add(std::move(node), 1, offset, anchor);
+  }
+
+  // What yaml-cpp lets pass at the end of a file, and every other loader stops at.
+
+  /// A line of a map that is a word and no more.
+  void refuse_missing_colon(std::size_t offset) {
+    if (open_.empty() || !open_.back().node.is_map() || !open_.back().waiting ||
+        open_.back().key_offset != offset)
+      return;
+    const std::string_view line = text_.substr(offset, text_.find('\n', offset) - offset);
+    if (line.starts_with('?')) return;
+    refuse("not YAML: a line without a colon and a blank between key and value", offset,
+           "such as cutoff_len: 8192");
+  }
+  void refuse_open_quote(std::size_t offset) {
+    const char quote = offset < text_.size() ? text_[offset] : '\0';
+    if (quote != '"' && quote != '\'') return;
+    for (std::size_t i = offset + 1; i < text_.size(); ++i) {
+      if (quote == '"' && text_[i] == '\\')
+        ++i;
+      else if (text_[i] == quote && quote == '\'' && i + 1 < text_.size() && text_[i + 1] == quote)
+        ++i;
+      else if (text_[i] == quote)
+        return;
+    }
+    refuse("not YAML: a quote that is not closed", offset, "close it");
   }
 
   void start(Node::Kind kind, std::size_t offset, std::size_t anchor = 0) {
@@ -94,7 +122,9 @@ class Builder {
   void end() {
     Open closed = std::move(open_.back());
     open_.pop_back();
-    if (closed.node.is_map()) merge(closed);
+    if (closed.node.is_map() && !merge(closed))
+      refuse("not YAML: '<<' takes a map or a list of maps", closed.merge_offset,
+             "write the keys out, or name an anchor of a map");
     add(std::move(closed.node), nodes_ - closed.nodes_before + 1, closed.offset, closed.anchor);
   }
 
@@ -118,6 +148,8 @@ class Builder {
     std::size_t nodes_before = 0;
     std::map<std::string, std::size_t> known;  ///< keys of a map and where their entries are
     std::optional<std::size_t> waiting;        ///< the entry that has a key and no value yet
+    std::size_t key_offset = 0;                ///< of the last key
+    std::size_t merge_offset = 0;              ///< of the key '<<'
     bool wants_key() const { return node.is_map() && !waiting; }
   };
   struct Anchored {
@@ -158,6 +190,8 @@ class Builder {
       open.waiting.reset();
     } else {
       if (node.kind != Node::Kind::scalar) refuse_key(offset);
+      open.key_offset = offset;
+      if (node.scalar == "<<") open.merge_offset = offset;
       key(open, std::move(node));
     }
   }
@@ -175,13 +209,17 @@ class Builder {
     entry.place = node.place;
   }
 
-  /// YAML's merge key: what a map lacks it takes from another one.
-  static void merge(Open& open) {
+  /// YAML's merge key: what a map lacks it takes from another one. False if it is given no map.
+  static bool merge(Open& open) {
     const auto key = open.known.find("<<");
-    if (key == open.known.end()) return;
+    if (key == open.known.end()) return true;
     std::vector<Entry>& entries = open.node.entries;
     const auto at = entries.begin() + static_cast<std::ptrdiff_t>(key->second);
     const Node merged = std::move(at->value);
+    const auto is_map = [](const Node& node) { return node.is_map(); };
+    if (!merged.is_map() &&
+        !(merged.is_list() && std::all_of(merged.items.begin(), merged.items.end(), is_map)))
+      return false;
     entries.erase(at);
     const auto take_from = [&](const Node& other) {
       for (const Entry& each : other.entries)
@@ -189,8 +227,10 @@ class Builder {
     };
     take_from(merged);
     for (const Node& each : merged.items) take_from(each);
+    return true;
   }
 
+  std::string_view text_;
   Lines lines_;
   const std::string& name_;
   Node root_;
@@ -208,6 +248,7 @@ class YamlEvents : public YAML::EventHandler {
   void OnDocumentStart(const YAML::Mark&) override {}
   void OnDocumentEnd() override {}
   void OnNull(const YAML::Mark& mark, YAML::anchor_t anchor) override {
+    if (!is_flow()) builder_.refuse_missing_colon(offset(mark));
     builder_.null(offset(mark), anchor);
   }
   void OnAlias(const YAML::Mark& mark, YAML::anchor_t anchor) override {
@@ -216,22 +257,31 @@ class YamlEvents : public YAML::EventHandler {
   void OnScalar(const YAML::Mark& mark, const std::string& tag, YAML::anchor_t anchor,
                 const std::string& value) override {
     check(mark, tag);
+    builder_.refuse_open_quote(offset(mark));
     builder_.scalar(value, tag == "!" || tag == "tag:yaml.org,2002:str", offset(mark), anchor);
   }
   void OnSequenceStart(const YAML::Mark& mark, const std::string& tag, YAML::anchor_t anchor,
-                       YAML::EmitterStyle::value) override {
+                       YAML::EmitterStyle::value style) override {
     check(mark, tag);
+    styles_.push_back(style);
     builder_.start(Node::Kind::list, offset(mark), anchor);
   }
-  void OnSequenceEnd() override { builder_.end(); }
+  void OnSequenceEnd() override { end(); }
   void OnMapStart(const YAML::Mark& mark, const std::string& tag, YAML::anchor_t anchor,
-                  YAML::EmitterStyle::value) override {
+                  YAML::EmitterStyle::value style) override {
     check(mark, tag);
+    styles_.push_back(style);
     builder_.start(Node::Kind::map, offset(mark), anchor);
   }
-  void OnMapEnd() override { builder_.end(); }
+  void OnMapEnd() override { end(); }
 
  private:
+  /// Between braces a key may stand alone.
+  bool is_flow() const { return !styles_.empty() && styles_.back() == YAML::EmitterStyle::Flow; }
+  void end() {
+    styles_.pop_back();
+    builder_.end();
+  }
   static std::size_t offset(const YAML::Mark& mark) {
     return static_cast<std::size_t>(std::max(mark.pos, 0));
   }
@@ -245,6 +295,7 @@ class YamlEvents : public YAML::EventHandler {
   }
 
   Builder& builder_;
+  std::vector<YAML::EmitterStyle::value> styles_;
 };
 
 /// Brackets that stay open for long make yaml-cpp look ahead without an end.
@@ -508,10 +559,22 @@ std::string where(std::string_view name, Place place) {
   return text;
 }
 
+Place place_in(std::string_view where) {
+  const auto behind = [&](std::string_view word) {
+    std::uint32_t number = 0;
+    if (const std::size_t at = where.rfind(word); at != std::string_view::npos)
+      std::from_chars(where.data() + at + word.size(), where.data() + where.size(), number);
+    return number;
+  };
+  return {behind(", line "), behind(", column ")};
+}
+
 std::optional<Error> refused_text(std::string_view text, const std::string& name) {
   const auto wrong = [&](std::string what, Place place, std::string hint) {
     return Error{Error::Kind::wrong, std::move(what), where(name, place), std::move(hint)};
   };
+  if (text.starts_with("\x1F\x8B"))
+    return wrong("not text, but packed by gzip", {}, "unpack it first");
   if (text.size() > kMostText)
     return wrong("larger than " + std::to_string(kMostText) + " bytes", {},
                  "is this the right file?");

@@ -79,6 +79,8 @@ Syntax syntax_of(std::string_view text, std::string_view name);
 
 /// "recipe.yaml, line 3, column 5"; "-" is called standard input.
 std::string where(std::string_view name, Place place);
+/// The place that `where` wrote into an error; none if there is none.
+Place place_in(std::string_view where);
 
 /// Refuses what no trainer could read as text: other encodings than UTF-8, control characters, and
 /// more than kMostText bytes. Errors: `wrong`, with line and column.

@@ -2,12 +2,13 @@
 
 #include <charconv>
 #include <string>
+#include <unordered_map>
 #include <utility>
 
 namespace qwenplan {
 namespace {
 
-constexpr int kLongestChain = 16;           ///< references to references
+constexpr int kLongestChain = 64;           ///< references to references
 constexpr std::size_t kMostText = 1 << 16;  ///< of one value, references filled in
 
 std::string_view trimmed(std::string_view text) {
@@ -24,8 +25,9 @@ class Resolver {
   explicit Resolver(const Node& root) : root_(root) {}
 
   /// Fills in the references of a value; leaves it as it is where that cannot be done.
-  void fill(Node& node, const Parents& parents, int chain = 0) const {
-    for (std::size_t from = 0; node.kind == Node::Kind::scalar && chain <= kLongestChain;) {
+  void fill(Node& node, const Parents& parents, int chain = 0) {
+    if (chain > kLongestChain) exceeded_ = exceeded_ ? exceeded_ : node.place;
+    for (std::size_t from = 0; node.kind == Node::Kind::scalar && !exceeded_;) {
       const std::string& text = node.scalar;
       const std::size_t open = text.find("${", from);
       if (open == std::string::npos) return;
@@ -39,13 +41,18 @@ class Resolver {
         return;
       }
       from = *end + 1;
-      if (!found || found->kind != Node::Kind::scalar || is_unresolved(*found) ||
-          text.size() + found->scalar.size() > kMostText)
-        continue;
+      if (!found || found->kind != Node::Kind::scalar || is_unresolved(*found)) continue;
+      if (text.size() + found->scalar.size() > kMostText) {
+        exceeded_ = node.place;
+        return;
+      }
       from = open + found->scalar.size();
       node.scalar = text.substr(0, open) + found->scalar + text.substr(*end + 1);
     }
   }
+
+  /// Where references go too deep, or make too much.
+  const std::optional<Place>& exceeded() const { return exceeded_; }
 
  private:
   static std::optional<std::size_t> closing(const std::string& text, std::size_t open) {
@@ -57,16 +64,23 @@ class Resolver {
     return std::nullopt;
   }
 
-  std::optional<Node> target(std::string_view inner, const Parents& parents, int chain) const {
+  std::optional<Node> target(std::string_view inner, const Parents& parents, int chain) {
     inner = trimmed(inner);
     constexpr std::string_view kSelect = "oc.select:";
-    if (!inner.starts_with(kSelect)) {
+    constexpr std::string_view kEnvironment = "oc.env:";
+    const bool is_select = inner.starts_with(kSelect);
+    const bool is_environment = inner.starts_with(kEnvironment);
+    if (!is_select && !is_environment) {
       if (inner.find(':') != std::string_view::npos) return std::nullopt;
       return value_at(inner, parents, chain);
     }
-    inner.remove_prefix(kSelect.size());
+    inner.remove_prefix(is_select ? kSelect.size() : kEnvironment.size());
     const std::size_t comma = inner.find(',');
-    if (auto found = value_at(trimmed(inner.substr(0, comma)), {&root_}, chain)) return found;
+    if (is_select) {
+      if (auto found = value_at(trimmed(inner.substr(0, comma)), {&root_}, chain)) return found;
+    } else if (comma == std::string_view::npos) {
+      return std::nullopt;
+    }
     Node otherwise;
     if (comma == std::string_view::npos) return otherwise;
     const std::string_view word = trimmed(inner.substr(comma + 1));
@@ -83,7 +97,7 @@ class Resolver {
 
   /// A value by its path: keys with dots between them and numbers in brackets. Dots in front are
   /// steps outwards: one is the map that the reference stands in.
-  std::optional<Node> value_at(std::string_view path, const Parents& parents, int chain) const {
+  std::optional<Node> value_at(std::string_view path, const Parents& parents, int chain) {
     Parents way{&root_};
     if (path.starts_with('.')) {
       way = parents;
@@ -100,7 +114,7 @@ class Resolver {
         const std::string_view key = path.substr(0, end);
         std::size_t index = 0;
         const auto [last, failed] = std::from_chars(key.data(), key.data() + key.size(), index);
-        if (const Node* found = at->find(key))
+        if (const Node* found = member(*at, key))
           at = found;
         else if (at->is_list() && failed == std::errc() && last == key.data() + key.size() &&
                  index < at->items.size())
@@ -113,16 +127,33 @@ class Resolver {
       path.remove_prefix(end + 1);
     }
     way.pop_back();
+    // Each value is filled in once, whoever refers to it; one that is being filled in is a circle.
+    const auto [known, is_new] = filled_.try_emplace(at);
+    if (!is_new) {
+      if (!known->second || !may_copy(*known->second)) return std::nullopt;
+      return known->second;
+    }
     if (!may_copy(*at)) return std::nullopt;
     Node copy = *at;
     fill(copy, way, chain + 1);
-    return copy;
+    return filled_[at] = std::move(copy);
+  }
+
+  /// A member of a map; maps are searched often, so each gets an index.
+  const Node* member(const Node& map, std::string_view key) {
+    if (!map.is_map()) return nullptr;
+    const auto [index, is_new] = members_.try_emplace(&map);
+    if (is_new)
+      for (const Entry& each : map.entries) index->second.emplace(each.key, &each.value);
+    const auto found = index->second.find(key);
+    return found == index->second.end() ? nullptr : found->second;
   }
 
   /// References that multiply must not cost more than a document may.
-  bool may_copy(const Node& node) const {
+  bool may_copy(const Node& node) {
     copied_ += cost(node);
-    return copied_ <= kMostNodes;
+    if (copied_ > kMostNodes && !exceeded_) exceeded_ = node.place;
+    return !exceeded_;
   }
   static std::size_t cost(const Node& node) {
     std::size_t sum = 1 + node.scalar.size() / 64;
@@ -132,10 +163,13 @@ class Resolver {
   }
 
   const Node& root_;
-  mutable std::size_t copied_ = 0;
+  std::size_t copied_ = 0;
+  std::optional<Place> exceeded_;
+  std::unordered_map<const Node*, std::optional<Node>> filled_;
+  std::unordered_map<const Node*, std::unordered_map<std::string_view, const Node*>> members_;
 };
 
-void fill_all(Node& node, const Node& original, Parents& parents, const Resolver& resolver) {
+void fill_all(Node& node, const Node& original, Parents& parents, Resolver& resolver) {
   resolver.fill(node, parents);
   if (original.kind == Node::Kind::scalar) return;
   parents.push_back(&original);
@@ -148,10 +182,12 @@ void fill_all(Node& node, const Node& original, Parents& parents, const Resolver
 
 }  // namespace
 
-void resolve_references(Node& root) {
+std::optional<Place> resolve_references(Node& root) {
   const Node original = root;
   Parents parents;
-  fill_all(root, original, parents, Resolver(original));
+  Resolver resolver(original);
+  fill_all(root, original, parents, resolver);
+  return resolver.exceeded();
 }
 
 bool is_unresolved(const Node& node) {

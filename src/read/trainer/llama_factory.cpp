@@ -1,6 +1,5 @@
 #include <string>
 
-#include "read/trainer/interpolation.hpp"
 #include "read/trainer/keys.hpp"
 #include "read/trainer/launcher.hpp"
 #include "read/trainer/readers.hpp"
@@ -358,8 +357,8 @@ TrainFile read_llama_factory(const Source& source) {
   TrainFile file;
   file.trainer = Trainer::llama_factory;
   file.version = source.version;
-  Node root = source.root;
-  resolve_references(root);
+  // Its loader is OmegaConf, but to_container leaves references as they are written.
+  const Node& root = source.root;
   Settings in(&root, "", file.findings);
   in.renamed("dpo_loss", "pref_loss", "0.8.0");
   in.renamed("dpo_beta", "pref_beta", "0.8.0");

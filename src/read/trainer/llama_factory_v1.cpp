@@ -1,7 +1,6 @@
 #include <string>
 #include <utility>
 
-#include "read/trainer/interpolation.hpp"
 #include "read/trainer/launcher.hpp"
 #include "read/trainer/readers.hpp"
 #include "read/trainer/settings.hpp"
@@ -146,8 +145,8 @@ TrainFile read_llama_factory_v1(const Source& source) {
   TrainFile file;
   file.trainer = Trainer::llama_factory;
   file.version = source.version;
-  Node root = source.root;
-  resolve_references(root);
+  // Its loader is OmegaConf, but to_container leaves references as they are written.
+  const Node& root = source.root;
   Settings in(&root, "", file.findings);
   if (const auto model = in.text("model")) {
     file.model = model->value;

@@ -118,10 +118,68 @@ constexpr std::string_view kKeys =
 struct Around {
   std::string command;  ///< sft, pt, rlhf; empty for a file
   bool is_megatron = false;
-  RunDraft::Maybe<std::int64_t> processes;  ///< NPROC_PER_NODE times NNODES
+  RunDraft::Maybe<std::int64_t> processes;  ///< NPROC_PER_NODE
+  std::int64_t nodes = 1;                   ///< NNODES
   std::int64_t visible = 0;                 ///< of CUDA_VISIBLE_DEVICES; 0: not said
   Place visible_place;
+
+  /// What a variable of the environment says about cards and processes.
+  void take(std::string_view variable, const Node& value);
 };
+
+void Around::take(std::string_view variable, const Node& value) {
+  const auto text = value.text();
+  if (variable == "NPROC_PER_NODE") {
+    if (const auto count = value.whole())
+      processes = from_file(std::clamp<std::int64_t>(*count, 1, kMostBatch), value.place);
+  } else if (variable == "NNODES") {
+    nodes = std::clamp<std::int64_t>(value.whole().value_or(1), 1, kMostBatch);
+  } else if (variable == "CUDA_VISIBLE_DEVICES" && text && !text->empty()) {
+    visible = 1 + std::count(text->begin(), text->end(), ',');
+    visible_place = value.place;
+  }
+}
+
+/// A flag of the script whose value only a run of it would tell.
+struct OpenFlag {
+  std::string key;
+  std::string variable;
+  bool is_either = false;    ///< branches of the script set it differently
+  bool decides_run = false;  ///< whatever the reader asks for
+  Place place;
+};
+
+/// Settings that change neither memory nor time of a step, although they are read.
+bool is_beside_the_step(const std::string& key) {
+  for (const std::string_view each :
+       {"dataset", "val_dataset", "model", "num_train_epochs", "max_steps", "save_steps", "save_strategy",
+        "eval_steps", "eval_strategy", "evaluation_strategy", "logging_steps", "save_total_limit",
+        "per_device_eval_batch_size", "dataloader_num_workers", "load_best_model_at_end",
+        "split_dataset_ratio"})
+    if (key == each) return true;
+  return false;
+}
+
+/// Why a flag leaves the run open.
+TrainFile::Open open_setting(const OpenFlag& flag, const std::string& name) {
+  constexpr std::pair<std::string_view, std::string_view> kOurs[] = {
+      {"max_length", "seq-len"},
+      {"per_device_train_batch_size", "batch"},
+      {"NPROC_PER_NODE", "gpus"},
+      {"CUDA_VISIBLE_DEVICES", "gpus"}};
+  const auto* const ours = std::find_if(std::begin(kOurs), std::end(kOurs),
+                                        [&](const auto& each) { return each.first == flag.key; });
+  const std::string given = ours == std::end(kOurs) ? "" : std::string(ours->second);
+  const bool is_variable = given == "gpus";
+  const std::string subject =
+      flag.key.empty() ? "the script adds flags" : "the value of " + std::string(is_variable ? "" : "--") + flag.key;
+  const std::string what = subject + (flag.key.empty() ? " by '" : " needs '") + flag.variable.substr(0, 40) + "', which " +
+                           (flag.is_either ? "its branches set differently" : "the script does not set");
+  return {given,
+          {Error::Kind::unknown, what, where(name, flag.place),
+           given.empty() ? "write the value out" : "give it with --" + given},
+          flag.place};
+}
 
 void read_method(Settings& s, TrainFile& file) {
   RunDraft& draft = file.draft;
@@ -149,6 +207,12 @@ void read_method(Settings& s, TrainFile& file) {
             "full training cannot train a quantized base", "tuner_type: lora");
     if (s.number("freeze_parameters_ratio") && s.number("freeze_parameters_ratio")->value > 0)
       draft.method = from_file(Method::freeze, s.place("freeze_parameters_ratio"));
+    for (const char* key : {"lora_rank", "target_modules"})
+      if (s.has(key)) {
+        s.say("lora-key-without-adapter", key, "settings of LoRA do nothing with tuner_type: full",
+              "remove them, or set tuner_type: lora");
+        break;
+      }
     return;
   }
   if (word != "lora") {
@@ -213,7 +277,7 @@ void read_precision(Settings& s, TrainFile& file) {
 }
 
 TrainFile read_arguments(const Node& root, const Around& around, const std::string& name,
-                         const Neighbours& neighbours) {
+                         const Neighbours& neighbours, const std::vector<OpenFlag>& open = {}) {
   TrainFile file;
   file.trainer = Trainer::ms_swift;
   file.version = "4.6";
@@ -244,7 +308,7 @@ TrainFile read_arguments(const Node& root, const Around& around, const std::stri
   if (draft.checkpoints->value)
     // Reentrant but for several processes of DDP.
     otherwise(draft.checkpoints_reentrant,
-              !(around.processes && around.processes->value > 1 && !draft.zero && !draft.fsdp));
+              !(around.processes && around.processes->value * around.nodes > 1 && !draft.zero && !draft.fsdp));
   otherwise(draft.loss, Loss::standard);
   const bool is_packed = s.is_on("packing");
   if (!is_megatron && (is_packed || s.is_on("padding_free")) &&
@@ -294,8 +358,8 @@ TrainFile read_arguments(const Node& root, const Around& around, const std::stri
   if (s.is_on("use_ray")) set_unmodelled(file, "Ray is not modelled", "use_ray", "use_ray: false");
   std::int64_t processes = 1;
   if (around.processes) {
-    processes = around.processes->value;
-    if (!draft.gpus) draft.gpus = around.processes;
+    processes = around.processes->value * around.nodes;
+    if (!draft.gpus) draft.gpus = from_file(processes, around.processes->place);
   } else if (around.visible > 1 && !draft.gpus) {
     draft.gpus = from_file(around.visible, around.visible_place);
     file.findings.push_back({"ms-swift/no-nproc-per-node", "without NPROC_PER_NODE one model is split over the " +
@@ -327,6 +391,13 @@ TrainFile read_arguments(const Node& root, const Around& around, const std::stri
   s.know(kMoreSwiftKeys);
   // Megatron has several hundred arguments of its own.
   if (!is_megatron) s.report_unknown("unknown-key-refused", "ms-swift stops at it");
+  for (const OpenFlag& each : open) {
+    TrainFile::Open setting = open_setting(each, name);
+    if (each.decides_run || (s.was_asked(each.key) && !is_beside_the_step(each.key)))
+      file.open.push_back(std::move(setting));
+    else
+      file.findings.push_back({"ms-swift/unresolved", setting.error.what, each.place, {}});
+  }
   return file;
 }
 
@@ -337,18 +408,15 @@ TrainFile read_ms_swift(const Source& source) {
   const std::string& name = source.name;
   const Neighbours& neighbours = source.neighbours;
   Around around;
-  const Node* environment = root.find("ENV");
-  if (environment)
-    if (const Node* processes = environment->find("NPROC_PER_NODE"))
-      if (const auto value = processes->whole())
-        around.processes = from_file(*value, processes->place);
+  if (const Node* environment = root.find("ENV"))
+    for (const Entry& each : environment->entries) around.take(each.key, each.value);
   return read_arguments(root, around, name, neighbours);
 }
 
 TrainFile read_ms_swift_script(const Source& source) {
   const std::string& name = source.name;
   const Neighbours& neighbours = source.neighbours;
-  const std::vector<ShellCommand> commands = shell_commands(source.text);
+  const std::vector<ShellCommand>& commands = source.script->commands;
   const auto has_word = [](const ShellCommand& command, std::string_view part) {
     return std::any_of(command.words.begin(), command.words.end(), [&](const ShellWord& word) {
       return word.text.find(part) != std::string::npos;
@@ -405,23 +473,29 @@ TrainFile read_ms_swift_script(const Source& source) {
     return file;
   }
 
-  std::int64_t nodes = 1;
-  const auto number = [](const ShellWord& word) {
-    return Node{Node::Kind::scalar, false, word.text, {}, {}, word.place}.whole();
+  const auto scalar = [](const ShellWord& word) {
+    Node node;
+    node.kind = Node::Kind::scalar;
+    node.scalar = word.text;
+    node.place = word.place;
+    return node;
+  };
+  std::vector<OpenFlag> open;
+  const auto leaves_open = [&](const std::string& key, const ShellWord& value) {
+    for (const std::string& variable : value.unresolved)
+      open.push_back({key, variable, value.is_either, false, value.place});
   };
   for (const auto& [variable, value] : found->environment) {
-    if (variable == "NPROC_PER_NODE") {
-      if (const auto count = number(value)) around.processes = from_file(*count, value.place);
-    } else if (variable == "NNODES") {
-      nodes = std::clamp<std::int64_t>(number(value).value_or(1), 1, kMostBatch);
-    } else if (variable == "CUDA_VISIBLE_DEVICES" && !value.text.empty() &&
-               value.unresolved.empty()) {
-      around.visible = 1 + std::count(value.text.begin(), value.text.end(), ',');
-      around.visible_place = value.place;
-    }
+    const bool is_about = variable == "NPROC_PER_NODE" || variable == "CUDA_VISIBLE_DEVICES";
+    if (value.unresolved.empty())
+      around.take(variable, scalar(value));
+    else if (is_about)
+      for (const std::string& each : value.unresolved)
+        open.push_back({variable, each, value.is_either, true, value.place});
   }
-  if (around.processes)
-    around.processes->value = std::min(around.processes->value, kMostBatch) * nodes;
+  // With processes the visible cards do not count.
+  const auto is_visible = [](const OpenFlag& each) { return each.key == "CUDA_VISIBLE_DEVICES"; };
+  if (around.processes) open.erase(std::remove_if(open.begin(), open.end(), is_visible), open.end());
 
   // The flags as a map: --key value, --key=value, and --key with several values or none.
   Node root;
@@ -444,8 +518,10 @@ TrainFile read_ms_swift_script(const Source& source) {
     }
     ++i;
   }
+  std::vector<const ShellWord*> further;  // words that may be no word or more flags
   while (i < words.size()) {
     if (!words[i].text.starts_with("--")) {
+      if (words[i].is_open) further.push_back(&words[i]);
       ++i;
       continue;
     }
@@ -458,24 +534,21 @@ TrainFile read_ms_swift_script(const Source& source) {
       entry.key.resize(sign);
       values.push_back(&behind_sign);
     }
-    for (++i; i < words.size() && !words[i].text.starts_with("--"); ++i)
-      values.push_back(&words[i]);
-    const auto scalar = [](const ShellWord& word) {
-      Node node;
-      node.kind = Node::Kind::scalar;
-      node.scalar = word.text;
-      node.place = word.place;
-      return node;
-    };
+    // HfArgumentParser knows each flag with hyphens too.
+    if (entry.key.find('_') == std::string::npos)
+      std::replace(entry.key.begin(), entry.key.end(), '-', '_');
+    for (++i; i < words.size() && !words[i].text.starts_with("--"); ++i) {
+      // Behind a value, what may be no word or more flags is not this flag's.
+      if (words[i].is_open && !values.empty())
+        further.push_back(&words[i]);
+      else
+        values.push_back(&words[i]);
+    }
     bool is_resolved = true;
-    for (const ShellWord* value : values)
-      for (const std::string& variable : value->unresolved) {
-        is_resolved = false;
-        findings.push_back({"ms-swift/unresolved", "the value of --" + entry.key + " needs '" + variable.substr(0, 40) +
-                                "', which the script does not set",
-                            value->place,
-                            {}});
-      }
+    for (const ShellWord* value : values) {
+      is_resolved = is_resolved && value->unresolved.empty();
+      leaves_open(entry.key, *value);
+    }
     if (values.empty()) {
       entry.value = scalar({"true", entry.place, {}});
     } else if (values.size() == 1) {
@@ -497,7 +570,17 @@ TrainFile read_ms_swift_script(const Source& source) {
     else
       root.entries.push_back(std::move(entry));
   }
-  TrainFile file = read_arguments(root, around, name, neighbours);
+  for (const ShellWord* word : further)
+    for (const std::string& variable : word->unresolved) {
+      if (word->is_either)
+        open.push_back({"", variable, true, true, word->place});
+      else
+        findings.push_back({"ms-swift/unresolved",
+                            "'" + variable.substr(0, 40) + "' may bring more flags, which are not known here",
+                            word->place,
+                            {}});
+    }
+  TrainFile file = read_arguments(root, around, name, neighbours, open);
   file.findings.insert(file.findings.begin(), findings.begin(), findings.end());
   return file;
 }

@@ -3,6 +3,7 @@
 #include <string>
 
 #include "read/trainer/document.hpp"
+#include "read/trainer/shell_text.hpp"
 #include "read/trainer/train_file.hpp"
 
 namespace qwenplan {
@@ -15,6 +16,7 @@ struct Source {
   const std::string& name;
   const Neighbours& neighbours;
   std::string version;  ///< of the trainer; empty: the latest
+  const ShellScript* script = nullptr;  ///< what the shell would run, of a script
 };
 
 // One reader for each trainer. A reader always answers: what it cannot use is a finding, or the

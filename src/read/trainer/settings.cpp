@@ -4,6 +4,7 @@
 #include <functional>
 
 #include "qwenplan/base/nearest.hpp"
+#include "read/trainer/interpolation.hpp"
 
 namespace qwenplan {
 namespace {
@@ -27,6 +28,7 @@ const Entry* Settings::entry(std::string_view key) const {
 
 const Node* Settings::node(std::string_view key) {
   known_.emplace(key);
+  asked_.emplace(key);
   const Entry* found = entry(key);
   return found && !found->value.is_null() ? &found->value : nullptr;
 }
@@ -42,6 +44,12 @@ Place Settings::place(std::string_view key) const {
 }
 
 void Settings::expected(const Entry& found, std::string_view what) {
+  if (expects_references_ && is_unresolved(found.value)) {
+    findings_.push_back({"unresolved-value", "'" + path_ + found.key + "' needs " + found.value.shown() + ", which the file does not decide",
+                         found.value.place,
+                         "write the value out"});
+    return;
+  }
   const bool is_hidden = is_secret(found.key) || is_credential(found.key, found.value.scalar);
   const std::string shown = is_hidden ? "something else" : found.value.shown();
   findings_.push_back({"invalid-value", path_ + found.key + ": expected " + std::string(what) + ", found " + shown,
@@ -96,7 +104,9 @@ bool Settings::is_on(std::string_view key) {
 
 Settings Settings::inside(std::string_view key) {
   const Node* value = node(key);
-  return {value && value->is_map() ? value : nullptr, path_ + std::string(key) + ".", findings_};
+  Settings inner(value && value->is_map() ? value : nullptr, path_ + std::string(key) + ".", findings_);
+  inner.expects_references_ = expects_references_;
+  return inner;
 }
 
 void Settings::renamed(std::string_view old_key, std::string_view key, std::string_view since,
@@ -159,10 +169,14 @@ void Settings::say(RuleId rule, std::string_view key, std::string message, std::
 void Settings::report_unknown(RuleId rule, std::string_view consequence) {
   if (!map_) return;
   const std::vector<std::string> known(known_.begin(), known_.end());
+  // Of so many unknown keys none is a slip, and looking for the nearest of each costs time.
+  constexpr std::size_t kMostSlips = 64;
+  std::size_t unknown = 0;
   for (const Entry& each : map_->entries) {
     // A key without a value changes nothing, known or not.
     if (known_.contains(each.key) || old_.contains(each.key) || each.value.is_null()) continue;
-    const auto near = nearest(each.key, known);
+    const auto near =
+        ++unknown > kMostSlips ? std::vector<std::string>() : nearest(each.key, known);
     findings_.push_back({rule,
                          "unknown key '" + path_ + each.key + "'; " + std::string(consequence),
                          each.place,

@@ -24,9 +24,13 @@ class Settings {
   Settings(const Node* map, std::string path, std::vector<Finding>& findings)
       : map_(map), path_(std::move(path)), findings_(findings) {}
 
+  /// The trainer fills in references: one that is left is unresolved, not a wrong value.
+  void expect_references() { expects_references_ = true; }
   /// The value of a key that is there and not null.
   const Node* node(std::string_view key);
   bool has(std::string_view key) { return node(key) != nullptr; }
+  /// True if the reader has asked for the key's value, so that it decides something.
+  bool was_asked(std::string_view key) const { return asked_.find(key) != asked_.end(); }
   /// True if the value of a key that was renamed stands under its old name.
   bool has_old(std::string_view old_key) const;
   /// Where the key stands; no place if it is missing.
@@ -69,9 +73,11 @@ class Settings {
   void expected(const Entry& found, std::string_view what);
 
   const Node* map_;
+  bool expects_references_ = false;
   std::string path_;
   std::vector<Finding>& findings_;
   std::set<std::string, std::less<>> known_;
+  std::set<std::string, std::less<>> asked_;
   std::set<std::string, std::less<>> old_;
   std::vector<std::pair<std::string, std::string>> aliases_;  ///< new key, old key
 };

@@ -5,14 +5,17 @@
 #include <cstdint>
 #include <map>
 #include <optional>
+#include <utility>
 
 namespace qwenplan {
 namespace {
 
 /// All that expansions may add, so that a variable doubled into itself cannot fill the memory.
-constexpr std::size_t kMostText = std::size_t{1} << 22;
-/// The words of one expansion, for the same reason.
-constexpr std::size_t kMostWords = 4096;
+constexpr std::size_t kMostText = std::size_t{1} << 23;
+/// What a word counts beside its text, so that short words of arrays are bounded too.
+constexpr std::size_t kWordCost = 64;
+/// Branches inside branches; deeper ones are read as if they always ran.
+constexpr std::size_t kMostBranches = 32;
 /// Expansions inside expansions.
 constexpr int kMostDepth = 16;
 /// Whole numbers of arithmetic; their products stay far from overflow.
@@ -102,17 +105,38 @@ using Values = std::vector<ShellWord>;
 struct Scope {
   std::map<std::string, Values> variables;
   std::map<std::string, ShellWord> exported;
-  std::size_t added = 0;  ///< characters that expansions gave so far
+  std::size_t added = 0;  ///< what expansions gave so far, in characters
 };
+
+/// The values of variables that a branch changes; none where it is not set.
+using Changes = std::map<std::string, std::optional<Values>>;
+
+/// A construct of which one branch or none runs: if, case, a loop, the body of a function.
+struct Branching {
+  std::string end;                ///< the word that ends it: fi, esac, done, }
+  Changes before;                 ///< the values of what the current branch has changed
+  std::vector<Changes> branches;  ///< what earlier branches made
+  bool is_complete = false;       ///< one of the branches always runs
+  std::string tested;             ///< the variable that the first branch gives where it is empty
+  bool is_between = false;        ///< behind the `;;` of a case, where the next may be its end
+};
+
+bool is_same(const std::optional<Values>& a, const std::optional<Values>& b) {
+  if (!a || !b) return !a && !b;
+  return std::equal(a->begin(), a->end(), b->begin(), b->end(),
+                    [](const ShellWord& x, const ShellWord& y) {
+                      return x.text == y.text && x.unresolved == y.unresolved;
+                    });
+}
 
 class Shell {
  public:
   Shell(std::string_view script, Scope& scope, int depth = 0)
       : text_(script), scope_(scope), depth_(depth) {}
 
-  std::vector<ShellCommand> run() {
-    while (at_ < text_.size()) statement();
-    return std::move(commands_);
+  ShellScript run() {
+    while (at_ < text_.size() && !is_cut()) statement();
+    return {std::move(commands_), is_cut()};
   }
 
  private:
@@ -176,56 +200,204 @@ class Shell {
       }
       Expansion word = read_word();
       if (command.words.empty() && word.words.size() == 1 && !word.was_quoted &&
-          is_keyword(word.words.front().text))
+          is_keyword(word.words.front().text)) {
+        branch(word.words.front().text);
         continue;
+      }
       for (ShellWord& each : word.words) command.words.push_back(std::move(each));
     }
-    if (!at_end()) {
-      const bool is_line_end = peek() == '\n';
-      advance();
-      if (is_line_end) skip_here_documents();
-    }
+    const char end = peek();
+    const bool is_twice = !at_end() && end == peek(1);
+    const bool is_function =
+        end == '(' && peek(1) == ')' && command.words.size() == 1 && assigned.empty();
+    if (!at_end()) advance();
+    if (end == '\n') skip_here_documents();
+    if (is_twice && end != '\n' && end != '(' && end != ')') advance();
     finish(std::move(command), assigned);
+    while (is_in(kBehindSigns)) end_branching();
+    // `a && b`: the second runs or not.
+    if (is_twice && (end == '&' || end == '|'))
+      start_branching(std::string(kBehindSigns), end == '&' ? tested_ : std::string());
+    if (is_function) opens_function_ = true;
+    if (is_twice && end == ';' && is_in("esac")) {
+      next_branch();
+      branchings_.back().is_between = true;
+    }
+  }
+
+  /// Instead of a word that ends it: a command behind && or || ends with itself.
+  static constexpr std::string_view kBehindSigns = "";
+
+  // Branches. What one changes is noted, and taken back where the next one begins.
+
+  bool is_in(std::string_view end) const {
+    return !branchings_.empty() && branchings_.back().end == end;
+  }
+
+  void start_branching(std::string end, std::string tested = {}) {
+    ++opened_;
+    if (branchings_.size() < kMostBranches)
+      branchings_.push_back({std::move(end), {}, {}, false, std::move(tested), false});
+  }
+
+  void set(const std::string& name, std::optional<Values> values) {
+    const auto known = scope_.variables.find(name);
+    const bool is_set = known != scope_.variables.end();
+    if (!branchings_.empty() && branchings_.back().before.count(name) == 0)
+      branchings_.back().before[name] =
+          is_set ? std::optional(std::move(known->second)) : std::nullopt;
+    if (const auto out = scope_.exported.find(name); out != scope_.exported.end() && values)
+      out->second = values->front();
+    if (values)
+      scope_.variables[name] = *std::move(values);
+    else if (is_set)
+      scope_.variables.erase(known);
+  }
+
+  /// Takes back what the current branch has changed, and keeps it.
+  void next_branch() {
+    Branching& here = branchings_.back();
+    Changes made;
+    for (auto& [name, before] : here.before) {
+      const auto now = scope_.variables.find(name);
+      const bool is_set = now != scope_.variables.end();
+      made[name] = is_set ? std::optional(std::move(now->second)) : std::nullopt;
+      if (before)
+        scope_.variables[name] = *std::move(before);
+      else if (is_set)
+        scope_.variables.erase(now);
+    }
+    here.before.clear();
+    here.branches.push_back(std::move(made));
+  }
+
+  /// Behind the branches a variable has the value that all of them give, or none that is known.
+  void end_branching() {
+    if (opened_-- > branchings_.size()) return;
+    if (!branchings_.back().is_between) next_branch();
+    const Branching ended = std::move(branchings_.back());
+    branchings_.pop_back();
+    Changes merged;
+    std::map<std::string, std::size_t> times;
+    for (const Changes& branch : ended.branches)
+      for (const auto& [name, value] : branch) {
+        const auto [at, is_first] = merged.emplace(name, value);
+        ++times[name];
+        if (!is_first && !is_same(at->second, value)) at->second = either(name);
+      }
+    for (auto& [name, value] : merged) {
+      const auto known = scope_.variables.find(name);
+      const std::optional<Values> before =
+          known == scope_.variables.end() ? std::nullopt : std::optional(known->second);
+      const bool is_default = name == ended.tested && !before && ended.branches.size() == 1;
+      const bool is_always = ended.is_complete && times[name] == ended.branches.size();
+      if (!is_always && !is_default && !is_same(before, value)) value = either(name);
+      set(name, std::move(value));
+    }
+  }
+
+  Values either(const std::string& name) const {
+    ShellWord word = unresolved("$" + name, name);
+    word.is_either = true;
+    return {std::move(word)};
+  }
+
+  /// A word of the grammar in front of a command.
+  void branch(const std::string& word) {
+    if (word == "if") {
+      start_branching("fi");
+      tested_.clear();
+    } else if (word == "while" || word == "until") {
+      start_branching("done");
+    } else if (word == "then" && is_in("fi")) {
+      if (branchings_.back().branches.empty()) branchings_.back().tested = tested_;
+    } else if ((word == "elif" || word == "else") && is_in("fi")) {
+      next_branch();
+      if (word == "else") branchings_.back().is_complete = true;
+    } else if (word == "{") {
+      const bool is_function = std::exchange(opens_function_, false);
+      start_branching("}");
+      // A group runs in any case; whether a function is called is not known.
+      if (!is_function && is_in("}")) branchings_.back().is_complete = true;
+    } else if ((word == "fi" || word == "done" || word == "esac" || word == "}") &&
+               (is_in(word) || opened_ > branchings_.size())) {
+      end_branching();
+    }
   }
 
   void finish(ShellCommand command, std::vector<std::pair<std::string, Values>>& assigned) {
+    if (!branchings_.empty() && !(command.words.empty() && assigned.empty()))
+      branchings_.back().is_between = false;
     if (command.words.empty()) {
-      for (auto& [name, values] : assigned) {
-        if (scope_.exported.count(name) > 0) scope_.exported[name] = values.front();
-        scope_.variables[name] = std::move(values);
-      }
+      for (auto& [name, values] : assigned) set(name, std::move(values));
       return;
     }
-    const std::string& verb = command.words.front().text;
-    if (verb == "export") {
-      for (std::size_t i = 1; i < command.words.size(); ++i) exported(command.words[i]);
+    const std::string verb = command.words.front().text;
+    tested_.clear();
+    const auto is_verb = [&](std::initializer_list<std::string_view> verbs) {
+      return std::find(verbs.begin(), verbs.end(), verb) != verbs.end();
+    };
+    if (is_verb({"export", "local", "declare", "typeset", "readonly"})) {
+      for (std::size_t i = 1; i < command.words.size(); ++i)
+        declared(command.words[i], verb == "export");
       return;
     }
-    for (const auto& [name, value] : scope_.exported) command.environment.emplace_back(name, value);
-    for (const auto& [name, values] : assigned)
-      command.environment.emplace_back(name, values.front());
+    if (is_verb({"read", "unset"}))
+      for (std::size_t i = 1; i < command.words.size(); ++i) set(command.words[i].text, std::nullopt);
+    if (is_verb({"for", "select"})) return loop(command);
+    if (verb == "function") {
+      opens_function_ = true;
+      if (command.words.back().text == "{") branch("{");
+      return;
+    }
+    if (verb == "case") return start_branching("esac");
+    if (verb == "*" && is_in("esac")) branchings_.back().is_complete = true;
+    if (is_verb({"[", "[[", "test"})) note_test(command);
+    const auto in_front = [&](const std::string& name, const ShellWord& value) {
+      scope_.added += kWordCost + value.text.size();
+      if (!is_cut()) command.environment.emplace_back(name, value);
+    };
+    for (const auto& [name, value] : scope_.exported) in_front(name, value);
+    for (const auto& [name, values] : assigned) in_front(name, values.front());
     commands_.push_back(std::move(command));
   }
 
+  /// `[ -z "$NAME" ]`: what follows gives a value where there is none.
+  void note_test(const ShellCommand& command) {
+    if (command.words.size() > 2 && command.words[1].text == "-z" &&
+        command.words[2].unresolved.size() == 1)
+      tested_ = command.words[2].unresolved.front();
+  }
+
+  /// `for NAME in WORDS`: with one word the variable is that, with several one of them.
+  void loop(const ShellCommand& command) {
+    start_branching("done");
+    if (command.words.size() < 2) return;
+    const std::string& name = command.words[1].text;
+    const bool is_one = command.words.size() == 4 && command.words[2].text == "in";
+    set(name, is_one ? Values{command.words[3]} : either(name));
+  }
+
   /// `export NAME=value`, or `export NAME` for a variable that is set already.
-  void exported(const ShellWord& word) {
+  void declared(const ShellWord& word, bool is_exported) {
     const std::size_t sign = word.text.find('=');
     const std::string name = word.text.substr(0, sign);
     ShellWord value = word;
     if (sign != std::string::npos) {
       value.text = word.text.substr(sign + 1);
-      scope_.variables[name] = {value};
+      set(name, Values{value});
     } else if (const auto found = scope_.variables.find(name); found != scope_.variables.end()) {
       value = found->second.front();
     } else {
       return;
     }
-    scope_.exported[name] = std::move(value);
+    if (is_exported) scope_.exported[name] = std::move(value);
   }
 
   static bool is_keyword(const std::string& word) {
-    static constexpr std::string_view kKeywords[] = {"do",   "then",  "else", "{",  "}",     "!",
-                                                     "time", "nohup", "exec", "if", "while", "env"};
+    static constexpr std::string_view kKeywords[] = {
+        "do", "done", "then", "else", "elif", "fi",   "esac",  "{",    "}",
+        "!",  "if",   "time", "while", "until", "nohup", "exec", "env"};
     return std::find(std::begin(kKeywords), std::end(kKeywords), word) != std::end(kKeywords);
   }
 
@@ -258,6 +430,8 @@ class Shell {
     if (values.empty()) values.push_back({"", here(), {}});
     const auto before = scope_.variables.find(name);
     if (appends && before != scope_.variables.end()) {
+      for (const ShellWord& each : before->second) scope_.added += kWordCost + each.text.size();
+      if (is_cut()) return {std::move(name), std::move(values)};
       Values longer = before->second;
       if (is_array) {
         longer.insert(longer.end(), values.begin(), values.end());
@@ -336,27 +510,35 @@ class Shell {
 
   void append(ShellWord& word, std::string_view text) {
     scope_.added += text.size();
-    if (scope_.added <= kMostText + text_.size()) word.text += text;
+    if (!is_cut()) word.text += text;
   }
-  static void take_unresolved(ShellWord& word, const ShellWord& part) {
+  bool is_cut() const { return scope_.added > kMostText; }
+  void take_unresolved(ShellWord& word, const ShellWord& part) {
+    scope_.added += kWordCost * part.unresolved.size();
+    if (is_cut()) return;
     word.unresolved.insert(word.unresolved.end(), part.unresolved.begin(), part.unresolved.end());
+    word.is_either = word.is_either || part.is_either;
   }
 
   Expansion read_word() {
     Expansion out;
+    if (is_cut()) at_ = text_.size();  // nothing more is kept
     ShellWord word;
     word.place = here();
+    const std::size_t first = at_;
+    bool is_alone = false;  // an expansion without quotes is all of the word
     bool is_any = false;  // a quoted empty word is a word, an unquoted empty expansion is none
     const auto put = [&](const Values& values, bool is_split) {
-      for (std::size_t i = 0; i < values.size() && out.words.size() < kMostWords; ++i) {
+      for (std::size_t i = 0; i < values.size() && !is_cut(); ++i) {
         if (i > 0) {
           out.words.push_back(word);
-          word.text.clear();
-          word.unresolved.clear();
+          word = ShellWord{"", word.place, {}};
+          scope_.added += kWordCost;
         }
         if (values.size() > 1 && word.text.empty()) word.place = values[i].place;
         take_unresolved(word, values[i]);
         if (!is_split || is_assigning_) {
+          word.is_open = word.text.empty() && values.size() > 1 && values[i].is_open;
           append(word, values[i].text);
           is_any = true;
           continue;
@@ -369,6 +551,7 @@ class Shell {
           } else if (is_any) {
             out.words.push_back(word);
             word.text.clear();
+            scope_.added += kWordCost;
             is_any = false;
           }
         }
@@ -405,13 +588,20 @@ class Shell {
         is_any = true;
         advance();
       } else if (c == '$' || c == '`') {
+        const bool is_first = at_ == first;
         put(expansion(), true);
+        is_alone = is_first && ends_word(peek());
       } else {
         append(word, text_.substr(at_, 1));
         is_any = true;
         advance();
       }
     }
+    // Quotes keep "$@" apart as well.
+    const std::string_view written = text_.substr(first, at_ - first);
+    const bool is_list = written == "\"$@\"" || written == "\"${@}\"" ||
+                         (written.ends_with("[@]}\"") && word.text.starts_with("${"));
+    if (!word.unresolved.empty() && (is_alone || is_list)) word.is_open = true;
     if (is_any) out.words.push_back(std::move(word));
     return out;
   }
@@ -554,13 +744,17 @@ class Shell {
   Scope& scope_;
   int depth_ = 0;
   bool is_assigning_ = false;
+  bool opens_function_ = false;  ///< the next group is the body of a function
+  std::string tested_;           ///< the variable of the last command, if that was `[ -z "$NAME" ]`
+  std::size_t opened_ = 0;       ///< branchings, those that are too deep to be kept counted
+  std::vector<Branching> branchings_;
   std::vector<std::string> documents_;
   std::vector<ShellCommand> commands_;
 };
 
 }  // namespace
 
-std::vector<ShellCommand> shell_commands(std::string_view script) {
+ShellScript read_shell(std::string_view script) {
   Scope scope;
   return Shell(script, scope).run();
 }

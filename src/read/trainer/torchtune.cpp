@@ -3,7 +3,6 @@
 #include <utility>
 
 #include "read/trainer/hf_arguments.hpp"
-#include "read/trainer/interpolation.hpp"
 #include "read/trainer/keys.hpp"
 #include "read/trainer/readers.hpp"
 #include "read/trainer/settings.hpp"
@@ -111,9 +110,8 @@ TrainFile read_torchtune(const Source& source) {
   file.trainer = Trainer::torchtune;
   file.version = "0.7";
   RunDraft& draft = file.draft;
-  Node resolved = root;
-  resolve_references(resolved);
-  Settings s(&resolved, "", file.findings);
+  Settings s(&root, "", file.findings);
+  s.expect_references();
   if (!s.has("optimizer")) {
     file.other_purpose = "evaluates, generates or quantizes";
     return file;
@@ -125,7 +123,7 @@ TrainFile read_torchtune(const Source& source) {
         std::pair{"quantizer", "quantization-aware training"},
         std::pair{"early_exit_loss", "early exit"}, std::pair{"layer_dropout", "layer dropout"},
         std::pair{"reward_and_value_model", "PPO"}})
-    if (resolved.has(key))
+    if (root.has(key))
       set_unmodelled(file, std::string(what) + " is not modelled", key,
                      "modelled: full, LoRA and QLoRA fine-tuning");
 
@@ -135,7 +133,7 @@ TrainFile read_torchtune(const Source& source) {
   std::string plain = builder;
   for (const char* beginning : {"qlora_", "lora_"})
     if (plain.starts_with(beginning)) plain.erase(0, std::string_view(beginning).size());
-  const std::string folder = folder_of(resolved);
+  const std::string folder = folder_of(root);
   file.model = model_of(plain);
   // The folder of the download says more than the builder where it names a model of that family.
   if (file.model.empty() || !folder.empty()) file.model = folder.empty() ? plain : folder;
@@ -179,7 +177,7 @@ TrainFile read_torchtune(const Source& source) {
   } else if (!draft.length) {
     file.findings.push_back(
         {"torchtune/no-length", "no length is set, so the longest sample decides how much it takes",
-         resolved.find("tokenizer") ? resolved.find("tokenizer")->place : Place{},
+         root.find("tokenizer") ? root.find("tokenizer")->place : Place{},
          "tokenizer.max_seq_len: 2048"});
   }
   if (const auto data = dataset.text("source")) file.datasets.push_back(data->value);

@@ -157,18 +157,21 @@ void say_secret(const std::string& key, Place place, TrainFile& file) {
 }
 
 /// What the values themselves tell, whoever reads them: secrets, and references that no loader
-/// resolves. `root` has OmegaConf's references filled in where the trainer's loader does that.
-void read_values(const Node& node, bool is_omega, TrainFile& file) {
+/// resolves. `root` has OmegaConf's references filled in where the trainer does that.
+void read_values(const Node& node, bool is_filled, TrainFile& file) {
   for (const Entry& each : node.entries) {
     const Node& value = each.value;
     if (value.kind != Node::Kind::scalar) {
-      read_values(value, is_omega, file);
+      read_values(value, is_filled, file);
       continue;
     }
     if (is_credential(each.key, value.scalar)) say_secret(each.key, value.place, file);
     const std::size_t at = value.scalar.find("${");
-    const bool is_known = is_omega && (value.scalar.find("oc.env:") != std::string::npos ||
-                                       value.scalar.find("oc.") != std::string::npos);
+    const bool is_known =
+        (is_filled && value.scalar.find("oc.") != std::string::npos) ||
+        std::any_of(file.open.begin(), file.open.end(), [&](const TrainFile::Open& open) {
+          return open.place.line == value.place.line && open.place.column == value.place.column;
+        });
     if (value.scalar == "???" || (at != std::string::npos && !is_known &&
                                   value.scalar.find('}', at) != std::string::npos &&
                                   value.scalar.find('\n') == std::string::npos))
@@ -177,7 +180,7 @@ void read_values(const Node& node, bool is_omega, TrainFile& file) {
                                    "' refers to something that the file does not have",
                                value.place, "write the value out"});
   }
-  for (const Node& each : node.items) read_values(each, is_omega, file);
+  for (const Node& each : node.items) read_values(each, is_filled, file);
 }
 
 /// Numbers without a dot are words to PyYAML, and LLaMA-Factory read its files with it once.
@@ -198,8 +201,8 @@ void read_numbers(const Node& root, TrainFile& file) {
 }
 
 /// Secrets in a script: values of flags, and variables that are set.
-void read_script_values(const std::string& text, TrainFile& file) {
-  for (const ShellCommand& command : shell_commands(text)) {
+void read_script_values(const ShellScript& script, TrainFile& file) {
+  for (const ShellCommand& command : script.commands) {
     for (const auto& [variable, value] : command.environment)
       if (is_credential(variable, value.text)) say_secret(variable, value.place, file);
     for (std::size_t i = 0; i + 1 < command.words.size(); ++i) {
@@ -208,6 +211,38 @@ void read_script_values(const std::string& text, TrainFile& file) {
         say_secret(flag.substr(2), command.words[i + 1].place, file);
     }
   }
+}
+
+/// A script that starts a trainer with a file of its own: what it starts, and that file's name.
+std::optional<Error> launch_script(const std::string& text, const std::string& file_name) {
+  constexpr std::pair<std::string_view, std::string_view> kStarts[] = {
+      {"llamafactory-cli", "LLaMA-Factory"}, {"llamafactory", "LLaMA-Factory"},
+      {"axolotl", "axolotl"},                {"tune run", "torchtune"},
+      {"litgpt", "litgpt"},                  {"trl sft", "TRL"},
+      {"trl dpo", "TRL"},                    {"unsloth", "Unsloth"},
+      {"accelerate launch", "accelerate"},   {"deepspeed", "DeepSpeed"},
+      {"torchrun", "torchrun"}};
+  for (const auto& [word, starts] : kStarts) {
+    const std::size_t at = text.find(word);
+    if (at == std::string::npos) continue;
+    const std::string_view line = std::string_view(text).substr(at, text.find('\n', at) - at);
+    std::string file;
+    for (const std::string_view ending : {".yaml", ".yml", ".json"}) {
+      const std::size_t end = line.find(ending);
+      if (end == std::string_view::npos || !file.empty()) continue;
+      const std::size_t first = line.find_last_of(" \t'\"=", end) + 1;
+      file = line.substr(first, end + ending.size() - first).substr(0, 100);
+    }
+    return Error{Error::Kind::wrong,
+                 "no trainer's file, but a script that starts or uses " + std::string(starts),
+                 where(file_name, {}),
+                 "give the file of settings that it trains with" + (file.empty() ? "" : ": " + file)};
+  }
+  if (file_name.ends_with(".py"))
+    return Error{Error::Kind::wrong, "no trainer's file, but a Python program", where(file_name, {}),
+                 "give the file of settings that it trains with, or describe the run by flags: "
+                 "qwenplan vram --help"};
+  return std::nullopt;
 }
 
 Error nobodys(const std::string& file_name) {
@@ -236,11 +271,15 @@ Result<TrainFile> read_train_file(const std::string& text, const std::string& na
   if (is_script) {
     if (auto error = refused_text(text, name)) return *std::move(error);
     const auto owner = owner_of_script(text);
-    if (!owner) return nobodys(name);
+    if (!owner) return launch_script(text, name).value_or(nobodys(name));
     const Node nothing;
     if (!owner->read) return recognised_only(owner->trainer, name);
-    TrainFile file = owner->read({nothing, text, name, neighbours, choice.version});
-    read_script_values(text, file);
+    const ShellScript script = read_shell(text);
+    if (script.is_cut)
+      return Error{Error::Kind::wrong, "a script whose variables expand to more than is read",
+                   where(name, {}), "is this the right file?"};
+    TrainFile file = owner->read({nothing, text, name, neighbours, choice.version, &script});
+    read_script_values(script, file);
     return file;
   }
 
@@ -253,23 +292,27 @@ Result<TrainFile> read_train_file(const std::string& text, const std::string& na
                  where(name, root.is_null() ? Place{} : root.place), "is this the right file?"};
   const auto owner = choice.trainer ? chosen_owner(*choice.trainer, root) : owner_of(root);
   if (!owner) return nobodys(name);
+  // torchtune fills in OmegaConf's references; LLaMA-Factory, which uses it too, does not.
+  const bool is_filled = owner->read == read_torchtune;
+  if (is_filled)
+    if (const auto place = resolve_references(document.value().root))
+      return Error{Error::Kind::wrong, "references that go too deep, or make too much, to be followed",
+                   where(name, *place), "write the values out"};
   TrainFile file = owner->read ? owner->read({root, text, name, neighbours, choice.version})
                                : recognised_only(owner->trainer, name);
+  for (const Finding& each : file.findings)
+    if (each.rule == "unresolved-value")
+      file.open.push_back({"",
+                           {Error::Kind::unknown, each.message, where(name, each.place), each.fix},
+                           each.place});
   if (file.version.empty()) file.version = choice.version;
   // OmegaConf's loader refuses what PyYAML and json pass over.
   const bool is_omega =
       file.trainer == Trainer::torchtune ||
       (file.trainer == Trainer::llama_factory &&
        (file.version.empty() || version_of(file.version) >= Version{0, 9, 4}));
-  if (!owner->read) {
-    // Files that are only recognised are parts of what their trainer puts together.
-  } else if (is_omega) {
-    Node resolved = root;
-    resolve_references(resolved);
-    read_values(resolved, true, file);
-  } else {
-    read_values(root, false, file);
-  }
+  // Files that are only recognised are parts of what their trainer puts together.
+  if (owner->read) read_values(root, is_filled, file);
   if (file.trainer == Trainer::llama_factory && !is_omega) read_numbers(root, file);
   for (const Repeat& each : document->repeats)
     file.findings.push_back({is_omega ? RuleId("refused-duplicate-key") : RuleId("duplicate-key"),

@@ -36,6 +36,13 @@ struct TrainFile {
   RunDraft draft;
   /// Why there can be no estimate although the file is understood: the mechanism, named.
   std::optional<Error> unmodelled;
+  /// A setting whose value only a run of the script would tell, and why.
+  struct Open {
+    std::string flag;  ///< of this program that gives it; empty: none does
+    Error error;
+    Place place;
+  };
+  std::vector<Open> open;
   std::vector<Finding>
       findings;  ///< what the reader itself saw: ignored, unknown, contradicting keys
 

@@ -33,9 +33,54 @@ TEST_CASE("Several visible GPUs without processes split one model", "[ms-swift]"
 }
 
 TEST_CASE("A flag that the script does not decide is named", "[ms-swift]") {
-  const auto file = reading("swift sft --model a/b --dataset c --max_length $LENGTH\n", "train.sh");
-  CHECK_FALSE(file.draft.length);
-  CHECK(says(file, "ms-swift/unresolved"));
+  const std::string start = "swift sft --model a/b --dataset c ";
+  const auto of = [&](const std::string& flags) { return reading(start + flags, "train.sh"); };
+  const auto length = of("--max_length $LENGTH\n");
+  CHECK_FALSE(length.draft.length);
+  REQUIRE(length.open.size() == 1);
+  CHECK(length.open[0].flag == "seq-len");
+  CHECK(length.open[0].error.kind == Error::Kind::unknown);
+  CHECK(length.open[0].error.what.find("--max_length needs 'LENGTH'") != std::string::npos);
+  CHECK(of("--per_device_train_batch_size $1\n").open.at(0).flag == "batch");
+  CHECK(of("--lora_rank \"$R\"\n").open.at(0).flag.empty());
+  CHECK(reading("if x; then B=1; else B=8; fi\n" + start + "--per_device_train_batch_size $B\n", "a.sh")
+            .open.at(0).error.what.find("branches") != std::string::npos);
+  CHECK(reading("NPROC_PER_NODE=$N " + start, "a.sh").open.at(0).flag == "gpus");
+  CHECK(reading("CUDA_VISIBLE_DEVICES=$N " + start, "a.sh").open.at(0).flag == "gpus");
+  CHECK(reading("NPROC_PER_NODE=1 CUDA_VISIBLE_DEVICES=$N " + start, "a.sh").open.empty());
+  // What does not touch the step is only told.
+  const auto beside = of("--output_dir $OUT --num_train_epochs $E --learning_rate $LR\n");
+  CHECK(beside.open.empty());
+  CHECK(says(beside, "ms-swift/unresolved"));
+}
+
+TEST_CASE("Words that may be more flags are no flag's value", "[ms-swift]") {
+  for (const char* more : {"\"$@\"", "$@", "$EXTRA", "\"${ARGS[@]}\"", "$EXTRA \"$@\""}) {
+    CAPTURE(more);
+    const auto file = reading("swift sft --model a/b --dataset c --max_length 1024 " + std::string(more), "a.sh");
+    REQUIRE(file.draft.length);
+    CHECK(file.draft.length->value == 1024);
+    CHECK(file.open.empty());
+    CHECK(says(file, "ms-swift/unresolved"));
+  }
+  // Flags that one branch of the script adds are another run.
+  CHECK(reading("if a; then E='--packing true'; fi\nswift sft --model a/b --dataset c --max_length 8 $E", "a.sh")
+            .open.size() == 1);
+}
+
+TEST_CASE("Flags with hyphens are the same flags", "[ms-swift]") {
+  const auto file = reading("swift sft --model a/b --dataset c --per-device-train-batch-size 4\n", "a.sh");
+  CHECK(file.draft.micro_batch->value == 4);
+  CHECK_FALSE(says(file, "unknown-key-refused"));
+  CHECK(says(reading("swift sft --model a/b --dataset c --per-device_train_batch_size 4\n", "a.sh"),
+             "unknown-key-refused"));
+}
+
+TEST_CASE("The environment in a file counts as in a script", "[ms-swift]") {
+  const std::string text = "model: a/b\ndataset: c\nENV:\n  CUDA_VISIBLE_DEVICES: \"0,1\"\n";
+  CHECK(reading(text).draft.gpus->value == 2);
+  CHECK(says(reading(text), "ms-swift/no-nproc-per-node"));
+  CHECK(reading(text + "  NPROC_PER_NODE: 2\n  NNODES: 2\n").draft.gpus->value == 4);
 }
 
 TEST_CASE("ms-swift fills up to sixteen samples, and leaves the length to the model",

@@ -76,6 +76,8 @@ std::vector<Case> cases() {
        kTrl + "hub_token: $HF_TOKEN\n"},
       {"lora-key-without-adapter", kAxolotlData + "lora_r: 16\n", kAxolotlLora},
       {"lora-key-without-adapter", kFactoryFull + "lora_rank: 8\n", kFactoryFull},
+      {"lora-key-without-adapter", "model: Qwen/Qwen2.5-7B\ntuner_type: full\ndataset: mine\nlora_rank: 8\n",
+       "model: Qwen/Qwen2.5-7B\ntuner_type: full\ndataset: mine\n"},
       // transformers
       {"transformers/two-precisions", kTrl + "bf16: true\nfp16: true\n", kTrl + "bf16: true\n"},
       {"transformers/best-model", kTrl + "load_best_model_at_end: true\neval_strategy: epoch\n",

@@ -1,0 +1,90 @@
+#include "read/trainer/document.hpp"
+
+#include "unit/read/trainer/reader.hpp"
+
+using namespace qwenplan;
+
+namespace {
+
+Error refused(const std::string& text, const std::string& name = "run.yaml") {
+  const auto file = read_train_file(text, name, Beside{});
+  INFO(text.substr(0, 200));
+  REQUIRE_FALSE(file.ok());
+  return file.error();
+}
+
+}  // namespace
+
+TEST_CASE("A last line that is no key with a value is not YAML", "[document]") {
+  const std::string text = "base_model: a/b\nsequence_len: 8\n";
+  for (const char* line : {"cutoff_len:8192", "key value", "stage\xEF\xBC\x9Asft", "a: \"open", "a: 'it''s",
+                           "<<: 3", "<<:", "<<: [1]"}) {
+    for (const char* end : {"", "\n"}) {
+      CAPTURE(line);
+      const Error error = refused(text + line + end);
+      CHECK(error.kind == Error::Kind::wrong);
+      CHECK(error.what.starts_with("not YAML"));
+      CHECK(place_in(error.where).line >= 3);
+    }
+  }
+  for (const char* line : {"a:", "a: # none", "a: {b, c: 1}", "a: 'it''s'", "a: \"b\\\"\"", "? a", "a: b:8",
+                           "a:\n  - b:8", "x: &x {c: 1}\n<<: *x", "<<: [{a: 1}]", "a: \"b\n  c\""}) {
+    CAPTURE(line);
+    CHECK(parse_document(text + line, "run.yaml", Syntax::yaml).ok());
+    CHECK(parse_document(text + line + "\n", "run.yaml", Syntax::yaml).ok());
+  }
+}
+
+TEST_CASE("The place of an error is read back from where it is said", "[document]") {
+  CHECK(place_in(where("a, line 9.yaml", {12, 34})).line == 12);
+  CHECK(place_in(where("a.yaml", {12, 34})).column == 34);
+  CHECK(place_in(where("a.yaml", {})).line == 0);
+  CHECK(place_in("--gpu").line == 0);
+}
+
+TEST_CASE("What is packed is not called another encoding", "[document]") {
+  CHECK(refused(std::string("\x1F\x8B\x08\x00\x01", 5)).what.find("gzip") != std::string::npos);
+  CHECK(refused(std::string("m\0o\0", 4)).what.find("UTF-16") != std::string::npos);
+}
+
+TEST_CASE("Scripts that start another trainer say which file to give", "[document]") {
+  const Error script = refused("#!/bin/bash\nllamafactory-cli train conf/x.yaml bf16=true\n", "train.sh");
+  CHECK(script.what.find("LLaMA-Factory") != std::string::npos);
+  CHECK(script.hint.find("conf/x.yaml") != std::string::npos);
+  CHECK(refused("from trl import SFTTrainer\n", "train.py").what.find("Python") != std::string::npos);
+  CHECK(refused("echo hello\n", "train.sh").what.find("none that qwenplan knows") != std::string::npos);
+}
+
+TEST_CASE("References are followed in time, and refused where they go too deep", "[document]") {
+  const std::string start =
+      "model:\n  _component_: torchtune.models.qwen2_5.qwen2_5_7b\noptimizer:\n  _component_: x\n";
+  const auto chain = [&](int links) {
+    std::string text = start;
+    for (int i = 0; i < links; ++i)
+      text += "r" + std::to_string(i) + ": ${r" + std::to_string(i + 1) + "}\n";
+    return text + "r" + std::to_string(links) + ": 1\n";
+  };
+  CHECK_FALSE(says(reading(chain(40)), "unresolved-value"));
+  CHECK(refused(chain(30000)).what.find("too deep") != std::string::npos);
+  std::string many = start + "a: 1\n";
+  for (int i = 0; i < 30000; ++i) many += "r" + std::to_string(i) + ": ${a}\n";
+  CHECK_FALSE(says(reading(many), "unresolved-value"));
+  // A circle is what the file lacks.
+  CHECK(says(reading(start + "a: ${b}\nb: ${a}\n"), "unresolved-value"));
+}
+
+TEST_CASE("References are the trainer's to fill in", "[document]") {
+  const std::string tune =
+      "model:\n  _component_: torchtune.models.qwen2_5.qwen2_5_7b\noptimizer:\n  _component_: x\n"
+      "tokenizer:\n  max_seq_len: ";
+  CHECK(reading(tune + "${oc.env:LEN,1024}\n").draft.length->value == 1024);
+  const TrainFile open = reading(tune + "${oc.env:LEN}\n");
+  CHECK_FALSE(says(open, "invalid-value"));
+  CHECK(says(open, "unresolved-value"));
+  REQUIRE(open.open.size() == 1);
+  CHECK(open.open[0].error.kind == Error::Kind::unknown);
+  // LLaMA-Factory hands the text itself to its arguments.
+  const std::string factory =
+      "model_name_or_path: a/b\nstage: sft\ndo_train: true\nwarmup_steps: 8\ncutoff_len: ${warmup_steps}\n";
+  CHECK(says(reading(factory), "invalid-value"));
+}
