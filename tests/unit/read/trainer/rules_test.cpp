@@ -251,7 +251,7 @@ std::vector<Case> cases() {
        "model: a/b\ndataset: x\ntuner_type: full\nquant_method: bnb\nquant_bits: 4\n",
        kSwift + "quant_method: bnb\nquant_bits: 4\n"},
       {"ms-swift/several-commands", kSwiftScript + "\n" + kSwiftScript, kSwiftScript, "train.sh"},
-      {"ms-swift/unresolved", kSwiftScript + " --lora_rank $RANK", kSwiftScript + " --lora_rank 8",
+      {"ms-swift/unresolved", kSwiftScript + " --output_dir $OUT", kSwiftScript + " --output_dir out",
        "train.sh"},
       {"ms-swift/quant-bits", kSwift + "quant_method: bnb\n",
        kSwift + "quant_method: bnb\nquant_bits: 4\n"},
