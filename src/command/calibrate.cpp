@@ -2,6 +2,7 @@
 #include <cmath>
 #include <filesystem>
 #include <map>
+#include <numbers>
 #include <string>
 #include <utility>
 #include <vector>
@@ -30,7 +31,8 @@ std::string quoted(const std::string& text) { return "\"" + text + "\""; }
 
 std::string card_row(const std::string& id, const Calibration::OnCard& card) {
   return "{\"id\": " + quoted("gpu-" + id) + ", \"what\": \"measured over predicted time of own steps on this card\", " +
-         "\"aliases\": [], \"value\": " + quoted(percent(card.factor)) + ", \"low\": " + quoted(percent(card.spread.low)) +
+         "\"aliases\": [], \"value\": " + quoted(percent(card.correction.card)) +
+         ", \"launch\": " + quoted(percent(card.correction.launch)) + ", \"low\": " + quoted(percent(card.spread.low)) +
          ", \"high\": " + quoted(percent(card.spread.high)) + ", \"runs\": " + std::to_string(card.steps) +
          ", \"evidence\": \"measured\"}";
 }
@@ -169,12 +171,24 @@ Result<Answer> calibrate(const Invocation& in) {
   for (const std::string& path : in.words) answer.inputs.push_back({"file", Value(path), "flag"});
   auto cards = calibration->cards;  // of an earlier calibration
   using enum Column::Align;
-  Table table{{{"file"}, {"GPU"}, {"measured", right}, {"predicted", right}, {"factor", right}}, {}};
+  Table table{{{"file"}, {"GPU"}, {"measured", right}, {"predicted", right}, {"ratio", right}}, {}};
+  std::vector<std::string> said;
   Value& list = answer.json.set("cards", Value::list());
   for (const auto& [id, steps] : by_card) {
     const Calibration::OnCard card = calibrated(steps, calibration->efficiency);
     cards[id] = card;
-    Value& json = list.push(Value::object({{"gpu", id}, {"factor", card.factor}, {"steps", card.steps}}));
+    Value& json = list.push(Value::object({{"gpu", id},
+                                           {"card_factor", card.correction.card},
+                                           {"launch_factor", card.correction.launch},
+                                           {"steps", card.steps}}));
+    constexpr double kFar = std::numbers::e;
+    for (const double factor : {card.correction.card, card.correction.launch})
+      if (factor > kFar || factor < 1 / kFar) {
+        answer.notes.push_back(id + ": the measured time is far from what was predicted; are the settings those of the run?");
+        break;
+      }
+    said.push_back(id + ": the card takes " + fixed(card.correction.card, 2) + " times what was predicted, the host " +
+                   fixed(card.correction.launch, 2) + " times for each kernel");
     Value& rows = json.set("files", Value::list());
     for (const MeasuredStep& step : steps) {
       const double predicted = predicted_seconds(step, calibration->efficiency);
@@ -192,6 +206,7 @@ Result<Answer> calibrate(const Invocation& in) {
     answer.json.set("written", Value());
     answer.add(Headline{"what your steps say; --out DIR keeps it"});
     answer.add(std::move(table));
+    for (const std::string& sentence : said) answer.add(Paragraph{sentence});
     answer.add(Verbatim{text});
     return answer;
   }
@@ -204,6 +219,7 @@ Result<Answer> calibrate(const Invocation& in) {
   answer.json.set("written", *written);
   answer.add(Headline{"written to " + *written, Tone::good});
   answer.add(std::move(table));
+  for (const std::string& sentence : said) answer.add(Paragraph{sentence});
   answer.add(Paragraph{"give --data " + folder + " to time, gpus and the others, or set QWENPLAN_DATA", Tone::faint});
   return answer;
 }

@@ -164,8 +164,7 @@ void add_run_rules(const std::string& trainer, const std::string& version, const
                         "the model was made for " + std::to_string(model.max_positions) +
                             " positions, and the sequences have " + std::to_string(run.length),
                         place_of_flag("seq-len", d), "shorten them, or set the rope scaling"});
-  const DType trained = run.has_adapters() ? run.adapter : run.weights;
-  if (run.precision == Precision::fp16_mixed && trained == DType::fp16)
+  if (run.stops_at_scaler())
     findings.push_back({"fp16-trained",
                         "PyTorch's gradient scaler refuses trained parameters in fp16",
                         place_of_flag("precision", d), "bf16, or keep them in fp32"});

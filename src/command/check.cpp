@@ -109,7 +109,7 @@ Result<Answer> check(const Invocation& in) {
     }
   }
   if (passed_over > 0)
-    answer.notes.push_back(std::to_string(passed_over) + " files are no trainer's");
+    answer.notes.push_back(std::to_string(passed_over) + (passed_over == 1 ? " file is" : " files are") + " no trainer's");
   if (files.empty())
     return Error{Error::Kind::wrong, "no trainer's file is there", in.words.front(),
                  "give the files of training runs"};

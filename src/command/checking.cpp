@@ -468,7 +468,7 @@ CheckedFile Checker::check(const std::string& file) {
   if (is_spread(draft)) {
     const auto alone = planned(setup, on_one_gpu(draft), subject->allocator);
     const std::string spread = spread_words(draft);
-    std::string words = spread + " are not modelled";
+    std::string words = spread + (spread.find(" GPUs") < spread.find(" is ") ? " are" : " is") + " not modelled";
     if (alone) {
       words += "; on one card alone the same micro-batch " +
                std::string(*alone->fit == Fit::exceeds ? "does not fit: it needs " : "needs ") +

@@ -94,7 +94,7 @@ std::optional<Trial> RecipeSearch::tried(const Recipe& recipe, Bytes give_up_abo
 
 std::optional<Trial> RecipeSearch::fitting(const Recipe& recipe) {
   auto trial = tried(recipe, most_that_fits(setup_.device));
-  if (!trial) return std::nullopt;
+  if (!trial || trial->plan.valid.run.stops_at_scaler()) return std::nullopt;
   if (!trial->plan.estimate.is_least && trial->plan.fit == Fit::fits) return trial;
   return std::nullopt;
 }

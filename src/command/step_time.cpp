@@ -41,13 +41,10 @@ StepWork work_of(const Setup& setup, const Run& run) {
 Timing timed(const StepWork& work, const Gpu& gpu, const Calibration& calibration, double waits) {
   Timing t;
   t.work = work;
-  t.step = Roofline(gpu, calibration.efficiency).step(work);
+  t.step = Roofline(gpu, calibration.efficiency_on(gpu.id)).step(work);
   Range<double> spread = calibration.spread;
   double least = 0;  // no card does better than its limits
   if (const Calibration::OnCard* card = calibration.card(gpu.id)) {
-    for (double& term : t.step.terms) term *= card->factor;
-    for (double* part : {&t.step.seconds, &t.step.device, &t.step.compute, &t.step.forward})
-      *part *= card->factor;
     spread = card->spread;
     t.is_calibrated = true;
   } else {
@@ -90,6 +87,7 @@ Result<std::optional<MeasuredStep>> measured_step(const PublishedRun& run, const
   MeasuredStep step;
   step.id = run.id;
   step.source = run.source;
+  step.sitting = run.sitting;
   step.work = work_of(setup, valid->run);
   step.gpu = *setup.gpu();
   step.seconds = static_cast<double>(step.work.tokens) / *run.rate;

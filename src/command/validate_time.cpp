@@ -85,8 +85,8 @@ bool tell_time(const std::vector<MeasuredStep>& steps, const std::vector<Publish
 
   answer.add(Headline{"tokens per second: errors by source", is_within ? Tone::good : Tone::bad});
   answer.add(Paragraph{"left out: the coefficients were fitted without the source and without its cards; held to a mean of " +
-                       percent(kMostLeftOut) + " over the sources. One step measured: one run of the card is known, each in turn, "
-                       "and the others are asked for; held to " + percent(kMostAfterOneStep)});
+                       percent(kMostLeftOut) + " over the sources. One step measured: one run of a sitting (same machine, same "
+                       "software) is known, each in turn, and its others are asked for; held to " + percent(kMostAfterOneStep)});
   answer.add(std::move(summary));
   for (const LeftOut& each : left_out) {
     if (!wanted(each.source)) continue;

@@ -36,7 +36,8 @@ Result<Calibration> read_calibration(const Tables& tables) {
     if (id == "spread") calibration.spread = spread;
     if (id.starts_with(kCard)) {
       Calibration::OnCard card;
-      card.factor = need(share("value"), "value");
+      card.correction.card = need(share("value"), "value");
+      if (const auto launch = share("launch")) card.correction.launch = need(launch, "launch");
       card.steps = static_cast<int>(fields.whole("runs", 1, 1'000'000).value_or(1));
       card.spread = spread;
       calibration.cards[id.substr(kCard.size())] = card;

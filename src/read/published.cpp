@@ -21,6 +21,7 @@ Result<PublishedRun> read_row(const Json& row, const std::string& id) {
   run.source = fields.text("source").value_or("");
   run.repository = fields.text("repository").value_or("");
   run.path = fields.text("path").value_or("");
+  run.sitting = fields.text("sitting").value_or(run.path.substr(0, run.path.find('#')));
   run.commit = fields.text("commit").value_or("");
   run.inferred = fields.text("inferred").value_or("");
   run.allocated = size("allocated");

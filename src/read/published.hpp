@@ -18,6 +18,7 @@ struct PublishedRun {
   std::string repository;
   std::string path;
   std::string commit;
+  std::string sitting;  ///< shared by the runs of one machine and software: else the file of `path`
   NamedSettings run;    ///< by the names of the flags
   std::optional<Bytes> allocated;
   std::optional<Bytes> reserved;

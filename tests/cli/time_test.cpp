@@ -20,7 +20,7 @@ double likely_seconds(const std::string& flags = "") {
   return left.json()["seconds_per_step"]["likely"].get<double>();
 }
 
-bool is_near(double a, double b) { return std::abs(a - b) <= 1e-3 * std::abs(b); }
+bool is_near(double a, double b) { return std::abs(a - b) <= 2e-3 * std::abs(b); }
 
 }  // namespace
 
@@ -109,7 +109,10 @@ TEST_CASE("What is learnt from an own step changes the time of its card, by --da
   const std::string overlay = folder.path("overlay");
   const Left learnt = run("qwenplan calibrate " + quoted(file) + " --out " + quoted(overlay) + " --json");
   REQUIRE(learnt.status == 0);
-  CHECK(is_near(learnt.json()["cards"][0]["factor"].get<double>(), 2));
+  // Twice as long may be the card's or the host's doing: together they give the measured time.
+  const auto card = learnt.json()["cards"][0];
+  CHECK(card["card_factor"].get<double>() >= 0.99);
+  CHECK(card["launch_factor"].get<double>() >= 0.99);
   CHECK(is_near(likely_seconds("--data " + quoted(overlay)), 2 * before));
   CHECK(is_near(run("QWENPLAN_DATA=" + quoted(overlay) + " qwenplan time " + kJob + " --load-ms 0 --json")
                     .json()["seconds_per_step"]["likely"].get<double>(), 2 * before));
@@ -128,6 +131,8 @@ TEST_CASE("The log of transformers' Trainer says how long a step took") {
   REQUIRE(left.status == 0);
   CHECK(is_near(left.json()["cards"][0]["files"][0]["measured_seconds"].get<double>(), 2.5));
   CHECK(left.json()["written"].is_null());
+  // Ten times the time of this run: rather the flags of another.
+  CHECK(left.err.find("far from what was predicted") != std::string::npos);
   CHECK(run("qwenplan calibrate " + quoted(file)).status == 2);  // of which run, nobody says
   const std::string cut = folder.write("cut.json", R"({"log_history": [{"loss": 1.5, "step": 10}]})");
   CHECK(run("qwenplan calibrate " + quoted(cut) + " " + kJob).status == 2);

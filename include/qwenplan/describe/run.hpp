@@ -174,6 +174,10 @@ struct Run {
   bool fuses_o = false;
 
   bool has_adapters() const { return method == Method::lora || method == Method::qlora; }
+  /// Whether PyTorch's gradient scaler stops the run: what it trains is fp16, and it wants fp32.
+  bool stops_at_scaler() const {
+    return precision == Precision::fp16_mixed && (has_adapters() ? adapter : weights) == DType::fp16;
+  }
   /// Whether a layer's own weights are trained while others are not.
   bool unfreezes(std::int64_t layer) const {
     return method == Method::freeze && layer >= first_trained_layer &&

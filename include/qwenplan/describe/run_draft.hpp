@@ -90,6 +90,7 @@ struct RunDraft {
   Maybe<bool> packs;            ///< samples are joined until each sequence has its full length
   Maybe<bool> is_padding_free;  ///< the micro-batch is one row, with borders instead of padding
   Maybe<Borders> borders;       ///< how samples of one row are told apart
+  Maybe<bool> keeps_stored_dtype;  ///< weights are loaded in the dtype that the checkpoint has
   Maybe<bool> is_unbounded;     ///< samples are as long as the data has them; `length` is the user's
   Maybe<ModelCode> code;        ///< whose modelling code runs
   Maybe<ChunkedLoss> chunked_loss;        ///< whose code the chunked loss is

@@ -200,7 +200,7 @@ inline void axolotl(RunDraft& d, const Situation& s) {
 /// TRL from its command line (trainer/{base,sft,dpo,model}_config.py, trainer/sft_trainer.py).
 inline void trl(RunDraft& d, const Situation& s) {
   otherwise(d.method, Method::full);
-  otherwise(d.length, 1024);
+  if (!d.is_unbounded || !d.is_unbounded->value) otherwise(d.length, 1024);
   otherwise(d.micro_batch, 8);
   otherwise(d.accumulation, 1);
   otherwise(d.checkpoints, s.version >= Version{0, 22, 0});
@@ -209,6 +209,8 @@ inline void trl(RunDraft& d, const Situation& s) {
                          : s.has_bf16()                ? Precision::bf16_mixed
                                                        : Precision::fp16_mixed);
   const bool is_half_base = is_quantized(d) && s.version < Version{0, 27, 0};
+  if (d.keeps_stored_dtype && d.keeps_stored_dtype->value && !d.weights)
+    d.weights = RunDraft::Maybe<DType>({s.model.stored, d.keeps_stored_dtype->from, d.keeps_stored_dtype->place});
   if (!is_pure(d)) otherwise(d.weights, is_half_base ? DType::fp16 : DType::fp32);
   const bool is_sft = !d.objective || d.objective->value == Objective::sft;
   if (s.version >= Version{1, 15, 0} && (is_sft || has_reference(d)) && (!d.loss || d.loss->from == From::file)) {

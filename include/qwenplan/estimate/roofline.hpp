@@ -135,6 +135,7 @@ struct Efficiency {
   double bandwidth = 0.75;        ///< of the memory's rate, by kernels that stream
   double attention = 0.45;        ///< of the products' rate, by fused attention
   double launch_seconds = 20e-6;  ///< of the host, for each kernel
+  double slowdown = 1;            ///< of all that the card does, as its own steps tell
   friend bool operator==(const Efficiency&, const Efficiency&) = default;
 };
 
@@ -218,7 +219,7 @@ class Roofline {
 
   /// Seconds of one call, and whether arithmetic decides.
   std::pair<double, bool> seconds(const Work& w) const {
-    const double memory = static_cast<double>(w.bytes) / (bandwidth_ * e_.bandwidth);
+    const double memory = e_.slowdown * static_cast<double>(w.bytes) / (bandwidth_ * e_.bandwidth);
     if (w.products == 0) return {memory, false};
     double flops = w.flops();
     double rate = matrix_rate(w.dtype);
@@ -229,7 +230,7 @@ class Roofline {
       if (w.is_causal) flops /= 2;
       rate *= e_.attention;
     }
-    const double arithmetic = flops / rate;
+    const double arithmetic = e_.slowdown * flops / rate;
     return {std::max(arithmetic, memory), arithmetic >= memory};
   }
 

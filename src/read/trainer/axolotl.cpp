@@ -138,32 +138,32 @@ void read_method(Settings& in, TrainFile& file) {
   if (cast && !cast->value) d.adapter = from_file(DType::bf16, cast->place);
 }
 
+/// As utils/config/__init__.py and core/builders/base.py decide it: bf16 or bfloat16 is autocast in
+/// bf16, float16 alone loads fp16 without autocast, and fp16 beside bf16 is dropped.
 void read_precision(Settings& in, TrainFile& file) {
   RunDraft& d = file.draft;
-  const auto on = [&](const char* key, Precision precision) {
+  in.know("float32");
+  for (const char* key : {"fp16", "bf16", "float16", "bfloat16"}) {
     const Node* node = in.node(key);
-    if (!node) return;
-    const auto truth = node->truth();
-    const auto text = node->text();
-    if (truth == true) d.precision = from_file(precision, node->place);
-    // bf16: full is bf16 without autocast.
-    if (text == "full") d.precision = from_file(Precision::bf16_true, node->place);
-    if (!truth && text != "auto" && text != "full")
+    const bool may_be_auto = std::string_view(key) == "bf16";
+    if (node && !node->is_null() && !node->truth() && !(may_be_auto && node->text() == "auto"))
       in.say("invalid-value", key,
-             std::string(key) + ": expected auto, true, false or full, found " + node->shown(),
-             "auto");
-  };
-  on("fp16", Precision::fp16_mixed);
-  on("bf16", Precision::bf16_mixed);
-  on("float16", Precision::fp16_true);
-  on("bfloat16", Precision::bf16_true);
-  on("float32", Precision::fp32);
+             std::string(key) + ": expected " + (may_be_auto ? "auto, true or false" : "true or false") + ", found " +
+                 node->shown(),
+             may_be_auto ? "auto" : "true");
+  }
+  const auto take = [&](const char* key, Precision precision) { d.precision = from_file(precision, in.place(key)); };
   const Node* bf16 = in.node("bf16");
-  if (!d.precision && bf16 && bf16->truth() == false)
-    d.precision = from_file(Precision::fp32, bf16->place);
-  if (in.is_on("fp16") && bf16 && bf16->truth() == true)
-    in.say("axolotl/two-precisions", "fp16", "bf16 and fp16 are both on",
-           "keep bf16: auto");
+  const bool is_by_card = bf16 && bf16->text() == "auto";
+  if (in.is_on("bf16")) take("bf16", Precision::bf16_mixed);
+  else if (in.is_on("bfloat16")) take("bfloat16", Precision::bf16_mixed);
+  else if (in.is_on("fp16")) take("fp16", Precision::fp16_mixed);
+  else if (!is_by_card && in.is_on("float16")) take("float16", Precision::fp16_true);
+  else if (bf16 && bf16->truth() == false) take("bf16", Precision::fp32);
+  if (in.is_on("fp16") && in.is_on("bf16"))
+    in.say("axolotl/two-precisions", "fp16", "fp16 is dropped beside bf16", "keep bf16: auto");
+  else if (in.is_on("fp16") && in.is_on("bfloat16"))
+    in.say("transformers/two-precisions", "fp16", "bf16 and fp16 cannot both be on", "keep bf16: auto");
   d.uses_fp8 = in.truth("fp8");
 }
 
@@ -192,6 +192,9 @@ void read_checkpointing(Settings& in, TrainFile& file) {
     offloads = !truth && node->text().value_or("").starts_with("offload");
     d.checkpoints = from_file(offloads || truth == true, node->place);
     if (offloads) d.offloads_activations = from_file(true, node->place);
+    if (!offloads && !truth && !node->is_null())
+      in.say("invalid-value", "gradient_checkpointing",
+             "gradient_checkpointing: expected true, false, offload or offload_disk, found " + node->shown(), "true");
   }
   if (const Node* node = in.node("activation_offloading"))
     if (node->truth() != false) {

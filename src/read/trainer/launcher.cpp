@@ -495,7 +495,7 @@ Launch deepspeed_setting(const Entry& key, const Neighbours& neighbours) {
   if (auto known = preset(text, value.place)) return *known;
   Launch out;
   out.findings.push_back(finding(
-      "deepspeed/file-not-found", "there is no DeepSpeed file '" + value.shown() + "', so its ZeRO stage cannot be told",
+      "deepspeed/file-not-found", "there is no DeepSpeed file " + value.shown() + ", so its ZeRO stage cannot be told",
       value.place, "give the file beside this one"));
   out.unmodelled = Error{Error::Kind::unknown, "the DeepSpeed file is not here", text,
                          "give the file beside this one, or check it where it is"};

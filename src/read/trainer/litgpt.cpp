@@ -70,8 +70,13 @@ TrainFile read_litgpt(const Source& source) {
   if (word == "bf16-mixed") put(Precision::bf16_mixed);
   if (word == "16-true") put(Precision::fp16_true);
   if (word == "16-mixed") put(Precision::fp16_mixed);
-  if (word == "32-true") put(Precision::fp32);
-  const bool is_mixed = word.ends_with("mixed");
+  if (word == "32-true" || word == "32") put(Precision::fp32);
+  if (word == "16") put(Precision::fp16_mixed);
+  if (word == "bf16") put(Precision::bf16_mixed);
+  if (!draft.precision)
+    set_unmodelled(file, "the precision '" + word + "' of litgpt is not modelled", "precision",
+                   "bf16-true, bf16-mixed, 16-true, 16-mixed or 32-true");
+  const bool is_mixed = word.ends_with("mixed") || word == "16" || word == "bf16";
   // A mixed precision keeps the weights in float32.
   draft.weights = by_trainer(word == "bf16-true" ? DType::bf16
                              : word == "16-true" ? DType::fp16

@@ -414,6 +414,9 @@ TrainFile read_llama_factory(const Source& source) {
   const auto alpha = in.number("lora_alpha");
   const auto dropout = in.number("lora_dropout");
   const auto targets = in.words("lora_target");
+  if (targets && targets->value == std::vector<std::string>{"all-linear"})
+    in.say("invalid-value", "lora_target", "PEFT finds no module 'all-linear' in a list, which LLaMA-Factory makes of it",
+           "lora_target: all");
   const auto extra = in.words("additional_target");
   const auto dora = in.truth("use_dora");
   if (!d.method || d.method->value == Method::lora || d.method->value == Method::qlora) {

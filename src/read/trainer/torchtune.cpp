@@ -51,6 +51,19 @@ std::string folder_of(const Node& root) {
   return path.substr(path.find_last_of('/') + 1);
 }
 
+/// Whether one of two spellings of a model continues the other, as Qwen2.5-7B-Instruct does qwen/qwen2.5-7b.
+bool is_of_one_name(std::string_view folder, std::string_view model) {
+  const auto plain = [](std::string_view name) {
+    std::string result;
+    for (const char c : name.substr(name.find_last_of('/') + 1))
+      if (std::isalnum(static_cast<unsigned char>(c)))
+        result += static_cast<char>(std::tolower(static_cast<unsigned char>(c)));
+    return result;
+  };
+  const std::string one = plain(folder), other = plain(model);
+  return !one.empty() && (one.find(other) != std::string::npos || other.find(one) != std::string::npos);
+}
+
 /// The whole number behind a word in the remarks at the top, as in `tune run --nproc_per_node 4`.
 std::optional<std::int64_t> hinted(std::string_view text, std::string_view word) {
   for (std::size_t at = text.find(word); at != std::string_view::npos;
@@ -135,8 +148,9 @@ TrainFile read_torchtune(const Source& source) {
     if (plain.starts_with(beginning)) plain.erase(0, std::string_view(beginning).size());
   const std::string folder = folder_of(root);
   file.model = model_of(plain);
-  // The folder of the download says more than the builder where it names a model of that family.
-  if (file.model.empty() || !folder.empty()) file.model = folder.empty() ? plain : folder;
+  // The builder decides; the folder of the download may name its model more closely (-Instruct, -v0.1).
+  if (file.model.empty()) file.model = folder.empty() ? plain : folder;
+  else if (is_of_one_name(folder, file.model)) file.model = folder;
   if (component) file.model_place = component->place;
   if (plain.find("vision") != std::string::npos)
     set_unmodelled(file, "a model with a vision tower is not modelled", "model._component_",

@@ -77,17 +77,36 @@ bool has_any(Settings& s, std::initializer_list<std::string_view> keys) {
 
 /// Which of TRL's scripts a recipe is for. No key says it; the keys of one method do, or the
 /// folder.
+/// The stage that the file's name or the nearest folder names as a word of its own (dpo/config_full.yaml,
+/// config_sft.yaml); a name with two stages tells none.
+std::optional<Stage> named_stage(std::string_view path) {
+  constexpr std::pair<std::string_view, Stage> kWords[] = {
+      {"orpo", Stage::orpo}, {"kto", Stage::kto},   {"dpo", Stage::dpo},
+      {"sft", Stage::sft},   {"grpo", Stage::grpo}, {"reward", Stage::reward}};
+  while (!path.empty()) {
+    const std::size_t slash = path.find_last_of("/\\");
+    std::string_view rest = path.substr(slash == path.npos ? 0 : slash + 1);
+    path = slash == path.npos ? std::string_view() : path.substr(0, slash);
+    std::optional<Stage> found;
+    int stages = 0;
+    while (!rest.empty()) {
+      const std::size_t end = std::min(rest.find_first_of("-_. "), rest.size());
+      for (const auto& [word, stage] : kWords)
+        if (rest.substr(0, end) == word) found = stage, ++stages;
+      rest.remove_prefix(std::min(end + 1, rest.size()));
+    }
+    if (stages == 1) return found;
+  }
+  return std::nullopt;
+}
+
 Stage stage_of(Settings& s, const std::string& name) {
   if (has_any(s, {"num_generations", "max_completion_length", "reward_funcs", "use_vllm"}) &&
       !name.ends_with("orpo.yaml"))
     return Stage::grpo;
   if (has_any(s, {"desirable_weight", "undesirable_weight"})) return Stage::kto;
   if (s.has("center_rewards_coefficient")) return Stage::reward;
-  constexpr std::pair<std::string_view, Stage> kFolders[] = {
-      {"orpo", Stage::orpo}, {"kto", Stage::kto},   {"dpo", Stage::dpo},
-      {"sft", Stage::sft},   {"grpo", Stage::grpo}, {"reward", Stage::reward}};
-  for (const auto& [word, stage] : kFolders)
-    if (name.find(word) != std::string::npos) return stage;
+  if (const auto named = named_stage(name)) return *named;
   if (has_any(s,
               {"beta", "max_prompt_length", "precompute_ref_log_probs", "ref_model_init_kwargs"}))
     return Stage::dpo;
@@ -108,8 +127,9 @@ void read_precision(Settings& s, TrainFile& file) {
     else
       is_auto = dtype->value == "auto";
   }
-  if (dtype && !is_auto) draft.weights = from_file(weights, dtype->place);
-  if (!draft.precision && bf16 && !bf16->value) {
+  if (is_auto) draft.keeps_stored_dtype = from_file(true, dtype->place);
+  else if (dtype) draft.weights = from_file(weights, dtype->place);
+  if (!is_auto && !draft.precision && bf16 && !bf16->value) {
     const Precision as_stored = weights == DType::bf16   ? Precision::bf16_true
                                 : weights == DType::fp16 ? Precision::fp16_true
                                                          : Precision::fp32;
@@ -172,6 +192,8 @@ void read_adapters(Settings& s, TrainFile& file) {
   draft.uses_dora = s.truth("use_dora");
   draft.modules_to_save = s.words("lora_modules_to_save");
   draft.lora_targets = s.words("lora_target_modules");
+  if (draft.lora_targets && draft.lora_targets->value == std::vector<std::string>{"all"})
+    s.say("invalid-value", "lora_target_modules", "PEFT finds no module 'all'", "lora_target_modules: all-linear");
   // PEFT's table for Qwen, Llama, Mistral and Gemma.
   otherwise(draft.lora_targets, std::vector<std::string>{"q_proj", "v_proj"});
   if (s.has("lora_target_parameters"))
@@ -270,15 +292,20 @@ TrainFile read_trl(const Source& source) {
   read_precision(s, file);
   read_adapters(s, file);
   draft.attention = attention_named(s.text("attn_implementation"));
-  s.renamed("max_seq_length", "max_length",
-            "TRL 0.16, and since 0.20 the old name is ignored and 1024 taken", "trl/ignored-length");
+  const Version version = version_of(source.version).value_or(latest_version(Trainer::trl));
+  if (version < Version{0, 20, 0})
+    s.renamed("max_seq_length", "max_length", "TRL 0.16");
+  else if (s.has("max_seq_length"))
+    s.say("trl/ignored-length", "max_seq_length",
+          "'max_seq_length' is ignored since TRL 0.20" +
+              std::string(s.has("max_length") ? "" : ": samples are cut at 1024 tokens"),
+          "write max_length");
   const Node* max_length = root.find("max_length");
   draft.length = s.whole("max_length");
   if (max_length && max_length->is_null()) {
     draft.is_unbounded = from_file(true, max_length->place);
     draft.length.reset();
   }
-  const Version version = version_of(source.version).value_or(latest_version(Trainer::trl));
   const bool has_fused_head = version >= Version{1, 15, 0};
   if (const Node* kwargs = root.find("gradient_checkpointing_kwargs"); kwargs && kwargs->is_map())
     if (const Node* selective = kwargs->find("selective"); selective && selective->truth() == true)
