@@ -371,10 +371,10 @@ std::string github_report(const std::vector<CheckedFile>& files) {
   for (const CheckedFile& file : files)
     for (const Finding& finding : file.findings) {
       lines += "::" + std::string(kKinds[static_cast<int>(finding.rule.severity())]) +
-               " file=" + escaped(file.file, true);
-      if (finding.place.line > 0) lines += ",line=" + std::to_string(finding.place.line);
-      if (finding.place.column > 0) lines += ",col=" + std::to_string(finding.place.column);
-      lines += ",title=" + escaped(finding.rule.id(), true) +
+               (file.file == "standard input" ? " " : " file=" + escaped(file.file, true) + ",");
+      if (finding.place.line > 0) lines += "line=" + std::to_string(finding.place.line) + ",";
+      if (finding.place.column > 0) lines += "col=" + std::to_string(finding.place.column) + ",";
+      lines += "title=" + escaped(finding.rule.id(), true) +
                "::" + escaped(in_words(finding), false) + "\n";
     }
   return lines;

@@ -680,9 +680,8 @@ Result<Answer> strategies(const Invocation& in, KnownText known) {
                         tight.empty() ? Tone::good : Tone::warning});
   }
   answer.add(std::move(table));
-  if (counts_spot && spot->per_day > 0)
-    answer.add(Paragraph{"on spot, write a checkpoint every " +
-                         text_duration(std::min(work, checkpoint_interval(interruptions)) * 3600) + " (Young and Daly)"});
+  if (const double every = counts_spot && spot->per_day > 0 ? checkpoint_interval(interruptions) : work; every < work)
+    answer.add(Paragraph{"on spot, write a checkpoint every " + text_duration(every * 3600) + " (Young and Daly)"});
   tell_assumed(assumed, answer);
   days.tell(in.environment.today, answer);
   return answer;

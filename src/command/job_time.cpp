@@ -172,7 +172,7 @@ std::string text_hours(const Range<double>& hours) {
 }
 
 std::string text_usd(const Range<double>& usd) {
-  return text_usd(usd.likely) + (usd.low == usd.high ? "" : " (" + text_usd(usd.low) + " to " + text_usd(usd.high) + ")");
+  return text_usd(usd.likely) + (text_usd(usd.low) == text_usd(usd.high) ? "" : " (" + text_usd(usd.low) + " to " + text_usd(usd.high) + ")");
 }
 
 }  // namespace qwenplan

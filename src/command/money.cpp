@@ -42,7 +42,7 @@ std::string text_months(const std::optional<double>& months) {
   if (!months) return "never";
   if (*months < 9.95) return fixed(*months, 1) + " months";
   if (*months < 1200) return fixed(*months, 0) + " months";
-  return fixed(*months / 12, 0) + " years";
+  return "more than 100 years";
 }
 
 std::string listed(const std::vector<std::string>& items) {

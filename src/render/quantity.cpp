@@ -86,6 +86,7 @@ std::string text_duration(double seconds) {
 std::string text_usd(double dollars) {
   const bool is_negative = std::round(dollars * 100) < 0;
   const double amount = std::abs(dollars);
+  if (dollars > 0 && dollars < 0.005) return "under $0.01";
   const std::string cents = fmt::format("{:.2f}", amount);
   const std::size_t point = cents.find('.');
   std::string whole = cents.substr(0, point);

@@ -73,6 +73,17 @@ TEST_CASE("the script for transformers is Python") {
   }
 }
 
+TEST_CASE("nothing is recommended that PyTorch's gradient scaler stops") {
+  // A T4 has no bf16: full fine-tuning in axolotl and ms-swift would train fp16 weights.
+  for (const char* trainer : {"axolotl", "ms-swift"}) {
+    INFO(trainer);
+    const Left left = run(std::string("qwenplan recommend --model 0.5b --gpu t4 --for ") + trainer +
+                          " 2>/dev/null | qwenplan check - --gpu t4 --json");
+    CHECK(left.status == 0);
+    CHECK(left.out.find("fp16-trained") == std::string::npos);
+  }
+}
+
 TEST_CASE("a recommendation is what vram says of the same settings") {
   for (const std::string goal : {"best-quality", "fastest", "largest-batch", "longest"}) {
     const json recommended = answer("--model qwen2.5-3b --gpu rtx3060 --goal " + goal);

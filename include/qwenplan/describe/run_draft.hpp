@@ -1114,8 +1114,9 @@ inline Result<ValidRun> decided(const RunDraft& d, const Model& model, const Sta
   if (model.max_positions > 0 && run.length > model.max_positions)
     out.notes.push_back("the model was made for " + std::to_string(model.max_positions) +
                         " positions; --seq-len asks for " + std::to_string(run.length));
-  const DType trained = has_adapters ? run.adapter : run.weights;
-  if (run.precision == Precision::fp16_mixed && trained == DType::fp16)
+  if (model.experts && run.quantization != Quantization::none)
+    out.notes.push_back("experts are stacked tensors in transformers 5: bitsandbytes quantizes none of them, and they stay in 16 bits");
+  if (run.stops_at_scaler())
     out.notes.push_back(
         "PyTorch's gradient scaler refuses trained parameters in fp16; use fp32 for them");
   if (d.lora_alpha) shown("lora-alpha", d.lora_alpha->value, d.lora_alpha->from);

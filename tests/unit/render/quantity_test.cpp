@@ -51,6 +51,9 @@ TEST_CASE("counts, money and time") {
   CHECK(text_usd(4.1) == "$4.10");
   CHECK(text_usd(-1234.5) == "-$1,234.50");
   CHECK(text_usd(-0.001) == "$0.00");
+  CHECK(text_usd(0) == "$0.00");
+  CHECK(text_usd(0.0004) == "under $0.01");  // a small job is not free
+  CHECK(text_usd(0.005) == "$0.01");
   CHECK(text_duration(45) == "45 s");
   CHECK(text_duration(12'000) == "3 h 20 min");
   CHECK(text_duration(59.6) == "1 min");

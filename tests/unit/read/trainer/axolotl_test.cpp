@@ -29,6 +29,25 @@ TEST_CASE("axolotl: weights made anew and transformers' own products of experts 
     CHECK_FALSE(reading(kFile + line + "\n").unmodelled);
 }
 
+TEST_CASE("axolotl: of its precisions bf16 goes before fp16, and float16 alone has no autocast") {
+  const auto precision = [](const std::string& lines) {
+    const TrainFile file = reading(kFile + lines);
+    INFO(lines);
+    REQUIRE(file.draft.precision);
+    return file.draft.precision->value;
+  };
+  CHECK(precision("bfloat16: true\n") == Precision::bf16_mixed);
+  CHECK(precision("bf16: true\nfp16: true\n") == Precision::bf16_mixed);
+  CHECK(precision("bf16: true\nfloat16: true\n") == Precision::bf16_mixed);
+  CHECK(precision("bf16: auto\nfp16: true\n") == Precision::fp16_mixed);
+  CHECK(precision("float16: true\n") == Precision::fp16_true);
+  CHECK(precision("bf16: false\n") == Precision::fp32);
+  CHECK_FALSE(reading(kFile + "bf16: auto\n").draft.precision);  // by the card
+  CHECK(says(reading(kFile + "bf16: full\n"), "invalid-value"));
+  CHECK(says(reading(kFile + "gradient_checkpointing: unsloth\n"), "invalid-value"));
+  CHECK(says(reading(kFile + "fp16: true\nbfloat16: true\n"), "transformers/two-precisions"));
+}
+
 TEST_CASE("a vision or audio tower is seen in a model's name, or in the keys of a file") {
   for (const char* name : {"Qwen/Qwen2-VL-7B-Instruct", "HuggingFaceTB/SmolVLM2-2.2B-Instruct", "LiquidAI/LFM2-VL-450M",
                            "PaddlePaddle/PaddleOCR-VL-1.6", "mistralai/Voxtral-Mini-3B-2507", "google/gemma-3n-E2B-it",

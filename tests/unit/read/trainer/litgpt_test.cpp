@@ -25,3 +25,14 @@ TEST_CASE("What litgpt refuses", "[litgpt]") {
   CHECK(two.draft.checkpoints->value);
   CHECK(says(reading(text + "devices: 32\n" + train), "litgpt/batch"));
 }
+
+TEST_CASE("litgpt's precisions are Lightning's words", "[litgpt]") {
+  const auto file = [](const std::string& precision) {
+    return reading("checkpoint_dir: checkpoints/a/b\nout_dir: o\nprecision: " + precision +
+                   "\ntrain:\n  micro_batch_size: 1\n  max_seq_length: 512\n");
+  };
+  CHECK(file("32").draft.precision->value == Precision::fp32);
+  CHECK(file("\"16\"").draft.precision->value == Precision::fp16_mixed);
+  CHECK(file("bf16").draft.precision->value == Precision::bf16_mixed);
+  CHECK(file("transformer-engine").unmodelled);
+}

@@ -31,6 +31,17 @@ TEST_CASE("A torchtune recipe says its model and method by a function's name", "
   CHECK(says(file, "torchtune/no-length"));
 }
 
+TEST_CASE("torchtune's builder decides of which model a recipe is", "[torchtune]") {
+  const auto model = [](const std::string& folder) {
+    std::string text = kLora;
+    text.replace(text.find("/tmp/Qwen3-8B"), std::string("/tmp/Qwen3-8B").size(), folder);
+    return reading(text).model;
+  };
+  CHECK(model("/tmp/Qwen3-8B-Base") == "Qwen3-8B-Base");
+  for (const char* folder : {"/tmp/Qwen3-0.6B", "/tmp/Meta-Llama-3.1-8B-Instruct", "/tmp/my-model"})
+    CHECK(model(folder) == "Qwen/Qwen3-8B");
+}
+
 TEST_CASE("What torchtune refuses", "[torchtune]") {
   CHECK(
       says(reading(kLora + "optimizer_in_bwd: True\n"), "torchtune/in-backward-with-accumulation"));

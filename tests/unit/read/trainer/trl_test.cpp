@@ -1,3 +1,4 @@
+#include "qwenplan/describe/trainer_defaults.hpp"
 #include "unit/read/trainer/reader.hpp"
 
 using namespace qwenplan;
@@ -6,7 +7,7 @@ TEST_CASE("A recipe of TRL's, its switches and its old names", "[trl]") {
   const auto file = reading(
       "model_name_or_path: Qwen/Qwen3-8B\ntorch_dtype: bfloat16\nuse_peft: true\nload_in_4bit: "
       "true\n"
-      "lora_r: 32\nlora_target_modules: [q_proj, k_proj]\nmax_seq_length: 4096\n"
+      "lora_r: 32\nlora_target_modules: [q_proj, k_proj]\nmax_length: 4096\n"
       "per_device_train_batch_size: 2\ngradient_accumulation_steps: 8\noptim: adamw_bnb_8bit\n"
       "attn_implementation: flash_attention_2\nbf16: true\nsave_steps: 0.5\n");
   CHECK(file.trainer == Trainer::trl);
@@ -26,6 +27,41 @@ TEST_CASE("A recipe of TRL's, its switches and its old names", "[trl]") {
   CHECK(file.draft.attention->value == "fa2");
   CHECK_FALSE(file.save_steps);  // half of all steps, not every half step
   CHECK(says(file, "renamed-key"));
+}
+
+TEST_CASE("TRL's length: an old name is ignored, and null is no limit", "[trl]") {
+  const std::string text = "model_name_or_path: a/b\ndtype: bfloat16\n";
+  const auto old = reading(text + "max_seq_length: 256\n");
+  CHECK_FALSE(old.draft.length);
+  CHECK(says(old, "trl/ignored-length"));
+  CHECK(reading(text + "max_seq_length: 256\nmax_length: 512\n").draft.length->value == 512);
+  for (const char* null : {"null", "~", ""}) {
+    auto unlimited = reading(text + "max_length: " + null + "\n").draft;
+    fill_defaults({Trainer::trl, latest_version(Trainer::trl)}, Model(), nullptr, unlimited);
+    CHECK_FALSE(unlimited.length);
+    CHECK(unlimited.is_unbounded->value);
+  }
+}
+
+TEST_CASE("dtype: auto loads a model as it is stored", "[trl]") {
+  Model model;
+  for (const DType stored : {DType::bf16, DType::fp16}) {
+    model.stored = stored;
+    auto draft = reading("model_name_or_path: a/b\ndtype: auto\n").draft;
+    fill_defaults({Trainer::trl, latest_version(Trainer::trl)}, model, nullptr, draft);
+    CHECK(draft.weights->value == stored);
+    CHECK(draft.weights->from == From::file);
+  }
+}
+
+TEST_CASE("A name tells the stage as a word of its own", "[trl]") {
+  const std::string text = "model_name_or_path: a/b\n";
+  const auto objective = [&](const char* path) { return reading(text, path).draft.objective.has_value(); };
+  for (const char* path : {"Desktop/train.yaml", "corporate/train.yaml", "dpo-vs-sft/train.yaml", "dpo/sft/train.yaml",
+                           "dpo/config_sft.yaml"})
+    CHECK_FALSE(objective(path));
+  for (const char* path : {"recipes/zephyr-7b-beta/dpo/config_full.yaml", "a/dpo_llama.yaml", "sft/config_dpo.yaml"})
+    CHECK(objective(path));
 }
 
 TEST_CASE("Adapters without their switch are ignored, and the finding says so", "[trl]") {
