@@ -53,7 +53,7 @@ Result<std::string> torchtune_yaml(const Recipe& recipe, const Model& model,
                                           const std::vector<std::string>& remarks) {
   const auto* built = std::find_if(std::begin(kBuilt), std::end(kBuilt),
                                    [&](const Built& each) { return each.id == model.id; });
-  if (built == std::end(kBuilt)) return not_written(Trainer::torchtune, "it has no builder for " + model.id);
+  if (built == std::end(kBuilt)) return not_written(Trainer::torchtune, "no builder of its own for " + model.id + " is known here");
   if (recipe.precision != Precision::bf16_true)
     return not_written(Trainer::torchtune, "everything is in bf16 there, and fp16 and mixed precision are refused");
   const std::string folder = model.hub_id.substr(model.hub_id.find('/') + 1);
