@@ -29,12 +29,17 @@ std::string percent(double share) { return fixed(share * 100, 2) + " %"; }
 /// Text within a row of JSON that needs no escapes.
 std::string quoted(const std::string& text) { return "\"" + text + "\""; }
 
-std::string card_row(const std::string& id, const Calibration::OnCard& card) {
-  return "{\"id\": " + quoted("gpu-" + id) + ", \"what\": \"measured over predicted time of own steps on this card\", " +
-         "\"aliases\": [], \"value\": " + quoted(percent(card.correction.card)) +
-         ", \"launch\": " + quoted(percent(card.correction.launch)) + ", \"low\": " + quoted(percent(card.spread.low)) +
-         ", \"high\": " + quoted(percent(card.spread.high)) + ", \"runs\": " + std::to_string(card.steps) +
-         ", \"evidence\": \"measured\"}";
+/// The rows of a card and of its host.
+std::vector<std::string> rows_of(const std::string& id, const Calibration::OnCard& card) {
+  const auto row = [](const std::string& name, const char* what, double value, const std::string& more) {
+    return "{\"id\": " + quoted(name) + ", \"what\": " + quoted(what) + ", \"aliases\": [], \"value\": " +
+           quoted(percent(value)) + more + ", \"evidence\": \"measured\"}";
+  };
+  return {row("gpu-" + id, "measured over predicted time of this card at work, by own steps", card.correction.card,
+              ", \"low\": " + quoted(percent(card.spread.low)) + ", \"high\": " + quoted(percent(card.spread.high)) +
+                  ", \"runs\": " + std::to_string(card.steps)),
+          row("host-" + id, "measured over predicted time of its host for each kernel, by own steps",
+              card.correction.launch, "")};
 }
 
 std::string table_of(const std::vector<std::string>& rows, const std::string& day, bool is_own) {
@@ -198,7 +203,8 @@ Result<Answer> calibrate(const Invocation& in) {
     }
   }
   std::vector<std::string> rows;
-  for (const auto& [id, card] : cards) rows.push_back(card_row(id, card));
+  for (const auto& [id, card] : cards)
+    for (std::string& row : rows_of(id, card)) rows.push_back(std::move(row));
   const std::string text = table_of(rows, in.environment.today, false);
 
   const std::string folder = in.value("out").value_or(in.data_directory);

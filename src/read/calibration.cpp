@@ -9,7 +9,7 @@
 namespace qwenplan {
 namespace {
 
-constexpr std::string_view kCard = "gpu-";
+constexpr std::string_view kCard = "gpu-", kHost = "host-";
 
 }  // namespace
 
@@ -35,13 +35,13 @@ Result<Calibration> read_calibration(const Tables& tables) {
     if (id == "launch") e.launch_seconds = need(fields.measure("value", {{"us", 1e-6}}, "20 us"), "value");
     if (id == "spread") calibration.spread = spread;
     if (id.starts_with(kCard)) {
-      Calibration::OnCard card;
+      Calibration::OnCard& card = calibration.cards[id.substr(kCard.size())];
       card.correction.card = need(share("value"), "value");
-      if (const auto launch = share("launch")) card.correction.launch = need(launch, "launch");
       card.steps = static_cast<int>(fields.whole("runs", 1, 1'000'000).value_or(1));
       card.spread = spread;
-      calibration.cards[id.substr(kCard.size())] = card;
     }
+    if (id.starts_with(kHost))
+      calibration.cards[id.substr(kHost.size())].correction.launch = need(share("value"), "value");
     if (fields.error()) return *fields.error();
   }
   return calibration;

@@ -286,7 +286,7 @@ TEST_CASE("patterns are the program's, as the shell's would be") {
   CHECK(left.status == 0);
   REQUIRE(left.json()["files"].size() == 1);
   CHECK(left.json()["files"][0]["file"] == "x/a.yaml");
-  CHECK(left.json()["notes"][0].get<std::string>().find("1 files") != std::string::npos);
+  CHECK(left.json()["notes"][0].get<std::string>().find("1 file is") != std::string::npos);
   CHECK(run(there + "qwenplan check 'none/*.yaml' --gpu rtx3060").status == 2);
   CHECK(run(there + "qwenplan check x/notes.yaml --gpu rtx3060").status == 2);
 }

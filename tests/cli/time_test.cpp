@@ -132,7 +132,7 @@ TEST_CASE("The log of transformers' Trainer says how long a step took") {
   CHECK(is_near(left.json()["cards"][0]["files"][0]["measured_seconds"].get<double>(), 2.5));
   CHECK(left.json()["written"].is_null());
   // Ten times the time of this run: rather the flags of another.
-  CHECK(left.err.find("far from what was predicted") != std::string::npos);
+  CHECK(left.json()["notes"][0].get<std::string>().find("far from what was predicted") != std::string::npos);
   CHECK(run("qwenplan calibrate " + quoted(file)).status == 2);  // of which run, nobody says
   const std::string cut = folder.write("cut.json", R"({"log_history": [{"loss": 1.5, "step": 10}]})");
   CHECK(run("qwenplan calibrate " + quoted(cut) + " " + kJob).status == 2);

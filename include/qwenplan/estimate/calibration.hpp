@@ -175,7 +175,7 @@ double lowest(const F& f, double low, double high) {
 /// departure from what is believed. A step that waits for the host says little of the card, and one
 /// that keeps the card busy little of the host. At least one step.
 inline Correction corrected(std::span<const MeasuredStep* const> steps, const Efficiency& e) {
-  constexpr double kFarthest = 1.6;     // a factor of five
+  constexpr double kFarthest = 3;  // a factor of twenty
   constexpr double kStepWidth = 0.005;  // how well a measured step is to be met
   const auto correction = [](double card, double launch) { return Correction{std::exp(card), std::exp(launch)}; };
   const auto improbability = [&](double card, double launch) {

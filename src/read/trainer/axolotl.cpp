@@ -152,17 +152,21 @@ void read_precision(Settings& in, TrainFile& file) {
                  node->shown(),
              may_be_auto ? "auto" : "true");
   }
+  const auto is_on = [&](const char* key) {
+    const Node* node = in.node(key);
+    return node && node->truth() == true;
+  };
   const auto take = [&](const char* key, Precision precision) { d.precision = from_file(precision, in.place(key)); };
   const Node* bf16 = in.node("bf16");
   const bool is_by_card = bf16 && bf16->text() == "auto";
-  if (in.is_on("bf16")) take("bf16", Precision::bf16_mixed);
-  else if (in.is_on("bfloat16")) take("bfloat16", Precision::bf16_mixed);
-  else if (in.is_on("fp16")) take("fp16", Precision::fp16_mixed);
-  else if (!is_by_card && in.is_on("float16")) take("float16", Precision::fp16_true);
+  if (is_on("bf16")) take("bf16", Precision::bf16_mixed);
+  else if (is_on("bfloat16")) take("bfloat16", Precision::bf16_mixed);
+  else if (is_on("fp16")) take("fp16", Precision::fp16_mixed);
+  else if (!is_by_card && is_on("float16")) take("float16", Precision::fp16_true);
   else if (bf16 && bf16->truth() == false) take("bf16", Precision::fp32);
-  if (in.is_on("fp16") && in.is_on("bf16"))
+  if (is_on("fp16") && is_on("bf16"))
     in.say("axolotl/two-precisions", "fp16", "fp16 is dropped beside bf16", "keep bf16: auto");
-  else if (in.is_on("fp16") && in.is_on("bfloat16"))
+  else if (is_on("fp16") && is_on("bfloat16"))
     in.say("transformers/two-precisions", "fp16", "bf16 and fp16 cannot both be on", "keep bf16: auto");
   d.uses_fp8 = in.truth("fp8");
 }

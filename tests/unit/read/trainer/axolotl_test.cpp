@@ -42,7 +42,9 @@ TEST_CASE("axolotl: of its precisions bf16 goes before fp16, and float16 alone h
   CHECK(precision("bf16: auto\nfp16: true\n") == Precision::fp16_mixed);
   CHECK(precision("float16: true\n") == Precision::fp16_true);
   CHECK(precision("bf16: false\n") == Precision::fp32);
-  CHECK_FALSE(reading(kFile + "bf16: auto\n").draft.precision);  // by the card
+  const TrainFile by_card = reading(kFile + "bf16: auto\nfp16:\ngradient_checkpointing: offload\n");
+  CHECK_FALSE(by_card.draft.precision);
+  CHECK_FALSE(says(by_card, "invalid-value"));
   CHECK(says(reading(kFile + "bf16: full\n"), "invalid-value"));
   CHECK(says(reading(kFile + "gradient_checkpointing: unsloth\n"), "invalid-value"));
   CHECK(says(reading(kFile + "fp16: true\nbfloat16: true\n"), "transformers/two-precisions"));

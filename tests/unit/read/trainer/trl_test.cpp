@@ -56,12 +56,12 @@ TEST_CASE("dtype: auto loads a model as it is stored", "[trl]") {
 
 TEST_CASE("A name tells the stage as a word of its own", "[trl]") {
   const std::string text = "model_name_or_path: a/b\n";
-  const auto objective = [&](const char* path) { return reading(text, path).draft.objective.has_value(); };
+  const auto is_dpo = [&](const char* path) { return reading(text, path).draft.objective->value == Objective::dpo; };
   for (const char* path : {"Desktop/train.yaml", "corporate/train.yaml", "dpo-vs-sft/train.yaml", "dpo/sft/train.yaml",
                            "dpo/config_sft.yaml"})
-    CHECK_FALSE(objective(path));
+    CHECK_FALSE(is_dpo(path));
   for (const char* path : {"recipes/zephyr-7b-beta/dpo/config_full.yaml", "a/dpo_llama.yaml", "sft/config_dpo.yaml"})
-    CHECK(objective(path));
+    CHECK(is_dpo(path));
 }
 
 TEST_CASE("Adapters without their switch are ignored, and the finding says so", "[trl]") {
