@@ -163,6 +163,8 @@ RunDraft on_one_gpu(RunDraft draft) {
   draft.gpus.reset(), draft.zero.reset(), draft.fsdp.reset(), draft.offload.reset();
   draft.tensor_parallel.reset(), draft.pipeline_parallel.reset();
   draft.context_parallel.reset(), draft.expert_parallel.reset();
+  // litgpt checkpoints layers where it shards them, and not else.
+  if (draft.trainer && draft.trainer->value.trainer == Trainer::litgpt) draft.checkpoints = Given<bool>{false, From::trainer, {}};
   return draft;
 }
 bool is_spread(const RunDraft& d) {

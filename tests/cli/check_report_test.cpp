@@ -85,6 +85,11 @@ TEST_CASE("what cannot be told is named, and how much one card would need") {
   CHECK(spread.file["verdict"].is_null());
   CHECK(spread.file["one_gpu_verdict"]["device_bytes"] ==
         checked(kSmall, "--gpu rtx3060").file["verdict"]["device_bytes"]);
+  // litgpt checkpoints layers with several cards only.
+  const std::string litgpt = "checkpoint_dir: checkpoints/Qwen/Qwen2.5-0.5B\nout_dir: out\nprecision: bf16-true\n"
+                             "train:\n  global_batch_size: 8\n  micro_batch_size: 1\n  max_seq_length: 64\n";
+  CHECK(checked(litgpt + "devices: 2\n", "--gpu rtx3060").file["one_gpu_verdict"]["device_bytes"] ==
+        checked(litgpt + "devices: 1\n", "--gpu rtx3060").file["verdict"]["device_bytes"]);
   CHECK(checked(kSmall + "deepspeed: ds_z3_config.json\n", "--gpu rtx3060").says("launcher-decides"));
   CHECK(checked(kSmall + "use_unsloth: true\n", "--gpu rtx3060").says("not-modelled"));
   const Checked nobody = checked("model_name_or_path: some/where-99b\nmax_length: 64\n"

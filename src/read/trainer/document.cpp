@@ -14,6 +14,7 @@
 #include <string>
 #include <utility>
 
+#include "qwenplan/base/parse.hpp"
 #include "read/json_text.hpp"
 
 namespace qwenplan {
@@ -427,12 +428,6 @@ Document parse_json_document(std::string_view text, Builder& builder) {
   Json::sax_parse(Reading(text.data(), events.seen()),
                   Reading(text.data() + text.size(), events.seen()), &events);
   return builder.take();
-}
-
-std::string lowered(std::string_view text) {
-  std::string lower;
-  for (const char c : text) lower += c >= 'A' && c <= 'Z' ? static_cast<char>(c - 'A' + 'a') : c;
-  return lower;
 }
 
 std::string_view trimmed(std::string_view text) {

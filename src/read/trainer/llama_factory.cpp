@@ -1,5 +1,6 @@
 #include <string>
 
+#include "qwenplan/base/parse.hpp"
 #include "read/trainer/keys.hpp"
 #include "read/trainer/launcher.hpp"
 #include "read/trainer/readers.hpp"
@@ -259,6 +260,10 @@ void read_contradictions(Settings& in, TrainFile& file) {
   if (is_sharded && bits && (!is_bnb || bits->value != 4))
     refuse("llama-factory/quantized-sharded", "quantization_bit",
            "with ZeRO-3 or FSDP only bitsandbytes' 4 bits can be loaded", "quantization_bit: 4");
+  const std::string base = lowered(file.model);
+  if (is_sharded && (base.find("gptq") != base.npos || base.find("awq") != base.npos))
+    refuse("llama-factory/quantized-sharded", "model_name_or_path",
+           "a checkpoint that is quantized cannot be loaded with ZeRO-3 or FSDP", "name the plain checkpoint");
   if (bits && in.is_on("fp8"))
     refuse("llama-factory/fp8-quantized", "fp8", "fp8 does not work with a quantized base",
            "remove one of them");

@@ -4,18 +4,10 @@
 #include <functional>
 
 #include "qwenplan/base/nearest.hpp"
+#include "qwenplan/base/parse.hpp"
 #include "read/trainer/interpolation.hpp"
 
 namespace qwenplan {
-namespace {
-
-std::string lowered(std::string_view text) {
-  std::string lower;
-  for (const char c : text) lower += c >= 'A' && c <= 'Z' ? static_cast<char>(c - 'A' + 'a') : c;
-  return lower;
-}
-
-}  // namespace
 
 const Entry* Settings::entry(std::string_view key) const {
   if (!map_) return nullptr;

@@ -22,6 +22,10 @@ struct Case {
 const std::string kFactory =
     "model_name_or_path: Qwen/Qwen2.5-7B\nstage: sft\ndo_train: true\ndataset: mine\ntemplate: qwen\n"
     "output_dir: out\ncutoff_len: 1024\nper_device_train_batch_size: 1\n";
+std::string of_gptq(std::string text) {
+  const std::string plain = "Qwen/Qwen2.5-7B";
+  return text.replace(text.find(plain), plain.size(), plain + "-Instruct-GPTQ-Int4");
+}
 const std::string kFactorySecond = "model: a/b\nmodel_class: llm\ntrain_dataset: data/sft.yaml\n";
 const std::string kFactoryFull = kFactory + "finetuning_type: full\nbf16: true\n";
 const std::string kFactoryLora = kFactory + "finetuning_type: lora\nbf16: true\n";
@@ -98,6 +102,7 @@ std::vector<Case> cases() {
        kFactoryLora + "quantization_bit: 4\n"},
       {"llama-factory/quantized-sharded", kFactoryLora + "quantization_bit: 8\n" + kZero3,
        kFactoryLora + "quantization_bit: 8\n"},
+      {"llama-factory/quantized-sharded", of_gptq(kFactoryLora) + kZero3, of_gptq(kFactoryLora)},
       {"llama-factory/two-precisions", kFactoryLora + "fp16: true\n", kFactoryLora},
       {"llama-factory/fp8-quantized", kFactoryLora + "quantization_bit: 4\nfp8: true\n",
        kFactoryLora + "fp8: true\n"},
