@@ -230,7 +230,7 @@ inline Run run_of(const CsvRow& row) {
   run.modules_to_save = saved_of(row.text("modules_to_save"));
   if (row.has("liger")) {
     set_loss(run, row.text("loss"));
-    const std::string_view kernels = row.text("liger");
+    const std::string kernels = row.text("liger");
     run.liger_rope = kernels.find("rope") != std::string_view::npos;
     run.liger_rms_norm = kernels.find("norm") != std::string_view::npos;
     run.liger_glu = kernels.find("glu") != std::string_view::npos;
