@@ -12,6 +12,10 @@ namespace qwenplan {
 enum class Method : std::uint8_t { full, lora, qlora, freeze };
 enum class Quantization : std::uint8_t { none, int8, nf4, fp4, gptq_int4, awq_int4 };
 enum class Precision : std::uint8_t { bf16_true, bf16_mixed, fp16_true, fp16_mixed, fp32 };
+/// The precision of a run that computes in the format of its weights.
+constexpr Precision without_autocast(DType weights) {
+  return weights == DType::bf16 ? Precision::bf16_true : weights == DType::fp16 ? Precision::fp16_true : Precision::fp32;
+}
 enum class Attention : std::uint8_t { sdpa, eager, flash, efficient, math, fa2 };
 enum class Loss : std::uint8_t { standard, chunked, fused };
 /// Whose code computes the loss piece by piece; they keep different things.

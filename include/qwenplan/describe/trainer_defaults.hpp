@@ -205,12 +205,15 @@ inline void trl(RunDraft& d, const Situation& s) {
   otherwise(d.accumulation, 1);
   otherwise(d.checkpoints, s.version >= Version{0, 22, 0});
   if (d.checkpoints->value) otherwise(d.checkpoints_reentrant, s.version < Version{0, 27, 0});
+  if (d.keeps_stored_dtype && d.keeps_stored_dtype->value && !d.weights) {
+    d.weights = Given<DType>{s.model.stored, d.keeps_stored_dtype->from, d.keeps_stored_dtype->place};
+    if (d.autocasts && !d.autocasts->value)
+      d.precision = Given<Precision>{without_autocast(s.model.stored), d.autocasts->from, d.autocasts->place};
+  }
   otherwise(d.precision, s.version < Version{0, 19, 0} ? Precision::fp32
                          : s.has_bf16()                ? Precision::bf16_mixed
                                                        : Precision::fp16_mixed);
   const bool is_half_base = is_quantized(d) && s.version < Version{0, 27, 0};
-  if (d.keeps_stored_dtype && d.keeps_stored_dtype->value && !d.weights)
-    d.weights = RunDraft::Maybe<DType>({s.model.stored, d.keeps_stored_dtype->from, d.keeps_stored_dtype->place});
   if (!is_pure(d)) otherwise(d.weights, is_half_base ? DType::fp16 : DType::fp32);
   const bool is_sft = !d.objective || d.objective->value == Objective::sft;
   if (s.version >= Version{1, 15, 0} && (is_sft || has_reference(d)) && (!d.loss || d.loss->from == From::file)) {

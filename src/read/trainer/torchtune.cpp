@@ -30,8 +30,8 @@ std::string model_of(std::string builder) {
       {"gemma2_", "google/gemma-2-"},
       {"gemma_", "google/gemma-"},
       {"mistral_", "mistralai/Mistral-"},
-      {"phi4_", "microsoft/phi-4-"},
-      {"phi3_", "microsoft/phi-3-"}};
+      {"phi4_14b", "microsoft/phi-4"},
+      {"phi3_mini", "microsoft/Phi-3-mini-4k-instruct"}};
   for (const auto& [family, spelling] : kFamilies) {
     if (!builder.starts_with(family)) continue;
     std::string size = builder.substr(family.size());
@@ -51,8 +51,8 @@ std::string folder_of(const Node& root) {
   return path.substr(path.find_last_of('/') + 1);
 }
 
-/// Whether one of two spellings of a model continues the other, as Qwen2.5-7B-Instruct does qwen/qwen2.5-7b.
-bool is_of_one_name(std::string_view folder, std::string_view model) {
+/// Whether a folder's name has a model's name in it, as Qwen2.5-7B-Instruct has qwen/qwen2.5-7b.
+bool names_model(std::string_view folder, std::string_view model) {
   const auto plain = [](std::string_view name) {
     std::string result;
     for (const char c : name.substr(name.find_last_of('/') + 1))
@@ -60,8 +60,7 @@ bool is_of_one_name(std::string_view folder, std::string_view model) {
         result += static_cast<char>(std::tolower(static_cast<unsigned char>(c)));
     return result;
   };
-  const std::string one = plain(folder), other = plain(model);
-  return !one.empty() && (one.find(other) != std::string::npos || other.find(one) != std::string::npos);
+  return plain(folder).find(plain(model)) != std::string::npos;
 }
 
 /// The whole number behind a word in the remarks at the top, as in `tune run --nproc_per_node 4`.
@@ -150,7 +149,7 @@ TrainFile read_torchtune(const Source& source) {
   file.model = model_of(plain);
   // The builder decides; the folder of the download may name its model more closely (-Instruct, -v0.1).
   if (file.model.empty()) file.model = folder.empty() ? plain : folder;
-  else if (is_of_one_name(folder, file.model)) file.model = folder;
+  else if (names_model(folder, file.model)) file.model = folder;
   if (component) file.model_place = component->place;
   if (plain.find("vision") != std::string::npos)
     set_unmodelled(file, "a model with a vision tower is not modelled", "model._component_",

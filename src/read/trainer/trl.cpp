@@ -75,8 +75,6 @@ bool has_any(Settings& s, std::initializer_list<std::string_view> keys) {
   return std::any_of(keys.begin(), keys.end(), [&](std::string_view key) { return s.has(key); });
 }
 
-/// Which of TRL's scripts a recipe is for. No key says it; the keys of one method do, or the
-/// folder.
 /// The stage that the file's name or the nearest folder names as a word of its own (dpo/config_full.yaml,
 /// config_sft.yaml); a name with two stages tells none.
 std::optional<Stage> named_stage(std::string_view path) {
@@ -100,6 +98,8 @@ std::optional<Stage> named_stage(std::string_view path) {
   return std::nullopt;
 }
 
+/// Which of TRL's scripts a recipe is for. No key says it; the keys of one method do, or the
+/// folder.
 Stage stage_of(Settings& s, const std::string& name) {
   if (has_any(s, {"num_generations", "max_completion_length", "reward_funcs", "use_vllm"}) &&
       !name.ends_with("orpo.yaml"))
@@ -118,23 +118,15 @@ void read_precision(Settings& s, TrainFile& file) {
   s.renamed("torch_dtype", "dtype", "TRL 0.27");
   const auto bf16 = s.truth("bf16");
   // The weights are loaded in float32 unless the file says otherwise, since 0.27.
-  DType weights = DType::fp32;
-  bool is_auto = false;
   const auto dtype = s.text("dtype");
-  if (dtype) {
-    if (const auto named = dtype_named(dtype->value))
-      weights = *named;
-    else
-      is_auto = dtype->value == "auto";
-  }
+  const auto named = dtype ? dtype_named(dtype->value) : std::nullopt;
+  const bool is_auto = dtype && !named && dtype->value == "auto";
+  const DType weights = named.value_or(DType::fp32);
   if (is_auto) draft.keeps_stored_dtype = from_file(true, dtype->place);
   else if (dtype) draft.weights = from_file(weights, dtype->place);
-  if (!is_auto && !draft.precision && bf16 && !bf16->value) {
-    const Precision as_stored = weights == DType::bf16   ? Precision::bf16_true
-                                : weights == DType::fp16 ? Precision::fp16_true
-                                                         : Precision::fp32;
-    draft.precision = from_file(as_stored, bf16->place);
-  }
+  if (draft.precision || !bf16 || bf16->value) return;
+  if (is_auto) draft.autocasts = from_file(false, bf16->place);  // in which format, the model says
+  else draft.precision = from_file(without_autocast(weights), bf16->place);
 }
 
 void read_adapters(Settings& s, TrainFile& file) {

@@ -38,7 +38,7 @@ TEST_CASE("torchtune's builder decides of which model a recipe is", "[torchtune]
     return reading(text).model;
   };
   CHECK(model("/tmp/Qwen3-8B-Base") == "Qwen3-8B-Base");
-  for (const char* folder : {"/tmp/Qwen3-0.6B", "/tmp/Meta-Llama-3.1-8B-Instruct", "/tmp/my-model"})
+  for (const char* folder : {"/tmp/Qwen3-0.6B", "/tmp/Meta-Llama-3.1-8B-Instruct", "/tmp/my-model", "/tmp/8b"})
     CHECK(model(folder) == "Qwen/Qwen3-8B");
 }
 

@@ -51,6 +51,10 @@ TEST_CASE("dtype: auto loads a model as it is stored", "[trl]") {
     fill_defaults({Trainer::trl, latest_version(Trainer::trl)}, model, nullptr, draft);
     CHECK(draft.weights->value == stored);
     CHECK(draft.weights->from == From::file);
+    // And computes in that format where bf16 is off.
+    auto alone = reading("model_name_or_path: a/b\ndtype: auto\nbf16: false\n").draft;
+    fill_defaults({Trainer::trl, latest_version(Trainer::trl)}, model, nullptr, alone);
+    CHECK(alone.precision->value == (stored == DType::bf16 ? Precision::bf16_true : Precision::fp16_true));
   }
 }
 
