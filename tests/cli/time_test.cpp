@@ -20,7 +20,7 @@ double likely_seconds(const std::string& flags = "") {
   return left.json()["seconds_per_step"]["likely"].get<double>();
 }
 
-bool is_near(double a, double b) { return std::abs(a - b) <= 2e-3 * std::abs(b); }
+bool is_near(double a, double b) { return std::abs(a - b) <= 1e-3 * std::abs(b); }
 
 }  // namespace
 

@@ -176,7 +176,7 @@ double lowest(const F& f, double low, double high) {
 /// that keeps the card busy little of the host. At least one step.
 inline Correction corrected(std::span<const MeasuredStep* const> steps, const Efficiency& e) {
   constexpr double kFarthest = 3;  // a factor of twenty
-  constexpr double kStepWidth = 0.005;  // how well a measured step is to be met
+  constexpr double kStepWidth = 0.002;  // how well a measured step is to be met
   const auto correction = [](double card, double launch) { return Correction{std::exp(card), std::exp(launch)}; };
   const auto improbability = [&](double card, double launch) {
     const auto square = [](double x) { return x * x; };
