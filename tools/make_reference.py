@@ -92,7 +92,7 @@ def write_trace(source, out_dir):
 
 SHAPE = ['model', 'architecture', 'layers', 'hidden', 'ffn', 'heads', 'kv_heads', 'head_dim', 'vocabulary',
          'max_positions', 'sliding_window', 'rotary_dim', 'ties_embeddings', 'qkv_bias', 'qk_norm', 'experts', 'experts_per_token',
-         'expert_ffn', 'key_heads', 'value_heads', 'key_head_dim', 'value_head_dim', 'kernel', 
+         'expert_ffn', 'key_heads', 'value_heads', 'key_head_dim', 'value_head_dim', 'kernel',
          'shared_ffn', 'normalizes', 'o_bias', 'mlp_bias', 'dropout', 'parameters']
 
 

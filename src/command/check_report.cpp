@@ -235,6 +235,16 @@ Table table_of(const CheckedFile& file) {
   return table;
 }
 
+/// One paragraph for each finding.
+void add_lines(const CheckedFile& file, Answer& answer) {
+  for (const Finding& finding : file.findings) {
+    const Severity severity = finding.rule.severity();
+    answer.add(Paragraph{where(file, finding.place) + ": " + std::string(name(severity)) + ": " +
+                             in_words(finding) + " [" + std::string(finding.rule.id()) + "]",
+                         tone_of(severity)});
+  }
+}
+
 }  // namespace
 
 void show_checked(const std::vector<CheckedFile>& files, bool has_tables, Answer& answer) {
@@ -254,13 +264,7 @@ void show_checked(const std::vector<CheckedFile>& files, bool has_tables, Answer
     if (!file.headline.empty() && !is_told) answer.add(Paragraph{file.headline});
     if (file.time) answer.add(Paragraph{words(*file.time)});
     if (has_tables && !file.findings.empty()) answer.add(table_of(file));
-    for (const Finding& finding : file.findings) {
-      if (has_tables) break;
-      const Severity severity = finding.rule.severity();
-      answer.add(Paragraph{where(file, finding.place) + ": " + std::string(name(severity)) + ": " +
-                               in_words(finding) + " [" + std::string(finding.rule.id()) + "]",
-                           tone_of(severity)});
-    }
+    if (!has_tables) add_lines(file, answer);
     if (!file.ignored.empty())
       answer.add(Paragraph{std::to_string(file.ignored.size()) + " ignored", Tone::faint});
   }

@@ -177,8 +177,10 @@ bool is_spread(const RunDraft& d) {
 }
 
 /// "8 GPUs with ZeRO 3"
+bool has_several_gpus(const RunDraft& d) { return d.gpus && d.gpus->value > 1; }
+
 std::string spread_words(const RunDraft& d) {
-  std::string words = d.gpus && d.gpus->value > 1 ? std::to_string(d.gpus->value) + " GPUs" : "";
+  std::string words = has_several_gpus(d) ? std::to_string(d.gpus->value) + " GPUs" : "";
   const auto add = [&](const std::string& more) { words += (words.empty() ? "" : " with ") + more; };
   if (d.zero && d.zero->value != "0") add("ZeRO " + d.zero->value);
   if (d.fsdp) add("FSDP");
@@ -470,7 +472,7 @@ CheckedFile Checker::check(const std::string& file) {
   if (is_spread(draft)) {
     const auto alone = planned(setup, on_one_gpu(draft), subject->allocator);
     const std::string spread = spread_words(draft);
-    std::string words = spread + (spread.find(" GPUs") < spread.find(" is ") ? " are" : " is") + " not modelled";
+    std::string words = spread + (has_several_gpus(draft) ? " are" : " is") + " not modelled";
     if (alone) {
       words += "; on one card alone the same micro-batch " +
                std::string(*alone->fit == Fit::exceeds ? "does not fit: it needs " : "needs ") +

@@ -163,9 +163,8 @@ std::string optimizer_name(OptimizerKind kind) {
 std::string target_modules(ModuleSet set, const Model& model) {
   if (set == (kEveryLinear & modules_of(model, ModelCode::transformers))) return "\"all-linear\"";
   std::string list;
-  for (const auto& [known, module] : kModuleNames)
-    if ((set & module) != 0 && name(module, model) == known)
-      list += (list.empty() ? "\"" : ", \"") + std::string(known) + "\"";
+  for (const auto& [known, module] : named_modules(set, model))
+    list += (list.empty() ? "\"" : ", \"") + std::string(known) + "\"";
   return "[" + list + "]";
 }
 

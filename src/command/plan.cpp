@@ -27,7 +27,6 @@ Result<Answer> roi(const Invocation&, KnownText);
 
 namespace {
 
-
 /// Settings that a recommendation decides, in the order in which they are shown.
 constexpr std::string_view kDecided[] = {"method",    "precision",  "seq-len", "batch",        "grad-accum",
                                          "checkpointing", "optimizer", "loss", "quant",        "double-quant",

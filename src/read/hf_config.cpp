@@ -7,6 +7,7 @@
 
 #include "read/json_text.hpp"
 #include "read/model_bounds.hpp"
+#include "read/model_fields.hpp"
 #include "read/text_file.hpp"
 
 namespace qwenplan {
@@ -149,13 +150,7 @@ void read_rotary_part(const Json& config, Fields& fields, Model& model) {
 
 /// Qwen3.5's layers of linear attention, and which layers attend to all tokens.
 void read_linear_attention(const Json& config, Fields& fields, Model& model) {
-  LinearAttention a;
-  a.key_heads = fields.whole("linear_num_key_heads", 1, kMostHeads).value_or(16);
-  a.value_heads = fields.whole("linear_num_value_heads", 1, kMostHeads).value_or(32);
-  a.key_head_dim = fields.whole("linear_key_head_dim", 1, kWidestHead).value_or(128);
-  a.value_head_dim = fields.whole("linear_value_head_dim", 1, kWidestHead).value_or(128);
-  a.kernel = fields.whole("linear_conv_kernel_dim", 1, kWidestHead).value_or(4);
-  a.full_interval = fields.whole("full_attention_interval", 1, kDeepest).value_or(4);
+  const LinearAttention a = read_linear_sizes(fields, {16, 32, 128, 128, 4, 4});
   if (a.value_heads % a.key_heads != 0)
     fields.fail(Error::Kind::wrong, "/linear_num_value_heads: " + std::to_string(a.value_heads) + " is no multiple of the " +
                                         std::to_string(a.key_heads) + " key heads");

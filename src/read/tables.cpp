@@ -16,6 +16,7 @@
 #include "read/hf_config.hpp"
 #include "read/json_text.hpp"
 #include "read/model_bounds.hpp"
+#include "read/model_fields.hpp"
 #include "read/text_file.hpp"
 
 namespace qwenplan {
@@ -273,13 +274,7 @@ std::optional<Error> read_linear_attention(const Json& row, const std::string& w
   if (!linear->is_object())
     return Error{Error::Kind::wrong, pointer + ": expected an object", where, "see docs/data.md"};
   Fields fields(*linear, where, pointer);
-  LinearAttention a;
-  a.key_heads = fields.whole("linear_num_key_heads", 1, kMostHeads).value_or(0);
-  a.value_heads = fields.whole("linear_num_value_heads", 1, kMostHeads).value_or(0);
-  a.key_head_dim = fields.whole("linear_key_head_dim", 1, kWidestHead).value_or(0);
-  a.value_head_dim = fields.whole("linear_value_head_dim", 1, kWidestHead).value_or(0);
-  a.kernel = fields.whole("linear_conv_kernel_dim", 1, kWidestHead).value_or(0);
-  a.full_interval = fields.whole("full_attention_interval", 1, kDeepest).value_or(4);
+  const LinearAttention a = read_linear_sizes(fields, {});
   if (a.key_heads > 0 && a.value_heads % a.key_heads != 0)
     fields.expected("linear_num_value_heads", "a multiple of linear_num_key_heads");
   if (fields.error()) return *fields.error();

@@ -3,6 +3,7 @@
 #include <optional>
 #include <string_view>
 #include <utility>
+#include <vector>
 
 #include "qwenplan/describe/model.hpp"
 #include "qwenplan/describe/run.hpp"
@@ -33,6 +34,14 @@ inline std::string_view name(Module module, const Model& model) {
   for (const auto& [known, each] : kModuleNames)
     if (each == module) return known;
   return {};
+}
+
+/// The layers of a set by the names that a model's class gives them.
+inline std::vector<std::pair<std::string_view, Module>> named_modules(ModuleSet set, const Model& model) {
+  std::vector<std::pair<std::string_view, Module>> result;
+  for (const auto& [known, module] : kModuleNames)
+    if ((set & module) != 0 && name(module, model) == known) result.emplace_back(known, module);
+  return result;
 }
 
 /// The layers that a model has, as the code that runs names them.

@@ -248,9 +248,8 @@ inline Result<ModuleSet> targets(const std::vector<std::string>& names, const Mo
   set &= modules_of(model, code);
   if (set != 0) return set;
   std::string own;
-  for (const auto& [known, module] : kModuleNames)
-    if ((kEveryLinear & modules_of(model, code) & module) != 0 && name(module, model) == known)
-      own += (own.empty() ? "" : ", ") + std::string(known);
+  for (const auto& [known, module] : named_modules(kEveryLinear & modules_of(model, code), model))
+    own += (own.empty() ? "" : ", ") + std::string(known);
   return wrong(std::string(name(model.architecture)) + " has none of these layers", where, "its layers are " + own);
 }
 

@@ -277,11 +277,7 @@ inline Tensor eager_attention(Tape& t, Setting& s, const Tensor& q, const Tensor
     weights = attention_product(t, s, q_half, HeadOrder::inner, k_half, order_of_heads(s), scores);
   }
   weights = scale(t, weights);
-  if (s.model.architecture == Architecture::gemma2) {
-    weights = scale(t, weights);  // divided by the cap
-    weights = tanh(t, weights);
-    weights = scale(t, weights);
-  }
+  if (s.model.architecture == Architecture::gemma2) weights = soft_capped(t, std::move(weights));
   if (mask) weights = add(t, weights, mask);
   weights = cast(t, softmax(t, weights, DType::fp32), q.dtype());
   if (s.model.has_dropout) weights = dropout(t, weights);

@@ -47,13 +47,8 @@ struct Surroundings {
 /// multiplies first and casts then.
 inline Tensor rms_norm(Tape& t, const Tensor& weight, const Tensor& input, std::int64_t groups, bool casts_last = false) {
   const DType dtype = input.dtype();
-  Tensor x = cast(t, input, DType::fp32);
-  Tensor variance = square(t, x);
-  variance = mean(t, variance, groups);
-  {
-    const Tensor root = rsqrt(t, add_scalar(t, variance));
-    x = mul(t, x, root);
-  }
+  Tensor x = cast(t, input, DType::fp32), variance;
+  x = over_root_mean_square(t, x, groups, variance);
   if (casts_last) {
     const Tensor product = mul(t, weight, x);
     return cast(t, product, dtype);

@@ -139,13 +139,8 @@ inline Tensor normalize_heads(Tape& t, const Tensor& x, std::int64_t vectors) {
 /// A norm over the value heads, in fp32, whose result is opened by a gate.
 inline Tensor gated_norm(Tape& t, const Tensor& weight, const Tensor& input, const Tensor& gate, std::int64_t groups) {
   const DType dtype = input.dtype();
-  Tensor x = cast(t, input, DType::fp32);
-  Tensor variance = square(t, x);
-  variance = mean(t, variance, groups);
-  {
-    const Tensor root = rsqrt(t, add_scalar(t, variance));
-    x = mul(t, x, root);
-  }
+  Tensor x = cast(t, input, DType::fp32), variance;
+  x = over_root_mean_square(t, x, groups, variance);
   {
     const Tensor back = cast(t, x, dtype);
     x = mul(t, weight, back);

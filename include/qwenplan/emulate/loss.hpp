@@ -87,13 +87,11 @@ inline void count_labels(Tape& t, std::int64_t tokens) {
   const Tensor count = t.allocate(1, DType::int64);
 }
 
-/// Gemma 2 caps its logits: divided by the cap, tanh, multiplied by it. torchtune caps what they are made of. Cohere scales them.
+/// Gemma 2 caps its logits; torchtune caps what they are made of. Cohere scales them.
 inline Tensor capped(Tape& t, const Setting& s, Tensor logits) {
   if (s.model.is_cohere()) return scale(t, logits);
   if (s.model.architecture != Architecture::gemma2 || s.run.code == ModelCode::torchtune) return logits;
-  logits = scale(t, logits);
-  logits = tanh(t, logits);
-  return scale(t, logits);
+  return soft_capped(t, std::move(logits));
 }
 
 /// TRL's chunked_nll (trainer/sft_trainer.py): head and loss of so many tokens at a time, in fp32 but

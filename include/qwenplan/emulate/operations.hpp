@@ -207,6 +207,14 @@ inline Tensor subtract(Tape& t, const Tensor& a, const Tensor& b, std::int64_t e
 }
 inline Tensor subtract(Tape& t, const Tensor& a, const Tensor& b) { return subtract(t, a, b, a.elements()); }
 
+/// x / sqrt(mean of squares + epsilon). The mean stays with the caller, who drops it late.
+inline Tensor over_root_mean_square(Tape& t, const Tensor& x, std::int64_t groups, Tensor& variance) {
+  variance = square(t, x);
+  variance = mean(t, variance, groups);
+  const Tensor root = rsqrt(t, add_scalar(t, variance));
+  return mul(t, x, root);
+}
+
 /// torch.nn.functional.layer_norm over `groups` groups of elements.
 inline Tensor layer_norm(Tape& t, const Tensor& x, const Tensor& weight, const Tensor& bias, std::int64_t groups) {
   auto op = t.record(gradient::layer_normalized, {&x, &weight, &bias});
@@ -241,6 +249,13 @@ inline Tensor tanh(Tape& t, const Tensor& x) { return sigmoid(t, x); }
 inline Tensor relu(Tape& t, const Tensor& x) { return sigmoid(t, x); }
 
 inline Tensor exp(Tape& t, const Tensor& x) { return sigmoid(t, x); }
+
+/// Gemma 2's cap: divided by it, tanh, multiplied by it.
+inline Tensor soft_capped(Tape& t, Tensor x) {
+  x = scale(t, x);
+  x = tanh(t, x);
+  return scale(t, x);
+}
 
 /// -x and x times a number save nothing.
 inline Tensor negate(Tape& t, const Tensor& x) { return scale(t, x); }

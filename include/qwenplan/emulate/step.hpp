@@ -231,6 +231,14 @@ class Training : public Tape::Layers, public Tape::GradientHook {
     return compared([] {});
   }
 
+  /// KTO's divergence on other examples' answers, without a graph, of which only the sums stay.
+  template <class Answer>
+  void diverge(const Answer& other_answers) {
+    if (s_.run.objective != Objective::kto) return;
+    const Tape::WithoutGraph silent(t_);
+    other_answers();
+  }
+
   /// The reference's view, without a graph: of the second model, or of this one as it was.
   template <class Ask>
   void ask_reference(Ask ask) {
@@ -261,10 +269,7 @@ class Training : public Tape::Layers, public Tape::GradientHook {
       // Each example is also judged by its divergence on another's answer, without a graph.
       const auto both = [&](auto enter) {
         Comparison target = compared(enter);
-        {
-          const Tape::WithoutGraph silent(t_);
-          const Comparison divergence = compared();
-        }
+        diverge([&] { const Comparison divergence = compared(); });
         // target_logits[kto_tags] and the others: half of them each, where nobody knows.
         const std::int64_t chosen = (s_.run.sequences() + 1) / 2 * (target.logits.elements() / s_.run.sequences());
         std::pair<Tensor, Tensor> parts{t_.allocate(chosen, DType::fp32),
@@ -306,20 +311,17 @@ class Training : public Tape::Layers, public Tape::GradientHook {
   void trl_comparing_step(int step, int micro) {
     const Run& run = s_.run;
     const std::int64_t sequences = run.sequences();
-    const bool is_kto = run.objective == Objective::kto;
     const auto sums_of = [&](const Tensor& logits, Tensor& shifted) {
       return selective_log_probabilities(t_, s_, logits, ids_, sequences, shifted);
     };
-    // KTO's divergence on other answers, of which only the sums stay.
-    const auto diverge = [&] {
-      const Tape::WithoutGraph silent(t_);
+    const auto other_answers = [&] {
       const Tensor logits = wrapped_logits();
       Tensor shifted;
       const Tensor sums = sums_of(logits, shifted);
     };
     Tensor loss;
     {
-      if (is_kto) diverge();
+      diverge(other_answers);
       const Tensor logits = wrapped_logits();
       t_.enter(Phase::loss, step, micro);
       Tensor likelihood_of_chosen;
@@ -327,13 +329,13 @@ class Training : public Tape::Layers, public Tape::GradientHook {
       Tensor shifted, reference_logits, reference_shifted, reference;
       const Tensor policy = cast(t_, sums_of(logits, shifted), DType::fp32);
       ask_reference([&] {
-        if (is_kto) diverge();
+        diverge(other_answers);
         reference_logits = wrapped_logits();
         reference = sums_of(reference_logits, reference_shifted);
       });
       loss = loss_of_sequences(t_, policy, reference);
       if (likelihood_of_chosen) loss = add(t_, cast(t_, likelihood_of_chosen, DType::fp32), loss);
-      if (run.objective == Objective::dpo || run.objective == Objective::ipo || is_kto)
+      if (run.objective == Objective::dpo || run.objective == Objective::ipo || run.objective == Objective::kto)
         measure_answers(t_, s_, logits, sequences);
     }
     if (t_.is_read_enough()) return;
@@ -345,7 +347,6 @@ class Training : public Tape::Layers, public Tape::GradientHook {
   /// TRL's micro-step on sequences that are compared, from 1.15 on: a fused head scores their tokens, and
   /// there are no logits.
   void trl_scoring_step(int step, int micro) {
-    const bool is_kto = s_.run.objective == Objective::kto;
     const auto score = [&](auto enters_loss) {
       Tensor labels = t_.allocate(s_.tokens(), DType::int64, Term::inputs);
       t_.set_term(Term::activations);
@@ -361,19 +362,15 @@ class Training : public Tape::Layers, public Tape::GradientHook {
       return scored;
     };
     const auto sum = [&](const Tensor& tokens) { return sum_to(t_, tokens, s_.run.sequences()); };
-    // KTO's divergence on other answers, of which only the sums stay.
-    const auto diverge = [&] {
-      const Tape::WithoutGraph silent(t_);
-      score([] {});
-    };
+    const auto other_answers = [&] { score([] {}); };
     Tensor loss;
     {
-      if (is_kto) diverge();
+      diverge(other_answers);
       const ScoredTokens policy = score([&] { t_.enter(Phase::loss, step, micro); });
       const Tensor sums = sum(policy.log_probabilities);
       Tensor reference;
       ask_reference([&] {
-        if (is_kto) diverge();
+        diverge(other_answers);
         reference = sum(score([] {}).log_probabilities);
       });
       loss = loss_of_sequences(t_, sums, reference);
@@ -386,25 +383,20 @@ class Training : public Tape::Layers, public Tape::GradientHook {
   /// ms-swift's micro-step of DPO and KTO: what its forward returns are numbers, so that logits live as
   /// long as the graph wants them.
   void swift_comparing_step(int step, int micro) {
-    const bool is_kto = s_.run.objective == Objective::kto;
     const auto sums_of = [&](auto enters_loss) {
       const Tensor logits = wrapped_logits();
       enters_loss();
       Tensor shifted;
       return selective_log_probabilities(t_, s_, logits, ids_, s_.run.sequences(), shifted);
     };
-    // KTO's divergence on other answers, of which only the sums stay.
-    const auto diverge = [&] {
-      const Tape::WithoutGraph silent(t_);
-      sums_of([] {});
-    };
+    const auto other_answers = [&] { sums_of([] {}); };
     Tensor loss;
     {
-      if (is_kto) diverge();
+      diverge(other_answers);
       const Tensor policy = cast(t_, sums_of([&] { t_.enter(Phase::loss, step, micro); }), DType::fp32);
       Tensor reference;
       ask_reference([&] {
-        if (is_kto) diverge();
+        diverge(other_answers);
         reference = sums_of([] {});
       });
       loss = loss_of_sequences(t_, policy, reference);

@@ -539,9 +539,7 @@ class Training : public Tape::Layers, public Tape::GradientHook {
     t_.touch(2 * q.elements() * element_size(q.dtype()));
     Tensor weights = attention_product(t_, s_, scaled, HeadOrder::inner, k, HeadOrder::inner, s_.scores());
     masks = capped_mask(slides);
-    weights = scale(t_, weights);
-    weights = tanh(t_, weights);
-    weights = scale(t_, weights);
+    weights = soft_capped(t_, std::move(weights));
     weights = add(t_, weights, masks.back());
     weights = cast(t_, softmax(t_, weights, DType::fp32), q.dtype());
     weights = attention_product(t_, s_, weights, HeadOrder::outer, v, HeadOrder::inner, q.elements());
@@ -634,11 +632,7 @@ class Training : public Tape::Layers, public Tape::GradientHook {
     {
       const Tensor h = body();
       hidden = rms_norm(w_.final_norm, h, s_.tokens());
-      if (caps_scores()) {  // Gemma2FinalNorm caps the states in place of the logits
-        Tensor states = scale(t_, hidden);
-        states = tanh(t_, states);
-        hidden = scale(t_, states);
-      }
+      if (caps_scores()) hidden = soft_capped(t_, hidden);  // Gemma2FinalNorm: the states in place of the logits
       t_.set_term(Term::logits);
       const Tape::InSection section(t_, Section::head);
       const Tape::WithoutOffload stays(t_);

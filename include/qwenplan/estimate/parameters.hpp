@@ -159,8 +159,7 @@ inline Params trained_parameters(const Model& model, const Run& run) {
     return all.total() + score - (run.has_language_head() ? Params() : all.head);
   }
   Params trained = score;
-  for (const auto& [known, module] : kModuleNames) {
-    if ((run.lora_targets & kEveryLinear & module) == 0 || name(module, model) != known) continue;
+  for (const auto& [known, module] : named_modules(run.lora_targets & kEveryLinear, model)) {
     for (std::int64_t layer = 0; layer < model.layers; ++layer) {
       const LinearShape shape = linear_shape(model, module, layer);
       if (shape.inputs == 0 || shape.outputs == 0) continue;
