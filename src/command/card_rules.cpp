@@ -49,6 +49,8 @@ Place place_of_flag(std::string_view flag, const RunDraft& d) {
   if (flag == "modules-to-save") return place(d.modules_to_save);
   if (flag == "dora") return place(d.uses_dora);
   if (flag == "offload") return place(d.offload);
+  if (flag == "offload-activations") return place(d.offloads_activations);
+  if (flag == "objective") return place(d.objective);
   return {};
 }
 

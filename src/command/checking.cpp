@@ -16,6 +16,7 @@
 #include "qwenplan/describe/valid_run.hpp"
 #include "read/text_file.hpp"
 #include "read/trainer/document.hpp"
+#include "read/trainer/module_pattern.hpp"
 #include "read/trainer/remarks.hpp"
 #include "read/trainer/settings.hpp"
 #include "render/render.hpp"
@@ -95,6 +96,7 @@ Result<FoundModel> model_of(const Tables& tables, const std::string& written) {
 struct Stored {
   std::string_view how;
   std::optional<Quantization> quantization;  ///< none: no such base is modelled
+  bool is_float = false;                     ///< in a form that transformers can unpack to 16 bits
 };
 std::optional<Stored> stored_quantized(const std::string& model) {
   const std::string lower = lowered(model);
@@ -103,8 +105,8 @@ std::optional<Stored> stored_quantized(const std::string& model) {
   if (has("-awq")) return Stored{"AWQ", Quantization::awq_int4};
   if (has("-unsloth-bnb-4bit")) return Stored{"bitsandbytes' 4 bits in part", std::nullopt};
   if (has("bnb-4bit")) return Stored{"bitsandbytes' 4 bits", Quantization::nf4};
-  if (has("-fp8")) return Stored{"fp8", std::nullopt};
-  if (has("mxfp4") || has("gpt-oss")) return Stored{"mxfp4", std::nullopt};
+  if (has("-fp8")) return Stored{"fp8", std::nullopt, !has("dynamic")};
+  if (has("mxfp4") || has("gpt-oss")) return Stored{"mxfp4", std::nullopt, true};
   return std::nullopt;
 }
 
@@ -375,7 +377,7 @@ CheckedFile Checker::check(const std::string& file) {
 
   // Where a value cannot be read, there is no telling what the trainer would take.
   for (const Finding& finding : out.findings)
-    if (finding.rule == "invalid-value") {
+    if (finding.rule == "invalid-value" || finding.rule == "torchtune/missing-key") {
       out.error = Error{Error::Kind::wrong, finding.message, where(out.file, finding.place),
                         finding.fix.empty() ? "correct the value" : finding.fix};
       return concluded();
@@ -410,6 +412,17 @@ CheckedFile Checker::check(const std::string& file) {
     if (!found->is_file) model = found->model.id;
     asked.given["model"] = {model};
   }
+  const bool is_unpacked = stored && stored->is_float && read->unpacks_stored;
+  if (stored)
+    out.findings.push_back({"quantized-checkpoint",
+                            "'" + read->model.substr(0, 100) + "' is stored in " +
+                                std::string(stored->how) +
+                                (is_unpacked ? ", which " + out.trainer + " unpacks to 16 bits" : "") +
+                                (read->draft.quantization ? ", and the file's own quantization is ignored"
+                                 : is_unpacked            ? ""
+                                                          : ", although the file asks for none"),
+                            read->draft.quantization ? read->draft.quantization->place : read->model_place,
+                            "name the plain checkpoint"});
   if (read->unmodelled) return refuse(out, "not-modelled", *read->unmodelled), concluded();
   const TrainerRelease release{
       read->trainer, version_of(read->version).value_or(latest_version(read->trainer))};
@@ -442,27 +455,30 @@ CheckedFile Checker::check(const std::string& file) {
   for (const TrainFile::Open& each : read->open)
     if (each.flag.empty() || !asked.has(each.flag))
       return refuse(out, "not-modelled", each.error, each.place), concluded();
+  if (read->target_pattern) {
+    auto names = modules_matching(read->target_pattern->value, setup.model());
+    if (!names) return refuse(out, rule_of(names.error()), names.error(), read->target_pattern->place), concluded();
+    draft.lora_targets = Given<std::vector<std::string>>{*std::move(names), From::file, read->target_pattern->place};
+  }
   if (draft.length) draft.is_unbounded.reset();
   if (subject->gpu && subject->gpu->count > 1 && !draft.gpus)
     draft.gpus = Given<std::int64_t>{subject->gpu->count, From::flag};
   if (stored) {
-    out.findings.push_back({"quantized-checkpoint",
-                            "'" + read->model.substr(0, 100) + "' is stored in " +
-                                std::string(stored->how) +
-                                (draft.quantization ? ", and the file's own quantization is ignored"
-                                                    : ", although the file asks for none"),
-                            draft.quantization ? draft.quantization->place : read->model_place,
-                            "name the plain checkpoint"});
-    if (!stored->quantization)
+    if (!stored->quantization && !is_unpacked)
       return refuse(out, "not-modelled",
                     {Error::Kind::unknown,
                      "a base stored in " + std::string(stored->how) + " is not modelled",
                      where(out.file, read->model_place), "name the plain checkpoint"},
                     read->model_place),
              concluded();
-    draft.quantization = Given<Quantization>{*stored->quantization, From::file, read->model_place};
-    if (!draft.method || draft.method->value == Method::lora)
-      draft.method = Given<Method>{Method::qlora, From::file, read->model_place};
+    if (is_unpacked) {
+      if (draft.quantization) draft.method = Given<Method>{Method::lora, From::file, read->model_place};
+      draft.quantization.reset(), draft.double_quantizes.reset();
+    } else {
+      draft.quantization = Given<Quantization>{*stored->quantization, From::file, read->model_place};
+      if (!draft.method || draft.method->value == Method::lora)
+        draft.method = Given<Method>{Method::qlora, From::file, read->model_place};
+    }
   }
   draft.trainer = Given<TrainerRelease>{release, From::file, {}};
   fill_defaults(release, setup.model(), setup.gpu(), draft);
@@ -489,6 +505,14 @@ CheckedFile Checker::check(const std::string& file) {
     Error error = valid.error();
     const Place place = place_of_flag(error.where, draft);
     error.where = where(out.file, place) + ", " + error.where;
+    // A rule of the trainer may have told of that line already.
+    const bool is_told = place.line > 0 && std::any_of(out.findings.begin(), out.findings.end(), [&](const Finding& each) {
+      return each.place.line == place.line && each.rule.severity() == Severity::error;
+    });
+    if (is_told && error.kind == Error::Kind::wrong) {
+      out.error = std::move(error);
+      return concluded();
+    }
     return refuse(out, rule_of(error), std::move(error), place), concluded();
   }
   std::string key = out.model;

@@ -198,3 +198,48 @@ TEST_CASE("check says once what an estimate asks its reader to know, and of whic
   CHECK(notes(quoted(first)) == json::array({note}));
   CHECK(notes(quoted(first) + " " + quoted(second)) == json::array({first + " and 1 more: " + note}));
 }
+
+TEST_CASE("LLaMA-Factory unpacks what is stored in fp8 to 16 bits; other trainers do not") {
+  std::string fp8 = kFactory;
+  fp8.replace(fp8.find("Qwen2.5-7B-Instruct"), 19, "Qwen3-8B-FP8");
+  const json file = only_file(checked(fp8, "--gpu a100 --seq-len 512 --json"));
+  CHECK(file["status"] == "fits");
+  CHECK(says(file, "quantized-checkpoint"));
+  CHECK(file["run"]["method"]["value"] == "lora");  // its own quantization_bit is passed over
+  CHECK(file["run"]["quant"]["value"] == "none");
+  const json other = only_file(checked("base_model: Qwen/Qwen3-8B-FP8\nmicro_batch_size: 1\ndatasets:\n  - path: a\n"
+                                       "adapter: lora\nlora_r: 8\nlora_target_linear: true\n",
+                                       "--gpu a100 --json"));
+  CHECK(other["status"] == "unknown");
+}
+
+TEST_CASE("one fault is told once") {
+  const std::string galore =
+      "model_name_or_path: Qwen/Qwen2.5-7B\nstage: sft\ndo_train: true\nfinetuning_type: lora\nuse_galore: true\n"
+      "dataset: mine\ntemplate: qwen\noutput_dir: out\nbf16: true\n";
+  const json file = only_file(checked(galore, "--gpu a100 --json"));
+  CHECK(file["status"] == "invalid");
+  CHECK(says(file, "llama-factory/low-rank-optimizer-with-lora"));
+  CHECK_FALSE(says(file, "impossible-run"));
+}
+
+TEST_CASE("a recipe of torchtune without a key that it reads has no run") {
+  const Left left = checked("model:\n  _component_: torchtune.models.qwen2_5.qwen2_5_0_5b\ntokenizer:\n  max_seq_len: 64\n"
+                            "optimizer:\n  _component_: torch.optim.AdamW\n",
+                            "--gpu a100 --json");
+  CHECK(left.status == 2);
+  const json file = only_file(left);
+  CHECK(says(file, "torchtune/missing-key"));
+  CHECK_FALSE(file["run"].contains("batch"));
+}
+
+TEST_CASE("axolotl's pattern of target modules is what the list of the same layers is") {
+  const std::string file =
+      "base_model: Qwen/Qwen2.5-0.5B\nmicro_batch_size: 1\nsequence_len: 256\ndatasets:\n  - path: a\nadapter: lora\nlora_r: 8\n"
+      "lora_target_modules: ";
+  const json pattern = only_file(checked(file + "'model.layers.\\d+.self_attn.(q|v)_proj'\n", "--gpu a100 --json"));
+  const json list = only_file(checked(file + "[q_proj, v_proj]\n", "--gpu a100 --json"));
+  CHECK(pattern["status"] == "fits");
+  CHECK(pattern["verdict"] == list["verdict"]);
+  CHECK(only_file(checked(file + "q_proj\n", "--gpu a100 --json"))["status"] == "invalid");
+}

@@ -52,8 +52,15 @@ constexpr std::string_view kHarmless =
     "liger_rms_norm_gated optim_args optim_target_modules include_tokens_per_second "
     "pretrain_multipack_attn pretrain_multipack_buffer_size streaming_multipack_buffer_size "
     "gradient_checkpointing_kwargs model_config overrides_of_model_config model_kwargs "
-    "use_kernels image_size image_resize_algorithm embeddings_skip_upcast "
+    "use_kernels axolotl_config_path is_preprocess mora overrides_of_model_kwargs total_num_tokens "
+    "total_supervised_tokens type_of_model image_size image_resize_algorithm embeddings_skip_upcast "
     "reinit_weights resize_token_embeddings_to_32x";  // at most 31 rows, where the tokenizer has more than the embedding
+
+/// The plugins that come with it; each has its own switches, which are read as keys.
+constexpr std::string_view kPlugins[] = {
+    "CutCrossEntropyPlugin", "DenseMixerPlugin", "DiffusionPlugin", "ExpertParallelPlugin", "GrokfastPlugin",
+    "HatcheryPlugin", "KDPlugin", "KernelsPlugin", "LLMCompressorPlugin", "LMEvalPlugin", "LigerPlugin",
+    "MoraPlugin", "NemoGymPlugin", "SpectrumPlugin", "SwanLabPlugin"};
 
 /// What changes a model or a step in its own way, and what that is where the key does not tell.
 constexpr std::pair<std::string_view, std::string_view> kRefused[] = {
@@ -73,12 +80,12 @@ constexpr std::pair<std::string_view, std::string_view> kRefused[] = {
     {"nvfp4_merge_aware", ""}, {"use_mora", ""}, {"peft_layer_replication", ""},
     {"ple_cpu_offload", ""}, {"fp32_norms", ""}, {"large_head_attention", ""}, {"kd_trainer", ""},
     {"trainer_cls", ""}, {"spectrum_top_fraction", ""}, {"shrink_embeddings", ""},
-    {"quantization", ""}, {"use_eaft", ""}, {"liger_swiglu", ""}, {"liger_cross_entropy", ""},
+    {"quantization", ""}, {"use_eaft", ""}, {"use_dft", ""}, {"enable_dft_loss", ""}, {"gkd_trainer", "a teacher"}, {"liger_swiglu", ""}, {"liger_cross_entropy", ""},
     {"hatchery", ""}, {"nemo_gym_enabled", ""}, {"use_dsv4_kernels", ""},
     {"use_glm_dsa_kernels", ""}, {"nonexpert_quantization", ""}, {"gemma4_nf4_nonexpert", ""},
     {"expert_backend", ""}, {"dense_mixer", ""}, {"grokfast_alpha", ""}, {"scaling_softmax", ""}};
 
-void read_method(Settings& in, TrainFile& file) {
+void read_method(Settings& in, const Source& source, TrainFile& file) {
   RunDraft& d = file.draft;
   const auto adapter = in.text("adapter");
   const bool is_4bit = in.is_on("load_in_4bit");
@@ -109,7 +116,8 @@ void read_method(Settings& in, TrainFile& file) {
     in.say("axolotl/qlora-without-4bit", "adapter",
            "axolotl's qlora needs load_in_4bit", "write load_in_4bit: true");
   if (adapter->value != "lora" && adapter->value != "qlora")
-    d.adapter_kind = from_file(adapter->value, adapter->place);
+    set_unmodelled(file, "the adapter '" + adapter->value.substr(0, 40) + "' is not modelled",
+                   where(source.name, adapter->place), "adapter: lora");
   const bool is_quantized = is_4bit || is_8bit;
   d.method = from_file(is_quantized ? Method::qlora : Method::lora, adapter->place);
   if (is_quantized) {
@@ -121,14 +129,22 @@ void read_method(Settings& in, TrainFile& file) {
   if (!rank)
     in.say("axolotl/no-rank", "adapter", "axolotl has no default of lora_r",
            "write lora_r: 16");
-  if (linear && linear->value)
-    d.lora_targets = from_file(std::vector<std::string>{"all-linear"}, linear->place);
-  else if (targets)
+  if (linear && linear->value) {
+    // What is listed joins all linear layers; a pattern would be one name more, and no layer's.
+    std::vector<std::string> all = {"all-linear"};
+    if (targets)
+      for (const std::string& each : targets->value)
+        if (each == "lm_head" || each == "embed_tokens") all.push_back(each);
+    d.lora_targets = from_file(std::move(all), linear->place);
+  } else if (targets) {
     d.lora_targets = targets;
-  else
+    if (const Node* listed = in.node("lora_target_modules"); !listed->is_list() && listed->scalar != "all-linear")
+      file.target_pattern = from_file(listed->scalar, listed->place);
+  } else {
     in.say("axolotl/no-targets", "adapter",
            "axolotl has no default of the layers that get an adapter",
            "write lora_target_linear: true");
+  }
   d.lora_rank = rank;
   d.lora_alpha = alpha;
   d.lora_dropout = dropout;
@@ -287,6 +303,20 @@ void read_attention_and_loss(Settings& in, TrainFile& file) {
   d.lora_embedding_kernel = in.truth("lora_embedding_kernel");
 }
 
+/// A plugin of somebody else may change the model, the loss and the step, and brings keys of its own.
+bool has_unknown_plugin(Settings& in, const Source& source, TrainFile& file) {
+  const Node* plugins = in.node("plugins");
+  if (!plugins) return false;
+  for (const Node& each : plugins->items) {
+    const std::string_view name = std::string_view(each.scalar).substr(each.scalar.find_last_of('.') + 1);
+    if (std::find(std::begin(kPlugins), std::end(kPlugins), name) != std::end(kPlugins)) continue;
+    set_unmodelled(file, "the plugin '" + std::string(name.substr(0, 60)) + "' is not modelled",
+                   where(source.name, each.place), "leave it out");
+    return true;
+  }
+  return false;
+}
+
 void read_objective(Settings& in, TrainFile& file) {
   RunDraft& d = file.draft;
   if (const auto rl = in.text("rl")) {
@@ -363,6 +393,9 @@ void read_contradictions(Settings& in, TrainFile& file) {
   in.renamed("noisy_embedding_alpha", "neftune_noise_alpha", "0.5");
   in.renamed("evaluation_strategy", "eval_strategy", "0.6");
   in.renamed("dpo_beta", "rl_beta", "0.4");
+  in.renamed("eval_table_max_new_tokens", "eval_max_new_tokens", "0.5");
+  in.renamed("relora_warmup_steps", "jagged_restart_warmup_steps", "0.12");
+  in.renamed("relora_anneal_steps", "jagged_restart_anneal_steps", "0.12");
   in.removed("gptq_groupsize", "0.4", "");
   in.removed("gptq_model_v1", "0.4", "");
   in.removed("eta_min", "0.4", "cosine_min_lr_ratio");
@@ -392,7 +425,8 @@ void read_contradictions(Settings& in, TrainFile& file) {
       (in.is_set("eval_steps") || (in.has("eval_strategy") && strategy("eval_strategy") != "no")))
     in.say("axolotl/eval-strategy", in.is_set("eval_steps") ? "eval_steps" : "eval_strategy",
            "an evaluation is asked for and val_set_size is 0", "val_set_size: 0.05");
-  if (!in.is_set("datasets") && !in.is_set("pretraining_dataset"))
+  // NeMo Gym's plugin loads data of its own.
+  if (!in.is_set("datasets") && !in.is_set("pretraining_dataset") && !in.is_on("nemo_gym_enabled"))
     in.say("axolotl/no-data", "base_model", "neither datasets nor pretraining_dataset is set",
            "write datasets");
   if (in.is_set("test_datasets") || in.is_set("val_set_size"))
@@ -473,7 +507,7 @@ TrainFile read_axolotl(const Source& source) {
   if (const Node* flat = in.node("batch_flattening"); flat && flat->truth() == true)
     d.is_padding_free = from_file(true, flat->place);
   in.know("pad_to_sequence_len");
-  read_method(in, file);
+  read_method(in, source, file);
   read_precision(in, file);
   read_batch(in, file);
   read_checkpointing(in, file);
@@ -523,7 +557,8 @@ TrainFile read_axolotl(const Source& source) {
   read_contradictions(in, file);
   in.know(kHarmless);
   in.know(kMoreAxolotlKeys);
-  in.report_unknown("unknown-key", "axolotl ignores keys that it does not know");
+  if (!has_unknown_plugin(in, source, file))
+    in.report_unknown("unknown-key", "axolotl ignores keys that it does not know");
   return file;
 }
 

@@ -98,11 +98,20 @@ TrainFile read_litgpt(const Source& source) {
     draft.upcasts_for_kbit = by_trainer(false);
   }
   const auto devices = s.node("devices");
-  const std::int64_t per_node = devices ? devices->whole().value_or(1) : 1;
+  const auto count = devices ? devices->whole() : std::nullopt;
+  // Pre-training takes all that the machine has where nothing is said (utils.py, parse_devices).
+  const bool takes_all = devices ? devices->text() == "auto" || count == -1 : is_pretraining;
+  if (takes_all)
+    s.say("launcher-decides", devices ? "devices" : "train",
+          "litgpt takes every GPU of the machine, whose number is not in the file: taken as one", "--gpus 8");
+  else if (devices && (!count || *count < 1))
+    s.say("invalid-value", "devices", "devices: expected auto or a number of GPUs, found " + devices->shown(),
+          "devices: 1");
+  const std::int64_t per_node = takes_all ? 1 : count.value_or(1);
   const auto nodes = s.whole("num_nodes");
   const std::int64_t world = std::clamp<std::int64_t>(per_node, 1, kMostBatch) *
                              std::clamp<std::int64_t>(nodes ? nodes->value : 1, 1, kMostBatch);
-  draft.gpus = from_file(world, s.place("devices"));
+  if (!takes_all || world > 1) draft.gpus = from_file(world, s.place("devices"));
   if (world > 1 && quantize)
     s.say("litgpt/quantized-several-gpus", "quantize",
           "litgpt refuses quantization on several GPUs", "devices: 1");

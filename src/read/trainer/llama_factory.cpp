@@ -22,7 +22,7 @@ constexpr std::string_view kHarmless =
     "logging_strategy logging_first_step logging_dir save_strategy save_only_model "
     "save_safetensors "
     "report_to run_name plot_loss seed data_seed ddp_timeout ddp_find_unused_parameters "
-    "resume_from_checkpoint eval_strategy evaluation_strategy eval_steps eval_dataset "
+    "resume_from_checkpoint eval_strategy eval_steps eval_dataset "
     "dataloader_drop_last dataloader_pin_memory dataloader_prefetch_factor "
     "dataloader_persistent_workers remove_unused_columns group_by_length label_smoothing_factor "
     "load_best_model_at_end metric_for_best_model greater_is_better tf32 push_to_hub hub_model_id "
@@ -41,8 +41,8 @@ constexpr std::string_view kHarmless =
     "full_determinism "
     "save_on_each_node dataloader_num_workers per_device_eval_batch_size max_new_tokens "
     "temperature "
-    "top_p ray_run_name ray_storage_path ray_num_workers resources_per_worker placement_strategy "
-    "gradient_checkpointing_kwargs offload_folder ref_model_adapters ref_model_quantization_bit "
+    "top_p length_penalty use_mca ray_num_workers "
+    "gradient_checkpointing_kwargs hyper_parallel_args offload_folder ref_model_adapters ref_model_quantization_bit "
     "asft_alpha badam_mode badam_start_block badam_switch_mode badam_switch_interval "
     "badam_update_ratio badam_mask_mode badam_verbose galore_target galore_rank "
     "galore_update_interval galore_scale galore_proj_type galore_layerwise apollo_target apollo_rank "
@@ -50,7 +50,7 @@ constexpr std::string_view kHarmless =
     "apollo_layerwise apollo_scale_front oft_rank oft_block_size oft_target module_dropout "
     "freeze_language_model ppo_buffer_size ppo_epochs ppo_score_norm ppo_target ppo_whiten_rewards "
     "reward_model reward_model_adapters reward_model_quantization_bit reward_model_type "
-    "new_special_tokens_config init_special_tokens fp8_backend fp8_enable_fsdp_float8_all_gather "
+    "new_special_tokens_config init_special_tokens freeze_original_embeddings fp8_backend fp8_enable_fsdp_float8_all_gather "
     "image_do_pan_and_scan crop_to_patches use_audio_in_video audio_sampling_rate sequence_parallel "
     "use_distributed_optimizer overlap_param_gather overlap_grad_reduce mixed_precision "
     "use_packed_sequences export_hf_on_finish bias_activation_fusion apply_rope_fusion "
@@ -116,7 +116,7 @@ void read_method(Settings& in, const Source& source, TrainFile& file) {
   } else if (type && word == "lora")
     d.method = from_file(Method::lora, place);
   else if (word == "oft")
-    d.adapter_kind = from_file(std::string("oft"), place);
+    set_unmodelled(file, "the adapter 'oft' is not modelled", where(source.name, place), "finetuning_type: lora");
   else if (word != "lora")
     in.say("invalid-value", "finetuning_type",
            "finetuning_type: '" + word + "' is no method", "lora, oft, freeze or full");
@@ -224,14 +224,18 @@ void read_parallel(Settings& in, const Source& source, TrainFile& file) {
   if (const Node* fsdp = in.node("fsdp"))
     if (const auto words = fsdp->words(); words && !words->empty() && fsdp->truth() != false)
       d.fsdp = from_file(words->front(), fsdp->place);
-  in.know("fsdp_config");
-  const auto degree = [&](const char* key, RunDraft::Maybe<std::int64_t>& setting) {
-    if (const auto given = in.whole(key); given && given->value > 1) setting = given;
-  };
-  degree("tensor_model_parallel_size", d.tensor_parallel);
-  degree("pipeline_model_parallel_size", d.pipeline_parallel);
-  degree("context_parallel_size", d.context_parallel);
-  degree("expert_model_parallel_size", d.expert_parallel);
+  in.know("fsdp_config tensor_model_parallel_size pipeline_model_parallel_size expert_model_parallel_size "
+          "context_parallel_size");
+  for (const char* key : {"tensor_model_parallel_size", "pipeline_model_parallel_size",
+                          "expert_model_parallel_size", "context_parallel_size"}) {
+    if (!in.has(key)) continue;
+    in.say("llama-factory/megatron-keys", key,
+           "'" + std::string(key) + "' is known with USE_MCA=1 in the environment alone; without it LLaMA-Factory stops",
+           "remove it, or set USE_MCA=1");
+    set_unmodelled(file, "training with Megatron, which this key asks for, is not modelled",
+                   where(source.name, in.place(key)), "remove the keys of Megatron");
+    break;
+  }
 }
 
 /// What hparams/parser.py and the classes of hparams stop at.
@@ -306,7 +310,7 @@ void read_contradictions(Settings& in, TrainFile& file) {
   if (has_share && in.has("eval_dataset"))
     refuse("llama-factory/evaluation-data", "val_size",
            "val_size does not work with eval_dataset", "keep one of them");
-  const auto strategy = in.text(in.has("eval_strategy") ? "eval_strategy" : "evaluation_strategy");
+  const auto strategy = in.text("eval_strategy");
   const bool asks_eval = strategy && strategy->value != "no" && strategy->value != "false" &&
                          strategy->value != "False";
   if ((asks_eval || in.is_on("do_eval")) && !has_share && !in.has("eval_dataset"))
@@ -333,20 +337,12 @@ void read_contradictions(Settings& in, TrainFile& file) {
   if (liger && liger->value && stage != "sft" && stage != "pt")
     refuse("llama-factory/liger-stage", "enable_liger_kernel",
            "Liger's fused loss is off in stage " + stage + ": all logits are held", "");
-  for (const char* key : {"tensor_model_parallel_size", "pipeline_model_parallel_size",
-                          "expert_model_parallel_size", "context_parallel_size"})
-    if (in.has(key)) {
-      refuse("llama-factory/megatron-keys", key,
-             "'" + std::string(key) + "' counts only with USE_MCA=1 in the environment",
-             "remove it, or set USE_MCA=1");
-      break;
-    }
 }
 
 /// Switches that bring something of their own, and whether they are on.
 void read_refused(Settings& in, const Source& source, TrainFile& file) {
   for (const char* key : {"use_unsloth", "use_kt", "use_llama_pro", "shift_attn", "use_v1_kernels",
-                          "use_asft_loss", "train_from_scratch", "resize_vocab"})
+                          "use_asft_loss", "use_eaft_loss", "use_hyper_parallel", "train_from_scratch", "resize_vocab"})
     if (in.is_on(key))
       set_unmodelled(file, std::string("'") + key + "' of LLaMA-Factory is not modelled",
                      where(source.name, in.place(key)), "leave it out");
@@ -356,24 +352,57 @@ void read_refused(Settings& in, const Source& source, TrainFile& file) {
                      where(source.name, in.place(key)), "leave it out");
 }
 
+/// Names of earlier versions, as the classes of hparams had them.
+void read_old_names(Settings& in) {
+  struct Old {
+    std::string_view old_key, key, since;
+  };
+  constexpr Old kRenamed[] = {
+      {"dpo_loss", "pref_loss", "0.8.0"},
+      {"dpo_beta", "pref_beta", "0.8.0"},
+      {"dpo_ftx", "pref_ftx", "0.8.0"},
+      {"orpo_beta", "pref_beta", "0.8.0"},
+      {"vllm_dtype", "infer_dtype", "0.8.3"},
+      {"image_dir", "media_dir", "0.9.2"},
+      {"new_special_tokens", "add_special_tokens", "0.9.3"},
+      {"use_cache", "use_kv_cache", "0.9.4"},
+      {"evaluation_strategy", "eval_strategy", "transformers 4.46"},
+      {"num_layer_trainable", "freeze_trainable_layers", "0.7"},
+      {"name_module_trainable", "freeze_trainable_modules", "0.7"},
+      {"cache_path", "tokenized_path", "0.7"},
+      {"sft_packing", "packing", "0.6"},
+      {"checkpoint_dir", "adapter_name_or_path", "0.5"},
+      {"neft_alpha", "neftune_noise_alpha", "0.5"}};
+  for (const Old& each : kRenamed) in.renamed(each.old_key, each.key, each.since);
+  constexpr Old kRemoved[] = {
+      {"lora_bf16_mode", "pure_bf16: true", "0.6"},
+      {"ppo_logger", "report_to", "0.7"},
+      {"split", "split in dataset_info.json", "0.8.3"},
+      {"reserved_label_len", "", "0.8.3"},
+      {"visual_inputs", "", "0.9.0"},
+      {"image_resolution", "image_max_pixels", "0.9.2"},
+      {"video_resolution", "video_max_pixels", "0.9.2"},
+      {"train_mm_proj_only", "freeze_multi_modal_projector: false", "0.9.2"},
+      {"fsdp_transformer_layer_cls_to_wrap", "fsdp_config", "transformers 5.0"},
+      {"ray_run_name", "", "0.9.5"},
+      {"ray_storage_path", "", "0.9.5"},
+      {"ray_storage_filesystem", "", "0.9.5"},
+      {"placement_strategy", "", "0.9.5"},
+      {"resources_per_worker", "", "0.9.5"}};
+  for (const Old& each : kRemoved) in.removed(each.old_key, each.since, each.key);
+}
+
 }  // namespace
 
 TrainFile read_llama_factory(const Source& source) {
   TrainFile file;
   file.trainer = Trainer::llama_factory;
   file.version = source.version;
+  file.unpacks_stored = true;
   // Its loader is OmegaConf, but to_container leaves references as they are written.
   const Node& root = source.root;
   Settings in(&root, "", file.findings);
-  in.renamed("dpo_loss", "pref_loss", "0.8.0");
-  in.renamed("dpo_beta", "pref_beta", "0.8.0");
-  in.renamed("dpo_ftx", "pref_ftx", "0.8.0");
-  in.renamed("orpo_beta", "pref_beta", "0.8.0");
-  in.renamed("num_layer_trainable", "freeze_trainable_layers", "0.8.0");
-  in.renamed("name_module_trainable", "freeze_trainable_modules", "0.8.0");
-  in.renamed("checkpoint_dir", "adapter_name_or_path", "2023");
-  in.renamed("sft_packing", "packing", "2024");
-  in.renamed("neft_alpha", "neftune_noise_alpha", "2024");
+  read_old_names(in);
 
   if (const auto model = in.text("model_name_or_path")) {
     file.model = model->value;
@@ -385,6 +414,8 @@ TrainFile read_llama_factory(const Source& source) {
     file.other_purpose = "predicts";
   else if (in.has("infer_backend") && !in.is_on("do_train"))
     file.other_purpose = "answers questions";
+  else if (in.has("task") && !in.is_on("do_train"))
+    file.other_purpose = "evaluates";
   if (!file.other_purpose.empty()) return file;
   if (!in.is_on("do_train"))
     in.say("llama-factory/does-not-train", "do_train",
@@ -446,7 +477,10 @@ TrainFile read_llama_factory(const Source& source) {
                                                                     : word;
     if (ours != "auto") d.attention = from_file(ours, attention->place);
   }
-  if (const auto liger = in.truth("enable_liger_kernel"); liger && liger->value) {
+  // transformers' own switch puts on what LLaMA-Factory's does.
+  for (const char* key : {"enable_liger_kernel", "use_liger_kernel"}) {
+    const auto liger = in.truth(key);
+    if (!liger || !liger->value) continue;
     d.liger_rope = d.liger_rms_norm = d.liger_glu = liger;
     const bool is_fused = !d.objective || d.objective->value == Objective::sft ||
                           d.objective->value == Objective::pretrain;

@@ -192,7 +192,7 @@ inline constexpr Rule kRules[] = {
     {"launcher-decides", Severity::note,
      "How many GPUs there are is not in the file.",
      "ZeRO and FSDP share the model over the processes of the launcher, and accelerate, torchrun "
-     "or the machine decide their number.",
+     "or the machine decide their number; so it does with litgpt's devices: auto.",
      "Say it with --gpus.",
      "the trainers' launchers"},
     {"unused-ignore", Severity::note,
@@ -343,9 +343,9 @@ inline constexpr Rule kRules[] = {
      "Count on full logits.",
      "LLaMA-Factory, model/model_utils/liger_kernel.py"},
     {"llama-factory/megatron-keys", Severity::warning,
-     "A setting of Megatron does nothing.",
-     "It counts only when USE_MCA=1 or USE_MEGATRON_BRIDGE=1 is set in the environment, which a "
-     "file cannot say.",
+     "A setting is Megatron's, which the environment decides.",
+     "LLaMA-Factory knows it only when USE_MCA=1 is set in the environment, which a file cannot say, and "
+     "stops at it else. With Megatron there is no estimate.",
      "Remove it, or start with the variable.",
      "LLaMA-Factory, hparams/parser.py"},
     {"llama-factory/one-card-fp32", Severity::note,

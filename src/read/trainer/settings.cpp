@@ -44,9 +44,13 @@ void Settings::expected(const Entry& found, std::string_view what) {
   }
   const bool is_hidden = is_secret(found.key) || is_credential(found.key, found.value.scalar);
   const std::string shown = is_hidden ? "something else" : found.value.shown();
-  findings_.push_back({"invalid-value", path_ + found.key + ": expected " + std::string(what) + ", found " + shown,
-                       found.value.place,
-                       {}});
+  Finding finding{"invalid-value", path_ + found.key + ": expected " + std::string(what) + ", found " + shown,
+                  found.value.place,
+                  {}};
+  // A reader may ask for a value twice.
+  for (const Finding& each : findings_)
+    if (each.message == finding.message) return;
+  findings_.push_back(std::move(finding));
 }
 
 RunDraft::Maybe<std::int64_t> Settings::whole(std::string_view key) {
@@ -193,7 +197,7 @@ bool is_secret(std::string_view key) {
   const std::string word = lowered(key);
   for (const std::string_view part : {"token", "api_key", "apikey", "secret", "password", "passwd"})
     if (word.find(part) != std::string::npos && word.find("tokens") == std::string::npos &&
-        word.find("tokenizer") == std::string::npos)
+        word.find("tokenize") == std::string::npos)
       return true;
   return false;
 }

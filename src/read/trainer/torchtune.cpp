@@ -80,6 +80,17 @@ std::optional<std::int64_t> hinted(std::string_view text, std::string_view word)
   return std::nullopt;
 }
 
+/// Whether the remarks at the top, before any key, name a recipe for several GPUs and no other.
+bool is_distributed(std::string_view text) {
+  std::size_t end = 0;
+  while (end < text.size() && (text[end] == '#' || text[end] == '\n')) {
+    const std::size_t line = text.find('\n', end);
+    end = line == std::string_view::npos ? text.size() : line + 1;
+  }
+  const std::string_view remarks = text.substr(0, end);
+  return remarks.find("_distributed") != remarks.npos && remarks.find("_single_device") == remarks.npos;
+}
+
 void read_adapters(Settings& model, const std::string& builder, TrainFile& file) {
   RunDraft& draft = file.draft;
   const Place place = model.place("_component_");
@@ -271,6 +282,8 @@ TrainFile read_torchtune(const Source& source) {
   if (const auto gpus = hinted(source.text, "--nproc_per_node"); gpus && *gpus > 1) {
     const std::int64_t nodes = hinted(source.text, "--nnodes").value_or(1);
     draft.gpus = by_trainer(*gpus * std::min(nodes, kMostBatch));
+    draft.fsdp = by_trainer(std::string("2"));
+  } else if (is_distributed(source.text)) {
     draft.fsdp = by_trainer(std::string("2"));
   }
   for (const char* key : {"model", "tokenizer", "dataset", "checkpointer", "loss", "batch_size",

@@ -137,7 +137,7 @@ bool ends_with_any(std::string_view text, std::initializer_list<std::string_view
 /// they are.
 std::optional<Owner> owner_of_script(const std::string& text) {
   const auto says = [&](std::string_view word) { return text.find(word) != std::string::npos; };
-  if (says("openrlhf")) return Owner{nullptr, Trainer::openrlhf};
+  if (says("openrlhf") || (says("--micro_train_batch_size") && says("--pretrain"))) return Owner{nullptr, Trainer::openrlhf};
   if (says("verl.trainer") || says("actor_rollout_ref")) return Owner{nullptr, Trainer::verl};
   if (says("xtuner") || says("mmengine")) return Owner{nullptr, Trainer::xtuner};
   if (says("swift sft") || says("swift pt") || says("swift rlhf") || says("megatron sft") ||
@@ -245,6 +245,20 @@ std::optional<Error> launch_script(const std::string& text, const std::string& f
   return std::nullopt;
 }
 
+/// Readers name the key that is the reason, such as model._component_; where it stands is known here.
+std::string place_of_key(const Node& root, const std::string& file_name, std::string key) {
+  const Node* map = &root;
+  for (std::string_view rest = key;;) {
+    const std::size_t dot = rest.find('.');
+    const auto found = std::find_if(map->entries.begin(), map->entries.end(),
+                                    [&](const Entry& each) { return each.key == rest.substr(0, dot); });
+    if (found == map->entries.end()) return key;
+    if (dot == std::string_view::npos) return where(file_name, found->place);
+    map = &found->value;
+    rest.remove_prefix(dot + 1);
+  }
+}
+
 Error nobodys(const std::string& file_name) {
   return {Error::Kind::wrong, "no trainer's file: the keys are none that qwenplan knows",
           where(file_name, {}),
@@ -300,6 +314,7 @@ Result<TrainFile> read_train_file(const std::string& text, const std::string& na
                    where(name, *place), "write the values out"};
   TrainFile file = owner->read ? owner->read({root, text, name, neighbours, choice.version})
                                : recognised_only(owner->trainer, name);
+  if (file.unmodelled) file.unmodelled->where = place_of_key(root, name, std::move(file.unmodelled->where));
   for (const Finding& each : file.findings)
     if (each.rule == "unresolved-value")
       file.open.push_back({"",

@@ -31,9 +31,12 @@ struct TrainFile {
   std::string model;  ///< as written; empty: the file names none
   Place model_place;
   bool has_tower = false;  ///< other keys say that the model has a vision or audio tower
+  bool unpacks_stored = false;  ///< the trainer makes 16 bits of a checkpoint in fp8 or mxfp4 when it loads it
   /// The file's values and what they mean to this trainer; `fill_defaults` adds the rest once the
   /// model is known.
   RunDraft draft;
+  /// Layers that get an adapter by a pattern of their full names; the model tells which those are.
+  RunDraft::Maybe<std::string> target_pattern;
   /// Why there can be no estimate although the file is understood: the mechanism, named.
   std::optional<Error> unmodelled;
   /// A setting whose value only a run of the script would tell, and why.

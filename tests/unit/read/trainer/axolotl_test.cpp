@@ -65,3 +65,35 @@ TEST_CASE("a vision or audio tower is seen in a model's name, or in the keys of 
   CHECK(reading(factory + "template: qwen\nfreeze_vision_tower: true\n").has_tower);
   CHECK_FALSE(reading(factory + "template: qwen\n").has_tower);
 }
+
+TEST_CASE("axolotl: a plugin that does not come with it is the reason, and its keys are its own") {
+  const TrainFile file = reading(kFile + "plugins:\n  - a.b.TeacherPlugin\nteacher_name: x\n");
+  REQUIRE(file.unmodelled);
+  CHECK(file.unmodelled->what.find("TeacherPlugin") != std::string::npos);
+  CHECK(file.unmodelled->where == "run.yaml, line 9, column 5");
+  CHECK_FALSE(says(file, "unknown-key"));
+  const TrainFile own = reading(kFile + "plugins: [axolotl.integrations.swanlab.SwanLabPlugin]\nteacher_name: x\n");
+  CHECK_FALSE(own.unmodelled);
+  CHECK(says(own, "unknown-key"));
+}
+
+TEST_CASE("axolotl: NeMo Gym's plugin has data of its own") {
+  const std::string file = "base_model: Qwen/Qwen3-0.6B\nmicro_batch_size: 1\nsequence_len: 64\n";
+  CHECK(says(reading(file), "axolotl/no-data"));
+  CHECK_FALSE(says(reading(file + "nemo_gym_enabled: true\n"), "axolotl/no-data"));
+}
+
+TEST_CASE("axolotl: what is listed beside lora_target_linear joins all linear layers") {
+  const auto targets = [](const std::string& lines) { return reading(kFile + lines).draft.lora_targets->value; };
+  CHECK(targets("lora_target_linear: true\n") == std::vector<std::string>{"all-linear"});
+  CHECK(targets("lora_target_linear: true\nlora_target_modules: [q_proj, lm_head]\n") ==
+        std::vector<std::string>{"all-linear", "lm_head"});
+}
+
+TEST_CASE("axolotl: one word of target modules is a pattern, a list is names") {
+  CHECK(reading(kFile + "lora_target_modules: '.*q_proj'\n").target_pattern->value == ".*q_proj");
+  CHECK(reading(kFile + "lora_target_modules: q_proj\n").target_pattern);
+  CHECK_FALSE(reading(kFile + "lora_target_modules: all-linear\n").target_pattern);
+  CHECK_FALSE(reading(kFile + "lora_target_modules: [q_proj]\n").target_pattern);
+  CHECK_FALSE(reading(kFile + "lora_target_modules: '.*q_proj'\nlora_target_linear: true\n").target_pattern);
+}

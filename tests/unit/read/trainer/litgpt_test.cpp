@@ -36,3 +36,17 @@ TEST_CASE("litgpt's precisions are Lightning's words", "[litgpt]") {
   CHECK(file("bf16").draft.precision->value == Precision::bf16_mixed);
   CHECK(file("transformer-engine").unmodelled);
 }
+
+TEST_CASE("litgpt: devices: auto leaves their number to the machine", "[litgpt]") {
+  const std::string file = "checkpoint_dir: checkpoints/Qwen/Qwen3-8B\nout_dir: o\ntrain:\n  global_batch_size: 8\n  micro_batch_size: 2\n";
+  const TrainFile all = reading(file + "devices: auto\n");
+  CHECK(says(all, "launcher-decides"));
+  CHECK_FALSE(all.draft.gpus);
+  CHECK(all.draft.accumulation->value == 4);
+  CHECK(reading(file + "devices: 2\n").draft.gpus->value == 2);
+  CHECK(says(reading(file + "devices: some\n"), "invalid-value"));
+  CHECK(says(reading(file + "devices: 0\n"), "invalid-value"));
+  // Pre-training takes them all where nothing is said.
+  CHECK(says(reading("model_name: pythia-14m\nout_dir: o\ntrain:\n  micro_batch_size: 2\n"), "launcher-decides"));
+  CHECK_FALSE(says(reading(file), "launcher-decides"));
+}

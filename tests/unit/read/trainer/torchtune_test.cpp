@@ -72,3 +72,12 @@ TEST_CASE("A torchtune file without an optimizer trains nothing", "[torchtune]")
   CHECK_FALSE(
       reading("model:\n  _component_: torchtune.models.qwen3.qwen3_8b\n").other_purpose.empty());
 }
+
+TEST_CASE("torchtune: remarks that name a recipe for several GPUs alone say so without a number", "[torchtune]") {
+  const std::string keys =
+      "\nmodel:\n  _component_: torchtune.models.llama3_3.llama3_3_70b\noptimizer:\n  _component_: torch.optim.AdamW\n"
+      "loss:\n  _component_: torchtune.modules.loss.LinearCrossEntropyLoss\n";
+  CHECK(reading("# For full_finetune_distributed.py\n#   sbatch run.slurm\n" + keys).draft.fsdp);
+  CHECK_FALSE(reading("# For full_finetune_single_device.py, not full_finetune_distributed.py\n" + keys).draft.fsdp);
+  CHECK_FALSE(reading("# For one card\n" + keys + "# as full_finetune_distributed does\n").draft.fsdp);
+}

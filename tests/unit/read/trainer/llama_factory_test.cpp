@@ -1,0 +1,58 @@
+#include "reader.hpp"
+
+using namespace qwenplan;
+
+namespace {
+
+const std::string kFile =
+    "model_name_or_path: Qwen/Qwen2.5-7B\nstage: sft\ndo_train: true\ndataset: mine\ntemplate: qwen\n"
+    "output_dir: out\nbf16: true\n";
+
+bool tells(const TrainFile& file, const std::string& rule, const std::string& words) {
+  return std::any_of(file.findings.begin(), file.findings.end(), [&](const Finding& each) {
+    return each.rule == rule && each.message.find(words) != std::string::npos;
+  });
+}
+
+}  // namespace
+
+TEST_CASE("LLaMA-Factory: keys of earlier versions are told with the version that left them") {
+  CHECK(tells(reading(kFile + "evaluation_strategy: steps\nval_size: 0.1\n"), "renamed-key", "'eval_strategy' since transformers 4.46"));
+  CHECK(tells(reading(kFile + "use_cache: false\n"), "renamed-key", "'use_kv_cache' since 0.9.4"));
+  CHECK(tells(reading(kFile + "sft_packing: true\n"), "renamed-key", "'packing' since 0.6"));
+  CHECK(reading(kFile + "sft_packing: true\n").draft.packs->value);
+  CHECK(tells(reading(kFile + "visual_inputs: true\n"), "removed-key", "since 0.9.0"));
+  CHECK(tells(reading(kFile + "ray_run_name: a\n"), "removed-key", "since 0.9.5"));
+  CHECK_FALSE(says(reading(kFile + "ray_num_workers: 1\n"), "removed-key"));
+}
+
+TEST_CASE("LLaMA-Factory: keys of its classes and of transformers are known") {
+  for (const char* line : {"length_penalty: 1.0", "use_liger_kernel: false", "use_mca: false", "hyper_parallel_args: a.json"})
+    CHECK_FALSE(says(reading(kFile + line + "\n"), "unknown-key-refused"));
+  CHECK(reading(kFile + "use_eaft_loss: true\n").unmodelled->what.find("use_eaft_loss") != std::string::npos);
+  const TrainFile kernels = reading(kFile + "use_liger_kernel: true\n");
+  CHECK(kernels.draft.loss->value == Loss::fused);
+  CHECK(kernels.draft.liger_rms_norm->value);
+}
+
+TEST_CASE("LLaMA-Factory: with keys of Megatron it is another trainer or none") {
+  const TrainFile file = reading(kFile + "tensor_model_parallel_size: 1\n");
+  CHECK(says(file, "llama-factory/megatron-keys"));
+  REQUIRE(file.unmodelled);
+  CHECK(file.unmodelled->what.find("Megatron") != std::string::npos);
+  CHECK(file.unmodelled->where == "run.yaml, line 8, column 1");
+  CHECK_FALSE(file.draft.tensor_parallel);
+}
+
+TEST_CASE("LLaMA-Factory: what evaluates trains nothing") {
+  const TrainFile file = reading("model_name_or_path: Qwen/Qwen2.5-7B\ntask: mmlu_test\ntemplate: fewshot\nlang: en\nn_shot: 5\n");
+  CHECK(file.other_purpose == "evaluates");
+  CHECK(file.findings.empty());
+}
+
+TEST_CASE("the place of tokenized data is no secret, and a value that is no truth value is told once") {
+  CHECK_FALSE(says(reading(kFile + "tokenized_path: saves/tokenized/mine\n"), "secret-in-file"));
+  const TrainFile file = reading("model_name_or_path: a\nstage: sft\ndo_train: perhaps\n");
+  CHECK(std::count_if(file.findings.begin(), file.findings.end(),
+                      [](const Finding& each) { return each.rule == "invalid-value"; }) == 1);
+}
