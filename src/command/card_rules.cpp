@@ -6,6 +6,7 @@
 
 #include "command/subject.hpp"
 #include "qwenplan/estimate/parameters.hpp"
+#include "qwenplan/judge/advice.hpp"
 #include "render/quantity.hpp"
 
 namespace qwenplan {

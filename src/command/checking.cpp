@@ -534,7 +534,7 @@ CheckedFile Checker::check(const std::string& file) {
         entry.time->timing.work = {};
       }
     }
-    entry.advice = *plan->fit == Fit::fits ? std::vector<Advice>{} : advised(setup, *plan);
+    entry.advice = advised(setup, *plan, 1);  // a finding has one fix
     entry.rules = card_rules(setup, *plan, subject->allocator);
     known = &estimates_->entries.emplace(key, std::move(entry))->second;
   }

@@ -10,6 +10,7 @@
 #include "command/planning.hpp"
 #include "qwenplan/estimate/calibration.hpp"
 #include "qwenplan/estimate/roofline.hpp"
+#include "qwenplan/judge/advice.hpp"
 #include "read/project_file.hpp"
 #include "read/tables.hpp"
 #include "read/trainer/train_file.hpp"

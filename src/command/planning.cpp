@@ -5,6 +5,7 @@
 #include "command/reading_thread.hpp"
 #include "qwenplan/describe/valid_run.hpp"
 #include "qwenplan/emulate/step.hpp"
+#include "qwenplan/judge/advice.hpp"
 
 namespace qwenplan {
 namespace {
@@ -21,6 +22,7 @@ class WorkBeside final : public TraceReader {
   void read(std::span<const Event> events) override { reader_.read(events); }
   bool has_enough() const override { return reader_.has_enough(); }
   bool wants_work() const override { return true; }
+  bool wants_every_pass() const override { return reader_.wants_every_pass(); }
   void work(const Work& work) override { counter_.work(work); }
   StepWork finish() { return counter_.finish(); }
 
@@ -157,8 +159,8 @@ std::size_t best_of(const std::vector<MethodPlan>& methods) {
   return best;
 }
 
-std::vector<Advice> advised(const Setup& setup, const Plan& plan) {
-  return advise(plan.estimate, plan.valid.run, Question{plan.draft, setup.subject.allocator},
+std::vector<Advice> advised(const Setup& setup, const Plan& plan, std::size_t most) {
+  return advise(plan.estimate, plan.valid.run, Question{plan.draft, setup.subject.allocator}, most,
                 [&](const Question& question, Bytes give_up_above) -> std::optional<MemoryEstimate> {
                   auto other = planned(setup, question.draft, question.allocator, give_up_above);
                   if (!other) return std::nullopt;

@@ -12,10 +12,11 @@
 #include "qwenplan/emulate/caching_allocator.hpp"
 #include "qwenplan/estimate/memory.hpp"
 #include "qwenplan/estimate/roofline.hpp"
-#include "qwenplan/judge/advice.hpp"
 #include "qwenplan/judge/fit.hpp"
 
 namespace qwenplan {
+
+struct Advice;
 
 /// A run with what it needs, and whether that is there.
 struct Plan {
@@ -76,7 +77,7 @@ Result<MethodPlan> best_rung(const Setup& setup, Method method, const RunDraft& 
 /// The first that fits; else the first that is tight; else the one that needs least.
 std::size_t best_of(const std::vector<MethodPlan>& methods);
 
-/// Up to three changes that would make it fit, each run again.
-std::vector<Advice> advised(const Setup& setup, const Plan& plan);
+/// Up to so many changes that would make it fit, each run again.
+std::vector<Advice> advised(const Setup& setup, const Plan& plan, std::size_t most = 3);
 
 }  // namespace qwenplan

@@ -27,6 +27,7 @@ class ReadingThread final : public TraceReader {
   void enter(const Mark& mark) override;
   void read(std::span<const Event> events) override;
   bool has_enough() const override;
+  bool wants_every_pass() const override { return reader_.wants_every_pass(); }
   /// Waits until the reader has read all. It may be used again from here on.
   void finish();
 

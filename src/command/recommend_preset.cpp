@@ -9,6 +9,7 @@
 #include "command/recommend.hpp"
 #include "command/verdict.hpp"
 #include "qwenplan/estimate/guide.hpp"
+#include "qwenplan/judge/advice.hpp"
 #include "render/quantity.hpp"
 
 namespace qwenplan::command {

@@ -3,6 +3,7 @@
 #include <string_view>
 #include <utility>
 
+#include "qwenplan/judge/advice.hpp"
 #include "render/quantity.hpp"
 
 namespace qwenplan {

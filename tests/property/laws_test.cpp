@@ -292,7 +292,7 @@ TEST_CASE("law 11: advice saves what it says, when its words are followed") {
   };
   const MemoryEstimate now = *answer(small.draft, {});
   const std::vector<Advice> advice =
-      advise(now, small.run, Question{small.draft, {}},
+      advise(now, small.run, Question{small.draft, {}}, 3,
              [&](const Question& q, Bytes) { return answer(q.draft, q.allocator); });
   CHECK(advice.size() <= 3);
   if (judge(now) == Fit::fits) CHECK(advice.empty());

@@ -112,7 +112,8 @@ class Tape {
   };
 
   Tape() = default;  ///< read by no one
-  explicit Tape(TraceReader& reader) : reader_(&reader), tells_work_(reader.wants_work()) {
+  explicit Tape(TraceReader& reader)
+      : reader_(&reader), tells_work_(reader.wants_work()), tells_every_pass_(reader.wants_every_pass()) {
     nodes_.reserve(4096);  // the graph of most models, whose growth would be copied several times
   }
   Tape(const Tape&) = delete;
@@ -150,6 +151,14 @@ class Tape {
   /// Tells the kept forward and backward passes again, as of another step, and gives the parameters
   /// the gradients that these leave; false if the reader had enough of it.
   bool repeat_steps(int step);
+
+  /// Runs a loop whose passes are all alike, and keep nothing of what they allocate.
+  template <class Pass>
+  void repeat(std::int64_t passes, Pass&& pass) {
+    constexpr std::int64_t kUntilSteady = 3;
+    if (!tells_every_pass_) passes = std::min(passes, kUntilSteady);
+    for (; passes > 0; --passes) pass();
+  }
 
   /// What following allocations are for.
   Term term() const { return term_; }
@@ -476,6 +485,7 @@ class Tape {
   bool stopped_ = false;
   bool in_backward_ = false;
   bool tells_work_ = false;
+  bool tells_every_pass_ = true;
   bool recomputes_ = false;
   Section section_ = Section::layers;
   int told_ = 0;                      ///< allocations whose work was told before them

@@ -56,8 +56,7 @@ inline void quantize_nf4(Tape& t, Linear& linear) {
   const Tensor scales = largest_of(elements, blocks);
   const Tensor scaled = t.allocate(elements, dtype, Term::temporary);
   const Tensor places = t.allocate(elements, DType::uint8, Term::temporary);
-  for (std::int64_t done = 0; done < elements; done += kChunk) {
-    const std::int64_t now = std::min(kChunk, elements - done);
+  const auto quantize_chunk = [&](std::int64_t now) {
     Tensor nearest;
     {
       Tensor distances = t.allocate(now * 16, dtype, Term::temporary);
@@ -66,7 +65,9 @@ inline void quantize_nf4(Tape& t, Linear& linear) {
       nearest = t.allocate(now, DType::int64, Term::temporary);
     }
     const Tensor narrow = t.allocate(now, DType::uint8, Term::temporary);
-  }
+  };
+  t.repeat(elements / kChunk, [&] { quantize_chunk(kChunk); });
+  if (elements % kChunk > 0) quantize_chunk(elements % kChunk);
   const Tensor shifted = t.allocate(elements / 2, DType::uint8, Term::temporary);
   linear.weight = t.allocate(elements / 2, DType::uint8, Term::weights);
   linear.is_quantized = true;

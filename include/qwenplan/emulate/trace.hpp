@@ -96,6 +96,9 @@ class TraceReader {
   /// True if it wants to be told of work; asked once, at the start.
   virtual bool wants_work() const { return false; }
   virtual void work(const Work&) {}
+  /// False if a loop that gives back in each pass what it took may end after the third: from then on no
+  /// allocator needs more. Asked once, at the start.
+  virtual bool wants_every_pass() const { return true; }
 
  protected:
   ~TraceReader() = default;

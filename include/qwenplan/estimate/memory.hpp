@@ -311,6 +311,8 @@ class MemoryMeter final : public TraceReader {
     if (replay_) replay_->read(events);
   }
   bool has_enough() const override { return !replay_; }
+  /// Where garbage is collected, blocks have an age, which each request adds to.
+  bool wants_every_pass() const override { return settings_.garbage_collection_threshold > 0.0; }
 
   /// Bytes at the peak that may be more or less: the range is so much wider to both sides.
   void widen(Bytes unsettled) { unsettled_ = unsettled; }

@@ -206,19 +206,19 @@ inline constexpr std::int64_t kWorthwhile = 100;
 
 }  // namespace advice
 
-/// At most three ways to make a run fit the card that it does not fit yet, each asked again with
-/// the change in it; first those that take least from the result, then those that save most. Where
-/// no single change is enough, one combination comes first. Empty where the run fits, or where
-/// there is no card.
+/// At most so many ways to make a run fit the card that it does not fit yet, each asked again with
+/// the change in it; first those that take least from the result. Where no single change is enough,
+/// one combination comes first, then what saves most without being enough. Empty where the run fits, or where there is no
+/// card.
 ///
 /// `again` answers a Question with an optional<MemoryEstimate>: none where the change is impossible
 /// for this model or card. Each answer is a step to emulate, so it is asked as seldom as possible,
-/// and told how many bytes alive are too many to go on (`MemoryMeter`).
+/// and told how many bytes alive are too many to go on (`MemoryMeter`). Of a family's steps, and of
+/// changes made together, more never need more memory: what is enough is searched by halves.
 template <class Again>
 std::vector<Advice> advise(const MemoryEstimate& now, const Run& run, const Question& asked,
-                           Again&& again) {
+                           std::size_t most, Again&& again) {
   using advice::Family;
-  constexpr std::size_t kMost = 3;
   std::vector<Advice> found;
   const std::optional<Fit> fit_now = judge(now);
   if (!fit_now || *fit_now == Fit::fits) return found;
@@ -237,11 +237,31 @@ std::vector<Advice> advise(const MemoryEstimate& now, const Run& run, const Ques
     step.apply(question, step.value);
     return question;
   };
+  const auto is_fit = [](const std::optional<MemoryEstimate>& then) {
+    return then && !then->is_least && judge(*then) == Fit::fits;
+  };
+  // The fewest of `count` with which `ask` answers with a fit, where all of them do so with `answer`,
+  // which becomes that of the fewest.
+  const auto fewest = [&](std::size_t count, std::optional<MemoryEstimate>& answer, auto&& ask) {
+    std::size_t too_few = 0;
+    while (too_few + 1 < count) {
+      const std::size_t middle = (too_few + count) / 2;
+      std::optional<MemoryEstimate> then = ask(middle);
+      if (is_fit(then)) {
+        count = middle;
+        answer = std::move(then);
+      } else {
+        too_few = middle;
+      }
+    }
+    return count;
+  };
 
   struct Useful {
     const Family* family;
     const Family::Step* step;
     Bytes can_save{};                      // at most
+    std::size_t reached = 0;               // phases of the run before it was given up
     std::optional<MemoryEstimate> answer;  // where it was not given up
   };
   const std::vector<Family> families = advice::families(
@@ -253,56 +273,39 @@ std::vector<Advice> advise(const MemoryEstimate& now, const Run& run, const Ques
     if (fit > *fit_now || (fit == *fit_now && saving(then) < worthwhile)) return;
     found.push_back({step.change, family.cost, family.sacrifice, saving(then), fit});
   };
-  const auto is_fit = [](const std::optional<MemoryEstimate>& then) {
-    return then && !then->is_least && judge(*then) == Fit::fits;
-  };
   for (const Family& family : families) {
-    if (found.size() == kMost) break;
+    if (found.size() == most) break;
     // The strongest step first: where that is not enough, no milder one is.
-    const Family::Step* step = &family.steps.back();
-    std::optional<MemoryEstimate> then = again(question_of(*step), too_many);
+    std::optional<MemoryEstimate> then = again(question_of(family.steps.back()), too_many);
     if (!then) continue;
     if (!is_fit(then)) {
-      const Bytes can_save = saving(*then);
-      if (then->is_least) then.reset();
-      if (can_save >= worthwhile) useful.push_back({&family, step, can_save, std::move(then)});
+      Useful change{&family, &family.steps.back(), saving(*then), then->footprint.timeline.size(), {}};
+      if (!then->is_least) change.answer = std::move(then);
+      if (change.can_save >= worthwhile) useful.push_back(std::move(change));
       continue;
     }
-    for (const Family::Step& milder : family.steps) {
-      if (&milder == &family.steps.back()) break;
-      std::optional<MemoryEstimate> tried = again(question_of(milder), too_many);
-      if (!is_fit(tried)) continue;
-      step = &milder;
-      then = std::move(tried);
-      break;
-    }
-    add(family, *step, *then);
-  }
-  const bool is_enough = !found.empty();
-
-  // The places that are left go to what helps most without being enough.
-  std::vector<Useful*> by_saving;
-  for (Useful& change : useful) by_saving.push_back(&change);
-  std::stable_sort(by_saving.begin(), by_saving.end(),
-                   [](const Useful* a, const Useful* b) { return a->can_save > b->can_save; });
-  for (Useful* change : by_saving) {
-    if (found.size() >= kMost) break;
-    if (!change->answer) change->answer = again(question_of(*change->step), Bytes(Saturating::kMax));
-    if (change->answer) add(*change->family, *change->step, *change->answer);
+    const std::size_t steps = fewest(family.steps.size(), then, [&](std::size_t count) {
+      return again(question_of(family.steps[count - 1]), too_many);
+    });
+    add(family, family.steps[steps - 1], *then);
   }
 
-  if (!is_enough && useful.size() > 1) {
-    const auto with_all = [&](const std::vector<Useful>& changes) {
+  if (found.empty() && useful.size() > 1) {
+    const auto with_all = [&](const std::vector<const Useful*>& changes) {
       Question question = whole;
-      for (const Useful& change : changes) change.step->apply(question, change.step->value);
+      for (const Useful* change : changes) change->step->apply(question, change->step->value);
       return again(question, too_many);
     };
-    // All of them, then without each that is not needed, the greatest sacrifice first.
-    std::vector<Useful> together = useful;
+    std::vector<const Useful*> together;
+    for (const Useful& change : useful) together.push_back(&change);
     std::optional<MemoryEstimate> then = with_all(together);
     if (is_fit(then)) {
-      for (std::size_t i = together.size(); i-- > 0;) {
-        std::vector<Useful> fewer = together;
+      // Without the greatest sacrifices, as many as can be; then without each that is not needed.
+      together.resize(fewest(together.size(), then, [&](std::size_t count) {
+        return with_all({together.begin(), together.begin() + static_cast<std::ptrdiff_t>(count)});
+      }));
+      for (std::size_t i = together.size() - 1; i-- > 0;) {
+        std::vector<const Useful*> fewer = together;
         fewer.erase(fewer.begin() + static_cast<std::ptrdiff_t>(i));
         std::optional<MemoryEstimate> tried = with_all(fewer);
         if (!is_fit(tried)) continue;
@@ -310,20 +313,32 @@ std::vector<Advice> advise(const MemoryEstimate& now, const Run& run, const Ques
         then = std::move(tried);
       }
       Advice combined{{}, "all of these together", Sacrifice::nothing, saving(*then), Fit::fits};
-      for (const Useful& change : together) {
-        combined.change += (combined.change.empty() ? "" : " ") + change.step->change;
-        combined.sacrifice = std::max(combined.sacrifice, change.family->sacrifice);
+      for (const Useful* change : together) {
+        combined.change += (combined.change.empty() ? "" : " ") + change->step->change;
+        combined.sacrifice = std::max(combined.sacrifice, change->family->sacrifice);
       }
       found.push_back(std::move(combined));
     }
   }
 
+  // The places that are left go to what helps most without being enough: of runs that were given up,
+  // those that came furthest.
+  std::vector<Useful*> by_saving;
+  for (Useful& change : useful) by_saving.push_back(&change);
+  std::stable_sort(by_saving.begin(), by_saving.end(), [](const Useful* a, const Useful* b) {
+    if (a->answer.has_value() != b->answer.has_value()) return a->answer.has_value();
+    return a->answer ? a->can_save > b->can_save : a->reached > b->reached;
+  });
+  for (Useful* change : by_saving) {
+    if (found.size() >= most) break;
+    if (!change->answer) change->answer = again(question_of(*change->step), Bytes(Saturating::kMax));
+    if (change->answer) add(*change->family, *change->step, *change->answer);
+  }
+
   std::stable_sort(found.begin(), found.end(), [](const Advice& a, const Advice& b) {
     if (a.fit != b.fit) return a.fit < b.fit;
-    if (a.sacrifice != b.sacrifice) return a.sacrifice < b.sacrifice;
-    return a.saves > b.saves;
+    return a.fit == Fit::fits ? a.sacrifice < b.sacrifice : a.saves > b.saves;
   });
-  if (found.size() > kMost) found.resize(kMost);
   return found;
 }
 

@@ -55,12 +55,12 @@ struct World {
     return result;
   }
 
-  std::vector<Advice> advise(const RunDraft& asked_for) {
+  std::vector<Advice> advise(const RunDraft& asked_for, std::size_t most = 3) {
     asked = 0;
     const Question question{asked_for, {}};
     const auto run = validated(asked_for, model(), kLatest, nullptr);
     REQUIRE(run.ok());
-    return qwenplan::advise(estimate(run->run, {}), run->run, question,
+    return qwenplan::advise(estimate(run->run, {}), run->run, question, most,
                             [&](const Question& q, Bytes) -> std::optional<MemoryEstimate> {
                               ++asked;
                               const auto again = validated(q.draft, model(), kLatest, nullptr);
@@ -211,4 +211,33 @@ TEST_CASE("the number of questions stays small even where nothing helps") {
     world.advise(asking(method, 8192, 64));
     CHECK(world.asked <= 14);
   }
+}
+
+TEST_CASE("one answer alone is the first of three, and costs less") {
+  int saved = 0;
+  for (const Bytes usable : {15_GiB, 8_GiB, 1_GiB}) {
+    World world{usable};
+    RunDraft asked = asking(Method::lora, 1024, 4);
+    asked.checkpoints = Given<bool>{false, From::flag};
+    const auto three = world.advise(asked);
+    const int questions_of_three = world.asked;
+    const auto one = world.advise(asked, 1);
+    REQUIRE(one.size() == 1);
+    REQUIRE(!three.empty());
+    CHECK(one[0].change == three[0].change);
+    CHECK(one[0].saves == three[0].saves);
+    CHECK(world.asked <= questions_of_three);
+    saved += questions_of_three - world.asked;
+  }
+  CHECK(saved > 0);
+}
+
+TEST_CASE("the mildest of many steps is found by halves") {
+  // 8 + 2 + 64 GiB of 256 sequences, on 11.5: a micro-batch of 4 needs 1 GiB, one of 8 is too much.
+  World world{Bytes(11_GiB + 512_MiB)};
+  RunDraft asked = asking(Method::lora, 256, 256);
+  const auto advice = world.advise(asked, 1);
+  REQUIRE(advice.size() == 1);
+  CHECK(advice[0].change == "--batch 4 --grad-accum 64");
+  CHECK(world.asked <= 8);
 }
