@@ -30,9 +30,10 @@ constexpr bool is_of_today_alone(Architecture a) {
   }
 }
 
-/// Classes whose layers are built so that adapters can be fused with them.
+/// Classes whose attention projects query, key and value in the lines that axolotl's fused functions take the place
+/// of; it stops at the others (monkeypatch/lora_kernels.py).
 constexpr bool takes_fused_adapters(Architecture a) {
-  return !is_of_today_alone(a) || a == Architecture::gemma || a == Architecture::gemma3 || a == Architecture::smollm3;
+  return a != Architecture::phi3 && a != Architecture::cohere && a != Architecture::olmo2 && a != Architecture::olmo3;
 }
 
 /// Classes whose attention norms query and key.

@@ -106,7 +106,6 @@ struct RunDraft {
   Maybe<bool> lora_mlp_kernel;  ///< the MLP and its adapters are one function, with less to save
   Maybe<bool> lora_qkv_kernel;  ///< the same for q, k and v
   Maybe<bool> lora_o_kernel;    ///< and for the output projection
-  Maybe<bool> lora_embedding_kernel;
   Maybe<bool> optimizer_in_backward;  ///< each gradient is used and freed as soon as it is there
   Maybe<DType> norm_weights;    ///< format of the norms, where it is not that of the base
   Maybe<DType> embedding_weights;  ///< of the embeddings and the head, likewise
@@ -118,7 +117,6 @@ struct RunDraft {
   Maybe<bool> weighs_tokens;       ///< LLaMA-Factory's second form: a weight for each token's loss
   Maybe<std::vector<std::string>> lora_target_parameters;  ///< adapters on experts' tensors
   Maybe<std::string> lora_bias;    ///< none, all, lora_only
-  Maybe<std::string> adapter_kind;  ///< another adapter than LoRA: oft, vera, adalora
   Maybe<bool> trains_vision;       ///< the vision tower or its projector is trained too
   Maybe<std::int64_t> tensor_parallel;
   Maybe<std::int64_t> pipeline_parallel;
@@ -391,8 +389,6 @@ inline std::optional<Error> trainers_addition_not_modelled(const RunDraft& d) {
     if (given && given->value > 1) return refused(what);
   if (d.lora_target_parameters) return refused("adapters on the experts' tensors");
   if (d.lora_bias && d.lora_bias->value != "none") return refused("training biases");
-  if (d.adapter_kind && d.adapter_kind->value != "lora")
-    return refused("the adapter '" + d.adapter_kind->value + "'");
   return std::nullopt;
 }
 
@@ -1071,17 +1067,26 @@ inline Result<ValidRun> decided(const RunDraft& d, const Model& model, const Sta
     run.fuses_qkv = is_on(d.lora_qkv_kernel);
     run.fuses_o = is_on(d.lora_o_kernel);
     if (run.fuses_mlp || run.fuses_qkv || run.fuses_o) {
-      if (!takes_fused_adapters(model.architecture))
+      const bool is_unsloth = d.code && d.code->value == ModelCode::unsloth;
+      const bool is_taken = takes_fused_adapters(model.architecture);
+      if (model.linear_attention || (is_unsloth && !is_taken))
         return draft::unmodelled("fused functions of adapters on " + std::string(name(model.architecture)),
                                  "--lora-kernels", "leave it out");
-      const bool is_unsloth = d.code && d.code->value == ModelCode::unsloth;
+      if (!is_taken && (run.fuses_qkv || run.fuses_o))
+        return wrong("axolotl stops at the attention of " + std::string(name(model.architecture)) +
+                         ", in which its fused functions of adapters find no place",
+                     "--lora-kernels", "leave it out; in axolotl's file lora_qkv_kernel: false and lora_o_kernel: false");
       if (run.quantization == Quantization::int8 && !is_unsloth)
         return wrong("the fused functions of adapters know no 8-bit base", "--lora-kernels",
                      "use --quant nf4, or leave it out");
       const auto is_wide = [&](std::optional<DType> own) {
         return own.value_or(run.upcasts_for_kbit ? DType::fp32 : run.weights) == DType::fp32;
       };
-      if (is_wide(run.norm_weights) || is_wide(run.embedding_weights))
+      // Under autocast StarCoder's norms answer in fp32, and so do Arcee's 4-bit layers, in the format of their input.
+      const bool answers_wide =
+          run.autocasts && (model.architecture == Architecture::starcoder2 ||
+                            (model.architecture == Architecture::arcee && run.is_quantized()));
+      if (is_wide(run.norm_weights) || is_wide(run.embedding_weights) || answers_wide)
         return draft::unmodelled("the fused functions of adapters on hidden states in fp32",
                                  "--lora-kernels", "add --no-kbit-upcast, or leave it out");
       shown("lora-kernels", true, d.lora_mlp_kernel ? d.lora_mlp_kernel->from

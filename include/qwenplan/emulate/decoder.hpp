@@ -288,6 +288,12 @@ inline Tensor self_attention(Tape& t, Setting& s, DecoderLayer& layer, const Ten
   return m.has_dropout ? dropout(t, out) : out;
 }
 
+/// Autocast takes powers in fp32.
+inline Tensor squared_relu(Tape& t, const Setting& s, const Tensor& x) {
+  const Tensor positive = relu(t, x);
+  return square(t, s.run.autocasts ? cast(t, positive, DType::fp32) : positive);
+}
+
 inline Tensor mlp(Tape& t, Setting& s, DecoderLayer& layer, const Tensor& x) {
   if (layer.fused_mlp.setting != nullptr) return run_fused_mlp(t, s, layer.fused_mlp, x);
   Tensor product;
@@ -306,7 +312,7 @@ inline Tensor mlp(Tape& t, Setting& s, DecoderLayer& layer, const Tensor& x) {
   if (!layer.gate.weight) {
     {
       const Tensor up = run_linear(t, s, layer.up, x);
-      product = s.model.architecture == Architecture::arcee ? square(t, relu(t, up)) : gelu(t, up);
+      product = s.model.architecture == Architecture::arcee ? squared_relu(t, s, up) : gelu(t, up);
     }
     return run_linear(t, s, layer.down, product);
   }
@@ -330,7 +336,8 @@ inline Tensor mlp(Tape& t, Setting& s, DecoderLayer& layer, const Tensor& x) {
 inline Tensor feed_forward(Tape& t, Setting& s, DecoderLayer& layer, const Tensor& x) {
   if (!layer.experts.router) {
     Tensor out = mlp(t, s, layer, x);
-    return s.model.has_dropout ? dropout(t, out) : out;
+    // What takes the place of the MLP leaves its dropout out.
+    return s.model.has_dropout && layer.fused_mlp.setting == nullptr ? dropout(t, out) : out;
   }
   Tensor shared = layer.shared_gate.weight ? mlp(t, s, layer, x) : Tensor();
   const Routing routing = route(t, s, layer.experts, x);

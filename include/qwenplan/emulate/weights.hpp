@@ -323,7 +323,8 @@ inline void prepare_weights(Tape& t, Setting& s, Weights& w) {
   for (DecoderLayer& layer : w.layers) {
     fuse(layer.fused_qkv, run.fuses_qkv, {&layer.q, &layer.k, &layer.v});
     fuse(layer.fused_o, run.fuses_o, {&layer.o, nullptr, nullptr});
-    fuse(layer.fused_mlp, run.fuses_mlp, {&layer.gate, &layer.up, &layer.down});
+    // What every token visits beside experts has no place of its own in a layer, where it is looked for.
+    fuse(layer.fused_mlp, run.fuses_mlp && !layer.experts.router, {&layer.gate, &layer.up, &layer.down});
   }
   if (w.score.weight) copy(w.score.weight);  // task_type SEQ_CLS
   if (run.modules_to_save & lm_head) copy(w.head.weight);

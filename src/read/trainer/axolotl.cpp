@@ -300,7 +300,19 @@ void read_attention_and_loss(Settings& in, TrainFile& file) {
   d.lora_mlp_kernel = in.truth("lora_mlp_kernel");
   d.lora_qkv_kernel = in.truth("lora_qkv_kernel");
   d.lora_o_kernel = in.truth("lora_o_kernel");
-  d.lora_embedding_kernel = in.truth("lora_embedding_kernel");
+  const auto embedding = in.truth("lora_embedding_kernel");
+  const bool is_one_given = d.lora_mlp_kernel || d.lora_qkv_kernel || d.lora_o_kernel || embedding;
+  // Left out, all four are on, but not for a model's own code (check_auto_enable_lora_kernels).
+  const bool are_off = is_one_given || in.is_on("trust_remote_code");
+  if (are_off)
+    for (auto* const kernel : {&d.lora_mlp_kernel, &d.lora_qkv_kernel, &d.lora_o_kernel})
+      if (!*kernel) *kernel = Given<bool>{false, From::trainer, {}};
+  const bool fuses_embedding = embedding ? embedding->value : !are_off && !in.is_on("load_in_8bit") && !in.has("rl");
+  if (fuses_embedding && d.lora_targets)
+    for (const std::string& each : d.lora_targets->value)
+      if (each == "embed_tokens")
+        set_unmodelled(file, "axolotl's fused adapter on an embedding is not modelled", "lora_target_modules",
+                       "lora_embedding_kernel: false");
 }
 
 /// A plugin of somebody else may change the model, the loss and the step, and brings keys of its own.

@@ -665,3 +665,28 @@ TEST_CASE("preferences are compared as the trainer's TRL does") {
   REQUIRE_FALSE(alone.ok());
   CHECK(alone.error().kind == Error::Kind::wrong);
 }
+
+TEST_CASE("axolotl's fused functions of adapters have a place in some classes, and stop it at others") {
+  const auto run_of = [](Architecture architecture, Method method, bool fuses_attention) {
+    Model m = model();
+    m.architecture = architecture;
+    RunDraft d;
+    give(d.method, method);
+    give(d.upcasts_for_kbit, false);
+    give(d.lora_mlp_kernel, true);
+    give(d.lora_qkv_kernel, fuses_attention);
+    return validated(d, m, kLatest, nullptr);
+  };
+  for (const Architecture taken : {Architecture::seed_oss, Architecture::cohere2, Architecture::mixtral, Architecture::qwen2_moe})
+    CHECK(run_of(taken, Method::lora, true).ok());
+  for (const Architecture other : {Architecture::phi3, Architecture::cohere, Architecture::olmo2, Architecture::olmo3}) {
+    const auto stopped = run_of(other, Method::lora, true);
+    REQUIRE_FALSE(stopped.ok());
+    CHECK(stopped.error().kind == Error::Kind::wrong);
+    CHECK(run_of(other, Method::lora, false).ok());
+  }
+  // StarCoder's norms answer in fp32. Arcee squares in fp32, and a 4-bit layer hands that on to all that follow.
+  CHECK(run_of(Architecture::starcoder2, Method::lora, true).error().what.find("in fp32") != std::string::npos);
+  CHECK(run_of(Architecture::arcee, Method::lora, true).ok());
+  CHECK(run_of(Architecture::arcee, Method::qlora, true).error().what.find("in fp32") != std::string::npos);
+}

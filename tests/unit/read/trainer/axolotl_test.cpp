@@ -97,3 +97,15 @@ TEST_CASE("axolotl: one word of target modules is a pattern, a list is names") {
   CHECK_FALSE(reading(kFile + "lora_target_modules: [q_proj]\n").target_pattern);
   CHECK_FALSE(reading(kFile + "lora_target_modules: '.*q_proj'\nlora_target_linear: true\n").target_pattern);
 }
+
+TEST_CASE("axolotl: fused functions of adapters are off with a model's own code, or where one of them is given") {
+  const auto kernel = [](const std::string& lines) { return reading(kFile + "lora_target_linear: true\n" + lines).draft.lora_qkv_kernel; };
+  CHECK_FALSE(kernel(""));  // the trainer's default decides
+  CHECK_FALSE(kernel("trust_remote_code: true\n")->value);
+  CHECK_FALSE(kernel("lora_mlp_kernel: true\n")->value);
+  CHECK_FALSE(kernel("lora_embedding_kernel: false\n")->value);
+  CHECK(kernel("trust_remote_code: true\nlora_qkv_kernel: true\n")->value);
+  const std::string embedding = kFile + "lora_target_modules: [q_proj, embed_tokens]\n";
+  CHECK(reading(embedding).unmodelled);
+  CHECK_FALSE(reading(embedding + "lora_embedding_kernel: false\n").unmodelled);
+}
