@@ -455,6 +455,8 @@ CheckedFile Checker::check(const std::string& file) {
   for (const TrainFile::Open& each : read->open)
     if (each.flag.empty() || !asked.has(each.flag))
       return refuse(out, "not-modelled", each.error, each.place), concluded();
+  if (read->unmodelled_experts && setup.model().experts)
+    return refuse(out, "not-modelled", *read->unmodelled_experts), concluded();
   if (read->target_pattern) {
     auto names = modules_matching(read->target_pattern->value, setup.model());
     if (!names) return refuse(out, rule_of(names.error()), names.error(), read->target_pattern->place), concluded();

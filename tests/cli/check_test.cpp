@@ -243,3 +243,16 @@ TEST_CASE("axolotl's pattern of target modules is what the list of the same laye
   CHECK(pattern["verdict"] == list["verdict"]);
   CHECK(only_file(checked(file + "q_proj\n", "--gpu a100 --json"))["status"] == "invalid");
 }
+
+TEST_CASE("LLaMA-Factory's own kernels are for experts, and nothing else on CUDA") {
+  const auto file = [](const std::string& model) {
+    return only_file(checked("model_name_or_path: " + model + "\nstage: sft\ndo_train: true\nfinetuning_type: lora\ndataset: mine\n"
+                             "template: qwen3\noutput_dir: out\nbf16: true\ncutoff_len: 512\nper_device_train_batch_size: 1\n"
+                             "use_v1_kernels: true\n",
+                             "--gpu a100 --json"));
+  };
+  CHECK(file("Qwen/Qwen3-8B")["status"] == "fits");
+  const json sparse = file("Qwen/Qwen3-30B-A3B");
+  CHECK(sparse["status"] == "unknown");
+  CHECK(says(sparse, "not-modelled"));
+}

@@ -52,7 +52,7 @@ constexpr std::string_view kHarmless =
     "liger_rms_norm_gated optim_args optim_target_modules include_tokens_per_second "
     "pretrain_multipack_attn pretrain_multipack_buffer_size streaming_multipack_buffer_size "
     "gradient_checkpointing_kwargs model_config overrides_of_model_config model_kwargs "
-    "use_kernels axolotl_config_path is_preprocess mora overrides_of_model_kwargs total_num_tokens "
+    "axolotl_config_path is_preprocess mora overrides_of_model_kwargs total_num_tokens "
     "total_supervised_tokens type_of_model image_size image_resize_algorithm embeddings_skip_upcast "
     "reinit_weights resize_token_embeddings_to_32x";  // at most 31 rows, where the tokenizer has more than the embedding
 
@@ -72,6 +72,7 @@ constexpr std::pair<std::string_view, std::string_view> kRefused[] = {
     {"quantize_moe_experts", "experts in 4 or 8 bits, which are unpacked in each forward"},
     {"fused_attn_kernel", "one kernel for norm and rotary embedding of query and key"},
     {"use_onebitllms", "BitNet's linear layers in place of the model's own"},
+    {"use_kernels", "the Hub's kernels in the layers"},
     {"gptq", ""}, {"relora", ""}, {"relora_steps", ""}, {"layer_offloading", ""},
     {"selective_checkpointing", ""}, {"tiled_mlp", ""}, {"use_pose", ""}, {"lisa_n_layers", ""},
     {"use_scattermoe", ""}, {"use_sonicmoe", ""}, {"flash_attn_fuse_mlp", ""},
@@ -115,9 +116,16 @@ void read_method(Settings& in, const Source& source, TrainFile& file) {
   if (adapter->value == "qlora" && !is_4bit)
     in.say("axolotl/qlora-without-4bit", "adapter",
            "axolotl's qlora needs load_in_4bit", "write load_in_4bit: true");
-  if (adapter->value != "lora" && adapter->value != "qlora")
+  if (adapter->value != "lora" && adapter->value != "qlora") {
     set_unmodelled(file, "the adapter '" + adapter->value.substr(0, 40) + "' is not modelled",
                    where(source.name, adapter->place), "adapter: lora");
+    return;
+  }
+  Settings peft = in.inside("peft");
+  for (const char* key : {"backend", "weight_dtype"})
+    if (peft.has(key))
+      set_unmodelled(file, "a base that torchao quantizes is not modelled", where(source.name, peft.place(key)),
+                     "load_in_4bit: true");
   const bool is_quantized = is_4bit || is_8bit;
   d.method = from_file(is_quantized ? Method::qlora : Method::lora, adapter->place);
   if (is_quantized) {
@@ -381,6 +389,8 @@ void read_parallel(Settings& in, const Source& source, TrainFile& file) {
       in.say("axolotl/deepspeed-and-fsdp", "deepspeed",
              "axolotl refuses deepspeed and fsdp together", "keep one of them");
   }
+  if (in.is_on("use_ray"))
+    if (const auto workers = in.whole("ray_num_workers"); workers && workers->value > 1) d.gpus = workers;
   in.renamed("sequence_parallel_degree", "context_parallel_size", "0.12");
   d.tensor_parallel = in.whole("tensor_parallel_size");
   d.context_parallel = in.whole("context_parallel_size");

@@ -37,7 +37,7 @@ constexpr std::string_view kHarmless =
     "quantization_device_map "
     "image_max_pixels image_min_pixels video_max_pixels video_min_pixels video_fps video_maxlen "
     "use_swanlab swanlab_project swanlab_workspace swanlab_run_name swanlab_mode swanlab_api_key "
-    "use_dft_loss moe_aux_loss_coef torch_empty_cache_steps disable_tqdm log_level "
+    "use_dft_loss torch_empty_cache_steps disable_tqdm log_level "
     "full_determinism "
     "save_on_each_node dataloader_num_workers per_device_eval_batch_size max_new_tokens "
     "temperature "
@@ -341,11 +341,18 @@ void read_contradictions(Settings& in, TrainFile& file) {
 
 /// Switches that bring something of their own, and whether they are on.
 void read_refused(Settings& in, const Source& source, TrainFile& file) {
-  for (const char* key : {"use_unsloth", "use_kt", "use_llama_pro", "shift_attn", "use_v1_kernels",
+  for (const char* key : {"use_unsloth", "use_kt", "use_llama_pro", "shift_attn",
                           "use_asft_loss", "use_eaft_loss", "use_hyper_parallel", "train_from_scratch", "resize_vocab"})
     if (in.is_on(key))
       set_unmodelled(file, std::string("'") + key + "' of LLaMA-Factory is not modelled",
                      where(source.name, in.place(key)), "leave it out");
+  if (const auto share = in.number("moe_aux_loss_coef"); share && share->value != 0)
+    file.unmodelled_experts = Error{Error::Kind::unknown, "the loss that balances experts is not modelled",
+                                    where(source.name, share->place), "leave it out"};
+  // On CUDA these are one kernel, for experts (v1/plugins/model_plugins/kernels/ops).
+  if (const Node* kernels = in.node("use_v1_kernels"); kernels && kernels->truth() != false)
+    file.unmodelled_experts = Error{Error::Kind::unknown, "'use_v1_kernels' of LLaMA-Factory on experts is not modelled",
+                                    where(source.name, in.place("use_v1_kernels")), "leave it out"};
   for (const char* key : {"mixture_of_depths", "add_tokens", "add_special_tokens"})
     if (in.has(key))
       set_unmodelled(file, std::string("'") + key + "' of LLaMA-Factory is not modelled",
@@ -456,6 +463,10 @@ TrainFile read_llama_factory(const Source& source) {
   const auto extra = in.words("additional_target");
   const auto dora = in.truth("use_dora");
   if (!d.method || d.method->value == Method::lora || d.method->value == Method::qlora) {
+    // The last adapter that is named is trained on, as it was made.
+    if (in.has("adapter_name_or_path") && !in.is_on("create_new_adapter") && !rank)
+      set_unmodelled(file, "the rank of the adapter that is loaded is not in the file",
+                     where(source.name, in.place("adapter_name_or_path")), "write the lora_rank that it has");
     d.lora_rank = rank;
     d.lora_alpha = alpha;
     d.lora_dropout = dropout;

@@ -127,6 +127,8 @@ void read_parallel(Settings& in, const Source& source, TrainFile& file) {
       put_launch(deepspeed_setting({"config_file", path->place, *path}, source.neighbours), file);
     else
       refuse(file, source, "DeepSpeed without its file", name->place, "write config_file");
+  } else if (name && name->value != "fsdp2") {
+    refuse(file, source, "the distribution '" + name->value + "'", name->place, "leave dist_config out for one GPU");
   } else if (name) {
     in.say("llama-factory/one-card-fp32", "dist_config",
            "one card that is started without torchrun shards nothing, and leaves bf16 out with it: " +
@@ -179,6 +181,13 @@ TrainFile read_llama_factory_v1(const Source& source) {
       in.say("llama-factory/no-kernel-included", "kernel_config",
              "without include_kernels none of Liger's kernels is used", "include_kernels: auto");
   }
+  // On CUDA what "auto" includes is one kernel, for experts (plugins/model_plugins/kernels/ops).
+  if (kernel && kernel->value == "auto" && includes)
+    file.unmodelled_experts = Error{Error::Kind::unknown, "LLaMA-Factory's kernel for experts is not modelled",
+                                    where(source.name, kernel->place), "leave include_kernels out"};
+  // Newer than 0.9.5.
+  if (in.is_set("mtp_config"))
+    refuse(file, source, "'mtp_config' (heads for further tokens)", in.place("mtp_config"), "leave it out");
   in.inside("lr_scheduler_config");
   if (auto data = in.words("train_dataset")) {
     for (const std::string& each : data->value)

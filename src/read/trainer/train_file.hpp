@@ -39,6 +39,8 @@ struct TrainFile {
   RunDraft::Maybe<std::string> target_pattern;
   /// Why there can be no estimate although the file is understood: the mechanism, named.
   std::optional<Error> unmodelled;
+  /// The same for a mechanism that is the experts' alone; a model without them has none of it.
+  std::optional<Error> unmodelled_experts;
   /// A setting whose value only a run of the script would tell, and why.
   struct Open {
     std::string flag;  ///< of this program that gives it; empty: none does

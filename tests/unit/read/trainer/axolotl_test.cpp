@@ -109,3 +109,20 @@ TEST_CASE("axolotl: fused functions of adapters are off with a model's own code,
   CHECK(reading(embedding).unmodelled);
   CHECK_FALSE(reading(embedding + "lora_embedding_kernel: false\n").unmodelled);
 }
+
+TEST_CASE("axolotl: another adapter than LoRA, or another quantizer than bitsandbytes, is named and nothing else") {
+  const std::string file = "base_model: a\nmicro_batch_size: 1\ndatasets:\n  - path: b\n";
+  const TrainFile scales = reading(file + "adapter: ia3\nload_in_8bit: true\n");
+  CHECK(scales.unmodelled->what.find("'ia3'") != std::string::npos);
+  CHECK_FALSE(says(scales, "axolotl/no-rank"));
+  const std::string lora = file + "adapter: lora\nlora_r: 8\nlora_target_linear: true\npeft:\n  ";
+  CHECK(reading(lora + "weight_dtype: int4\n").unmodelled->what.find("torchao") != std::string::npos);
+  CHECK_FALSE(reading(lora + "loftq_config:\n    loftq_bits: 4\n").unmodelled);
+}
+
+TEST_CASE("axolotl: Ray's workers are cards, where Ray is used; the Hub's kernels are another step") {
+  CHECK(reading(kFile + "use_ray: true\nray_num_workers: 4\n").draft.gpus->value == 4);
+  CHECK_FALSE(reading(kFile + "ray_num_workers: 4\n").draft.gpus);
+  CHECK(reading(kFile + "use_kernels: true\n").unmodelled);
+  CHECK_FALSE(reading(kFile + "use_kernels: false\n").unmodelled);
+}

@@ -56,3 +56,18 @@ TEST_CASE("the place of tokenized data is no secret, and a value that is no trut
   CHECK(std::count_if(file.findings.begin(), file.findings.end(),
                       [](const Finding& each) { return each.rule == "invalid-value"; }) == 1);
 }
+
+TEST_CASE("LLaMA-Factory: what is experts' alone is a reason only where there are experts") {
+  const TrainFile file = reading(kFile + "moe_aux_loss_coef: 0.01\n");
+  CHECK_FALSE(file.unmodelled);
+  CHECK(file.unmodelled_experts->what.find("balances experts") != std::string::npos);
+  CHECK(reading(kFile + "use_v1_kernels: true\n").unmodelled_experts);
+  CHECK_FALSE(reading(kFile + "use_v1_kernels: false\nmoe_aux_loss_coef: 0\n").unmodelled_experts);
+}
+
+TEST_CASE("LLaMA-Factory: an adapter that is trained on has the rank that it was made with") {
+  const std::string loaded = kFile + "adapter_name_or_path: saves/sft\n";
+  CHECK(reading(loaded).unmodelled->what.find("rank") != std::string::npos);
+  CHECK_FALSE(reading(loaded + "lora_rank: 8\n").unmodelled);
+  CHECK_FALSE(reading(loaded + "create_new_adapter: true\n").unmodelled);
+}

@@ -65,6 +65,8 @@ TEST_CASE("what the second form has no place for on one card is named") {
   CHECK(reading(kPlain + "init_config:\n  name: init_on_rank0\n").unmodelled);
   CHECK(reading(kPlain + "optim_config:\n  name: muon\n").unmodelled);
   CHECK(reading(kPlain + "peft_config:\n  name: freeze\n").unmodelled);
+  CHECK(reading(kPlain + "mtp_config:\n  name: mtp\n").unmodelled->what.find("further tokens") != std::string::npos);
+  CHECK(reading(kPlain + "dist_config:\n  name: fsdpturbo\n").unmodelled);
   CHECK(reading(kPlain + "kernel_config:\n  name: liger_kernel\n  include_kernels: auto\n").unmodelled);
   CHECK(reading("model: m\nmodel_class: llm\ntrain_dataset: data/v1_dpo_demo.yaml\n").unmodelled);
   CHECK(reading(kPlain + "cp_size: 2\n").draft.context_parallel->value == 2);
