@@ -21,13 +21,14 @@ SETTINGS = ['model', 'method', 'lora_r', 'lora_targets', 'lora_dropout', 'grad_c
             'micro_batch', 'optimizer']
 OPTIONS = {'padded': '0', 'keep': '0', 'sm': '80', 'grad_accum': '1', 'half': 'bf16', 'reentrant': '0',
            'modules_to_save': '', 'layers': '', 'loss': '', 'liger': '', 'packed': '0', 'neftune': '0',
-           'offload': '', 'kernels': '', 'in-backward': '0', 'objective': '', 'dora': '0', 'freeze': '0'}
+           'offload': '', 'kernels': '', 'in-backward': '0', 'objective': '', 'dora': '0', 'freeze': '0',
+           'tower': '0', 'image': ''}
 
 
 METHOD = '(full|freeze|qlora|lora|int8)(_(bf16_amp|bf16_single|bf16|amp|fp32adapter|fp32_amp|fp32|upcast|dq_noamp|dq|noamp|noprep|trl))?'
 OPTIMIZER = ('(?:paged_)?(?:adamw|lion|ademamix|rmsprop)(?:_fused|_foreach|_loop|_8bit)?|sgd(?:_momentum)?|adafactor|'
              'adagrad|muon|galore|apollo|adam_mini|schedule_free_adamw')
-TARGETS = ('all', 'attn', 'qv', 'mlp', 'qo', 'head', 'tokens', 'ends')
+TARGETS = ('all', 'attn', 'qv', 'mlp', 'qo', 'head', 'tokens', 'ends', 'whole')
 
 
 def settings_of(name):
@@ -58,7 +59,7 @@ def write_list(out, sources):
         w = csv.writer(f, lineterminator='\n')
         w.writerow(['trace'] + SETTINGS + ['padded', 'keep_outputs', 'sm', 'grad_accum', 'half', 'reentrant',
                                            'modules_to_save', 'layers_measured', 'loss', 'liger', 'packed', 'neftune',
-                                           'offload', 'lora_kernels', 'in_backward', 'objective', 'dora', 'freeze'])
+                                           'offload', 'lora_kernels', 'in_backward', 'objective', 'dora', 'freeze', 'tower', 'image'])
         for source in sources:
             name = os.path.basename(source).removesuffix('.csv.gz')
             row = dict(settings_of(name), padded=int(has_mask(source)))
@@ -93,12 +94,13 @@ def write_trace(source, out_dir):
 SHAPE = ['model', 'architecture', 'layers', 'hidden', 'ffn', 'heads', 'kv_heads', 'head_dim', 'vocabulary',
          'max_positions', 'sliding_window', 'rotary_dim', 'ties_embeddings', 'qkv_bias', 'qk_norm', 'experts', 'experts_per_token',
          'expert_ffn', 'key_heads', 'value_heads', 'key_head_dim', 'value_head_dim', 'kernel',
-         'shared_ffn', 'normalizes', 'o_bias', 'mlp_bias', 'dropout', 'parameters']
+         'tower_hidden', 'tower_ffn', 'tower_heads', 'tower_positions', 'shared_ffn', 'normalizes', 'o_bias', 'mlp_bias', 'dropout', 'parameters']
 
 
 def shape_of_row(m):
     moe = m['moe'] or {}
     linear = m.get('linear_attention') or {}
+    tower = m.get('vision') or {}
     part = m.get('partial_rotary_factor') or 1
     architecture = m['architecture'] or {'qwen3.5': 'Qwen3_5ForCausalLM'}[m['family']]
     return [m['id'], architecture, m['num_hidden_layers'], m['hidden_size'], m['intermediate_size'],
@@ -108,6 +110,7 @@ def shape_of_row(m):
             moe.get('moe_intermediate_size', 0),
             *[linear.get('linear_' + size, 0) for size in ('num_key_heads', 'num_value_heads', 'key_head_dim',
                                                            'value_head_dim', 'conv_kernel_dim')],
+            *[tower.get(size, 0) for size in ('hidden', 'intermediate', 'heads', 'num_position_embeddings')],
             moe.get('shared_expert_intermediate_size', 0), int(moe.get('norm_topk_prob', False)),
             int(m.get('attention_o_bias', False)), int(m.get('mlp_bias', False)), int(m.get('dropout', False)), m['params_total']]
 
@@ -120,7 +123,7 @@ def shape_of_config(path):
     return [os.path.basename(os.path.dirname(path)), c['architectures'][0], c['num_hidden_layers'], c['hidden_size'],
             c['intermediate_size'], heads, c.get('num_key_value_heads', heads),
             head_dim, c['vocab_size'], c['max_position_embeddings'], 0, int(head_dim * part) if part < 1 else 0,
-            int(c.get('tie_word_embeddings', False)), *[0] * 15, '']
+            int(c.get('tie_word_embeddings', False)), *[0] * 19, '']
 
 
 def write_shapes(out, models, configs, ids):
@@ -131,7 +134,7 @@ def write_shapes(out, models, configs, ids):
         w = csv.writer(f, lineterminator='\n')
         w.writerow(SHAPE)
         w.writerows(rows[i] for i in ids)
-        w.writerow(['deepseek-coder-1.3b', 'LlamaForCausalLM', 24, 2048, 5504, 16, 16, 128, 32256, 16384, *[0] * 18,
+        w.writerow(['deepseek-coder-1.3b', 'LlamaForCausalLM', 24, 2048, 5504, 16, 16, 128, 32256, 16384, *[0] * 22,
                     1346471936])  # as its T4 rows give it
         w.writerows(shape_of_config(c) for c in configs)
 

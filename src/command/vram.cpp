@@ -190,7 +190,7 @@ Result<Answer> vram(const Invocation& in) {
   note_variants(setup, *tables, plan, answer);
   if (plan.fit == Fit::exceeds || (plan.fit == Fit::tight && in.is_strict)) answer.status = kNo;
 
-  const Params total = model_parameters(setup.model()).total();
+  const Params total = loaded_parameters(setup.model(), plan.valid.run);
   const Params trained = trained_parameters(setup.model(), plan.valid.run);
   answer.json.set("parameters", Value::object({{"total", total}, {"trainable", trained}}));
   answer.json.set("verdict", verdict_json(plan));

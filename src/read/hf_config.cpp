@@ -204,6 +204,15 @@ void read_dropout(const Json& config, Fields& fields, Model& model) {
     fields.fail(Error::Kind::unknown, "/residual_dropout: dropout in some of its places only is not modelled");
 }
 
+/// Qwen3.5's vision_config (configuration_qwen3_5.py); what is not there is the class's own.
+std::optional<Error> read_vision(const Json& config, const std::string& where, Model& model) {
+  const auto given = config.find("vision_config");
+  const Json none = Json::object();
+  Fields fields(given != config.end() && given->is_object() ? *given : none, where, "/vision_config");
+  model.vision = read_vision_sizes(fields, {27, 1152, 4304, 16, 16, 2, 2, 2304});
+  return fields.error();
+}
+
 void read_stored(Fields& fields, Model& model) {
   const char* key = fields.has("dtype") ? "dtype" : "torch_dtype";
   std::string stored = fields.text(key).value_or("auto");
@@ -353,7 +362,7 @@ Result<Model> parse_hf_config(std::string_view text, const std::string& where) {
     for (const char* key : {"tie_word_embeddings", "dtype", "torch_dtype"})
       if (!decoder.contains(key) && config.contains(key)) decoder[key] = config[key];
     model.architecture_name = name(Architecture::qwen3_5);
-    model.has_vision_tower = true;
+    if (const auto error = read_vision(config, where, model)) return *error;
     return read_emulated(decoder, *defaults_of(Architecture::qwen3_5), std::move(model), where);
   }
   if (model.architecture_name.empty()) model.architecture_name = model_type;

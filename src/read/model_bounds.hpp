@@ -11,6 +11,7 @@ inline constexpr std::int64_t kWidest = 1 << 20;     ///< hidden size
 inline constexpr std::int64_t kWidestFfn = 1 << 22;  ///< intermediate size
 inline constexpr std::int64_t kMostHeads = 4096;
 inline constexpr std::int64_t kWidestHead = 8192;
+inline constexpr std::int64_t kWidestPatch = 256;  ///< pixels, and patches that are merged
 inline constexpr std::int64_t kMostWords = 1 << 22;  ///< vocabulary
 inline constexpr std::int64_t kMostExperts = 4096;
 inline constexpr std::int64_t kLongest = std::int64_t{1} << 31;  ///< positions

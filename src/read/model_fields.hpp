@@ -20,4 +20,22 @@ inline LinearAttention read_linear_sizes(Fields& fields, const LinearAttention& 
           size("full_attention_interval", kDeepest, otherwise.full_interval)};
 }
 
+/// The same of a vision tower.
+inline VisionTower read_vision_sizes(Fields& fields, const VisionTower& otherwise) {
+  const auto size = [&](const char* key, std::int64_t most, std::int64_t missing) {
+    return fields.whole(key, 1, most).value_or(missing);
+  };
+  const VisionTower tower{size("depth", kDeepest, otherwise.layers),
+                          size("hidden_size", kWidest, otherwise.hidden),
+                          size("intermediate_size", kWidestFfn, otherwise.ffn),
+                          size("num_heads", kMostHeads, otherwise.heads),
+                          size("patch_size", kWidestPatch, otherwise.patch),
+                          size("temporal_patch_size", kWidestPatch, otherwise.temporal_patch),
+                          size("spatial_merge_size", kWidestPatch, otherwise.merge),
+                          size("num_position_embeddings", kWidest, otherwise.positions)};
+  if (tower.heads > 0 && tower.hidden % (4 * tower.heads) != 0)
+    fields.expected("num_heads", "heads whose size is a multiple of four");
+  return tower;
+}
+
 }  // namespace qwenplan

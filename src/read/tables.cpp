@@ -282,6 +282,19 @@ std::optional<Error> read_linear_attention(const Json& row, const std::string& w
   return std::nullopt;
 }
 
+/// The vision tower, where all of its shape is known.
+std::optional<Error> read_vision(const Json& row, const std::string& where, const std::string& pointer, Model& model) {
+  const auto vision = row.find("vision");
+  if (vision == row.end() || vision->is_null()) return std::nullopt;
+  if (!vision->is_object())
+    return Error{Error::Kind::wrong, pointer + ": expected an object", where, "see docs/data.md"};
+  Fields fields(*vision, where, pointer);
+  model.vision = read_vision_sizes(fields, {});
+  for (const char* key : {"depth", "hidden_size", "intermediate_size", "num_heads", "num_position_embeddings"})
+    if (!fields.has(key)) fields.expected(key, "a number");
+  return fields.error();
+}
+
 /// Whether a row of a class has what the emulation of that class looks at.
 bool has_parts(Architecture architecture, const Model& model) {
   if (has_experts(architecture)) return model.experts.has_value();
@@ -330,7 +343,6 @@ Result<FoundModel> read_model(const Json& row, const Json& header, const std::st
   model.has_mlp_bias = fields.boolean("has_mlp_bias").value_or(false);
   model.has_qk_norm = fields.boolean("has_qk_norm").value_or(false);
   model.has_dropout = fields.boolean("has_dropout").value_or(false);
-  model.has_vision_tower = row.contains("vision");
   if (const auto experts = row.find("experts"); experts != row.end() && !experts->is_null()) {
     if (!experts->is_object()) {
       fields.expected("experts", "an object");
@@ -351,6 +363,7 @@ Result<FoundModel> read_model(const Json& row, const Json& header, const std::st
   if (const auto linear = read_linear_attention(row, where, pointer + "/linear_attention", model); linear)
     return *linear;
   if (model.linear_attention) found.evidence = weaker(found.evidence, origins.evidence("linear_attention"));
+  if (const auto vision = read_vision(row, where, pointer + "/vision", model); vision) return *vision;
   if (const auto stored = fields.text("stored")) {
     if (*stored == "fp32")
       model.stored = DType::fp32;

@@ -52,6 +52,13 @@ inline Model model_of_shape(const CsvRow& row) {
   if (row.integer("value_heads") > 0)
     m.linear_attention = LinearAttention{row.integer("key_heads"), row.integer("value_heads"), row.integer("key_head_dim"),
                                          row.integer("value_head_dim"), row.integer("kernel")};
+  if (row.integer("tower_hidden") > 0) {
+    m.vision = VisionTower{};
+    m.vision->hidden = row.integer("tower_hidden");
+    m.vision->ffn = row.integer("tower_ffn");
+    m.vision->heads = row.integer("tower_heads");
+    m.vision->positions = row.integer("tower_positions");
+  }
   return m;
 }
 
@@ -243,6 +250,12 @@ inline Run run_of(const CsvRow& row) {
   const std::string kernels = row.text("lora_kernels");
   run.fuses_mlp = run.fuses_qkv = run.fuses_o = !kernels.empty() || run.code == ModelCode::unsloth;
   run.optimizer_in_backward = row.integer("in_backward") != 0;
+  if (row.has("tower")) {
+    run.has_tower = row.integer("tower") > 0;
+    run.tower_weights = run.weights;
+    run.trains_tower = run.method == Method::full;
+    run.adapts_tower = row.text("lora_targets") == "whole";
+  }
   return run;
 }
 

@@ -151,6 +151,7 @@ TEST_CASE("recorded steps and emulated steps allocate the same sequence") {
     if (only && file.find(only) == std::string::npos) continue;
     Model model = reference_models().at(row.text("model"));
     model.layers = row.integer("layers_measured");
+    if (model.vision) model.vision->layers = row.integer("tower");
     const Run run = run_of(row);
     const Trace emulated =
         without_workspaces(trace(model, run, kLatest, static_cast<int>(row.integer("sm"))));

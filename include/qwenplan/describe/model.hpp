@@ -101,6 +101,25 @@ struct LinearAttention {
   friend bool operator==(const LinearAttention&, const LinearAttention&) = default;
 };
 
+/// The vision tower of a model of text and images: pixels in patches, blocks that attend to all of them, and
+/// a merger that makes one token of `merge` x `merge` patches.
+struct VisionTower {
+  std::int64_t layers = 0;
+  std::int64_t hidden = 0;
+  std::int64_t ffn = 0;
+  std::int64_t heads = 0;
+  std::int64_t patch = 16;          ///< pixels on a side
+  std::int64_t temporal_patch = 2;  ///< pictures of a patch
+  std::int64_t merge = 2;
+  std::int64_t positions = 0;       ///< that are learned
+
+  /// Numbers of a patch: three colours of each of its pixels.
+  std::int64_t patch_size() const { return 3 * temporal_patch * patch * patch; }
+  /// Width of what the merger joins.
+  std::int64_t merged() const { return hidden * merge * merge; }
+  friend bool operator==(const VisionTower&, const VisionTower&) = default;
+};
+
 /// The shape of a decoder-only language model, as its config.json gives it. Counts, no units.
 struct Model {
   std::string id;      ///< row of the table, or the path it was read from
@@ -126,7 +145,7 @@ struct Model {
   bool has_dropout = false;  ///< of attention weights, of each block's answer, and StarCoder's of the embedding
   std::optional<Experts> experts;
   std::optional<LinearAttention> linear_attention;
-  bool has_vision_tower = false;  ///< the checkpoint is of a class for images too, which some trainers load whole
+  std::optional<VisionTower> vision;  ///< of a checkpoint for images too, which some trainers load whole
   DType stored = DType::bf16;  ///< number format of the published checkpoint
 
   std::int64_t query_size() const { return heads * head_dim; }

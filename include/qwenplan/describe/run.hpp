@@ -158,6 +158,11 @@ struct Run {
   OptimizerKind optimizer = OptimizerKind::adamw_fused;
   std::int64_t optimizer_rank = 16;    ///< of GaLore's and APOLLO's projections
   bool optimizer_in_backward = false;  ///< each weight is updated as soon as its gradient is there
+  bool has_tower = false;              ///< the model is loaded with its vision tower
+  DType tower_weights = DType::bf16;   ///< stored format of the tower's weights that are not quantized
+  bool trains_tower = false;           ///< its weights are trained, although text alone gives them no gradient
+  bool adapts_tower = false;           ///< adapters are on its linear layers too
+  bool quantizes_tower = true;         ///< where the rest is quantized
   bool adds_noise = false;             ///< NEFTune: noise on the embeddings' output
   bool weighs_tokens = false;          ///< LLaMA-Factory's second form: each token's loss has a weight of its own
 

@@ -480,15 +480,32 @@ inline std::optional<Error> mismatched(const Model& model, const Stack& stack, M
   return std::nullopt;
 }
 
-/// Trainers that load a model of text and images whole also where the data is text. The others take the
-/// class for text, which leaves the vision tower out.
-inline std::optional<Error> outside_of_text(const RunDraft& d, const Model& model) {
-  if (!model.has_vision_tower || !d.trainer) return std::nullopt;
-  const Trainer trainer = d.trainer->value.trainer;
-  if (trainer != Trainer::trl && trainer != Trainer::llama_factory && trainer != Trainer::ms_swift) return std::nullopt;
-  return unmodelled("the vision tower that " + std::string(name(trainer)) + " loads with " +
-                        std::string(name(model.architecture)),
-                    "--trainer", "leave it out for transformers with PEFT, which load the text decoder alone");
+/// The vision tower of a model of text and images, which some trainers load also where the data is text. The
+/// others take the class for text, which leaves it out.
+inline std::optional<Error> settle_tower(const RunDraft& d, const Model& model, Run& run, ValidRun& out) {
+  if (!model.vision) return std::nullopt;
+  const std::optional<Trainer> trainer = d.trainer ? std::optional(d.trainer->value.trainer) : std::nullopt;
+  if (trainer == Trainer::llama_factory || trainer == Trainer::ms_swift)
+    return unmodelled("the vision tower that " + std::string(name(*trainer)) + " loads with " +
+                          std::string(name(model.architecture)),
+                      "--trainer", "leave it out for transformers with PEFT, which load the text decoder alone");
+  if (trainer != Trainer::trl) {
+    out.notes.push_back("the text decoder alone is loaded, without the vision tower");
+    return std::nullopt;
+  }
+  // The class of the checkpoint (trainer/utils.py, create_model_from_path), all of it trained, in one format;
+  // PEFT's all-linear finds the tower's layers too. A tower that does not run has no gradients.
+  run.has_tower = true;
+  run.tower_weights = run.weights;
+  run.trains_tower = run.method == Method::full;
+  const auto is_all = [](const std::string& each) { return each == "all-linear" || each == "all"; };
+  run.adapts_tower = run.has_adapters() &&
+                     (!d.lora_targets || std::any_of(d.lora_targets->value.begin(), d.lora_targets->value.end(), is_all));
+  out.settings.push_back({"vision-tower", std::string("loaded"), From::trainer});
+  out.notes.push_back("the vision tower is loaded too" +
+                      std::string(run.adapts_tower ? ", with adapters" : run.trains_tower ? ", and counts as trained" : "") +
+                      "; text never runs through it, so that it has no gradients");
+  return std::nullopt;
 }
 
 /// What transformers' own code of linear attention does in a way that is not modelled.
@@ -513,7 +530,6 @@ inline void note_linear_attention(const Run& run, const Model& model, std::vecto
       "installed it takes less memory and time");
   if (run.borders != Borders::none || run.packs)
     notes.push_back("that code does not keep the samples of a row apart: they see each other in layers of linear attention");
-  if (model.has_vision_tower) notes.push_back("the text decoder alone is loaded, without the vision tower");
 }
 
 /// A packed sample has about so many tokens, where nobody says how many.
@@ -816,7 +832,6 @@ inline Result<ValidRun> decided(const RunDraft& d, const Model& model, const Sta
   using draft::wrong;
   if (const auto error = draft::not_modelled(d)) return *error;
   if (const auto error = draft::mismatched(model, stack, d.code ? d.code->value : ModelCode::transformers)) return *error;
-  if (const auto error = draft::outside_of_text(d, model)) return *error;
   for (const auto& error : {draft::outside(d.length, "seq-len", kMostLength),
                             draft::outside(d.micro_batch, "batch", kMostBatch),
                             draft::outside(d.accumulation, "grad-accum", kMostAccumulation),
@@ -1109,6 +1124,7 @@ inline Result<ValidRun> decided(const RunDraft& d, const Model& model, const Sta
     if (const auto error = draft::outside_of_ends(run)) return *error;
   if (const auto error = draft::outside_of_linear_attention(run, model)) return *error;
   draft::note_linear_attention(run, model, out.notes);
+  if (const auto error = draft::settle_tower(d, model, run, out)) return *error;
   if (const auto error = draft::settle_objective(d, model, run, out)) return *error;
   if (d.weighs_tokens && d.weighs_tokens->value) {
     run.weighs_tokens = true;

@@ -36,7 +36,7 @@ class Training : public Tape::Layers, public Tape::GradientHook {
       frozen.quantization = Quantization::none;
       frozen.weights = s_.run.reference_weights;
       frozen.lora_targets = frozen.modules_to_save = 0;
-      frozen.upcasts_for_kbit = false;
+      frozen.upcasts_for_kbit = frozen.adapts_tower = false;
       if (s_.run.preference_code == PreferenceCode::llama_factory)
         frozen.norm_weights = frozen.embedding_weights = std::nullopt;
       Setting setting{s_.model, frozen, s_.behavior, s_.compute_capability, {}};

@@ -6,11 +6,13 @@
 #include <vector>
 
 #include "qwenplan/emulate/decoder.hpp"
+#include "qwenplan/emulate/vision.hpp"
 
 namespace qwenplan::emulate {
 
 /// Everything of the model that stays on the device.
 struct Weights {
+  VisionWeights vision;
   Tensor embedding;
   Tensor embedding_a, embedding_b;           ///< its adapter: [rank, vocabulary] and [hidden, rank]
   std::vector<DecoderLayer> layers;
@@ -72,6 +74,17 @@ inline void quantize_8bit(Tape& t, Linear& linear) {
   linear.is_quantized = true;
 }
 
+/// The vision tower's part of that which follows.
+inline std::int64_t tower_bytes_before_loading(const Setting& s) {
+  const VisionTower& v = *s.model.vision;
+  const std::int64_t half_bytes = s.run.quantization == Quantization::int8 ? 2 : 1;
+  const std::int64_t wide = element_size(s.run.tower_weights);
+  const std::int64_t linear = v.layers * v.hidden * (4 * v.hidden + 2 * v.ffn) + v.merged() * (v.merged() + s.model.hidden);
+  const std::int64_t vectors = v.layers * (9 * v.hidden + v.ffn) + 2 * v.hidden + v.merged() + s.model.hidden;
+  const std::int64_t patches = v.hidden * (v.patch_size() + 1 + v.positions);
+  return (vectors + patches) * wide + (s.run.quantizes_tower ? linear * half_bytes / 2 : linear * wide);
+}
+
 /// The size that transformers reckons a quantized model with before it loads it: tied weights once,
 /// half a byte or one for each weight of a quantized layer.
 inline std::int64_t bytes_before_loading(const Setting& s) {
@@ -94,7 +107,49 @@ inline std::int64_t bytes_before_loading(const Setting& s) {
     bytes += linear * half_bytes / 2 + m.norms_per_layer() * m.norm_size() * wide;
     if (m.has_qkv_bias) bytes += (m.query_size() + 2 * m.kv_size()) * wide;
   }
+  if (s.run.has_tower) bytes += tower_bytes_before_loading(s);
   return bytes;
+}
+
+/// A linear layer as the run stores it: quantized one at a time, after it was on the device in half
+/// precision for a moment.
+inline Linear project(Tape& t, const Setting& s, const Tensor& map, std::int64_t inputs, std::int64_t outputs,
+                      bool has_bias) {
+  Linear linear = dense(t, s, inputs, outputs, has_bias);
+  if (s.run.quantization == Quantization::int8) quantize_8bit(t, linear);
+  else if (s.run.is_quantized()) quantize_4bit(t, s, linear, map);
+  return linear;
+}
+
+/// The tower in the order of its modules; whether it is trained and quantized is the run's.
+inline VisionWeights load_tower(Tape& t, const Setting& s, const Tensor& map) {
+  const VisionTower& tower = *s.model.vision;
+  Run run = s.run;
+  run.weights = run.tower_weights;
+  if (!run.trains_tower) run.method = Method::lora;
+  if (!run.quantizes_tower) run.quantization = Quantization::none;
+  const Setting own{s.model, run, s.behavior, s.compute_capability, {}};
+  const std::int64_t hidden = tower.hidden;
+  VisionWeights w;
+  const auto linear = [&](std::int64_t inputs, std::int64_t outputs) { return project(t, own, map, inputs, outputs, true); };
+  w.patches = dense(t, own, tower.patch_size(), hidden, true);
+  w.positions = weight(t, own, tower.positions * hidden, hidden);
+  w.blocks.resize(static_cast<std::size_t>(tower.layers));
+  for (VisionBlock& block : w.blocks) {
+    for (int i = 0; i < 2; ++i) {
+      block.norm[i] = weight(t, own, hidden);
+      block.norm_bias[i] = weight(t, own, hidden);
+    }
+    block.qkv = linear(hidden, 3 * hidden);
+    block.proj = linear(hidden, hidden);
+    block.up = linear(hidden, tower.ffn);
+    block.down = linear(tower.ffn, hidden);
+  }
+  w.norm = weight(t, own, hidden);
+  w.norm_bias = weight(t, own, hidden);
+  w.merge_up = linear(tower.merged(), tower.merged());
+  w.merge_down = linear(tower.merged(), s.model.hidden);
+  return w;
 }
 
 template <class Project>
@@ -131,22 +186,19 @@ void load_delta_net(Tape& t, const Setting& s, DeltaNet& net, const Project& pro
 }  // namespace detail
 
 /// The weights as the checkpoint and the run's formats make them, in the order of the modules.
-/// Quantizing goes one linear layer at a time: each is on the device in half precision for a moment.
 inline Weights load_weights(Tape& t, Setting& s) {
   const Model& m = s.model;
   Weights w;
   // A quantized model is always loaded with a device map.
   if (s.run.is_quantized() && s.behavior.warms_up_allocator)
     t.allocate(detail::bytes_before_loading(s), DType::uint8, Term::temporary);
-  w.embedding = detail::weight(t, s, m.vocabulary * m.hidden, m.hidden);
-  if (m.is_gemma()) w.normalizer = t.allocate(1, s.run.weights, Term::buffers);
   if (s.run.is_quantized() && s.run.double_quantizes)
     w.quantization_map = t.allocate(256, DType::fp32, Term::quantization);
+  if (s.run.has_tower) w.vision = detail::load_tower(t, s, w.quantization_map);
+  w.embedding = detail::weight(t, s, m.vocabulary * m.hidden, m.hidden);
+  if (m.is_gemma()) w.normalizer = t.allocate(1, s.run.weights, Term::buffers);
   const auto project = [&](std::int64_t inputs, std::int64_t outputs, bool has_bias) {
-    Linear linear = detail::dense(t, s, inputs, outputs, has_bias);
-    if (s.run.quantization == Quantization::int8) detail::quantize_8bit(t, linear);
-    else if (s.run.is_quantized()) detail::quantize_4bit(t, s, linear, w.quantization_map);
-    return linear;
+    return detail::project(t, s, w.quantization_map, inputs, outputs, has_bias);
   };
   w.layers.resize(static_cast<std::size_t>(m.layers));
   for (std::int64_t i = 0; i < m.layers; ++i) {
@@ -191,6 +243,8 @@ inline Weights load_weights(Tape& t, Setting& s) {
   const int copies = (s.behavior.caches_rotary_tables ? 0 : 1) + (s.behavior.keeps_original_frequencies ? 1 : 0);
   for (int i = 0; i < embeddings * copies; ++i)
     w.frequencies.push_back(t.allocate(m.rotary_size() / 2, DType::fp32, Term::buffers));
+  for (int i = 0; w.vision && i < copies; ++i)
+    w.frequencies.push_back(t.allocate(m.vision->hidden / m.vision->heads / 4, DType::fp32, Term::buffers));
   w.head.inputs = m.hidden;
   w.head.outputs = m.vocabulary;
   if (s.run.has_language_head())
@@ -227,6 +281,11 @@ inline void prepare_weights(Tape& t, Setting& s, Weights& w) {
     upcast(w.final_norm);
     upcast(w.final_norm_bias);
     upcast(w.score.weight);
+    w.vision.for_norms(upcast);
+    if (run.is_quantized()) {
+      for (Tensor* tensor : {&w.vision.patches.weight, &w.vision.patches.bias, &w.vision.positions}) upcast(*tensor);
+      w.vision.for_linears([&](Linear& linear) { upcast(linear.weight), upcast(linear.bias); });
+    }
     if (head_is_tied) w.head.weight = w.embedding;
     else upcast(w.head.weight);
   }
@@ -246,6 +305,7 @@ inline void prepare_weights(Tape& t, Setting& s, Weights& w) {
   }
   recast(w.final_norm, run.norm_weights);
   recast(w.final_norm_bias, run.norm_weights);
+  w.vision.for_norms([&](Tensor& norm) { recast(norm, run.norm_weights); });
   if (run.method == Method::freeze) {
     const auto train = [&](Tensor& tensor, std::int64_t columns, std::int64_t matrices = 1) {
       if (!tensor) return;
@@ -278,13 +338,16 @@ inline void prepare_weights(Tape& t, Setting& s, Weights& w) {
     }
   }
   if (!run.has_adapters()) return;
-  const auto adapt = [&](Linear& linear, Module module) {
-    if ((run.lora_targets & module) == 0 || !linear.weight) return;
+  const auto wrap = [&](Linear& linear) {
     linear.lora_a = t.parameter(t.allocate(run.lora_rank * linear.inputs, run.adapter, Term::adapters), linear.inputs);
     linear.lora_b = t.parameter(t.allocate(linear.outputs * run.lora_rank, run.adapter, Term::adapters), run.lora_rank);
     if (run.uses_dora)
       linear.magnitude = t.parameter(t.allocate(linear.outputs, run.magnitude, Term::adapters));
   };
+  const auto adapt = [&](Linear& linear, Module module) {
+    if ((run.lora_targets & module) != 0 && linear.weight) wrap(linear);
+  };
+  if (run.adapts_tower) w.vision.for_linears(wrap);
   // PEFT's ModulesToSaveWrapper keeps the original beside a trainable copy of the same format:
   // autocast_adapter_dtype looks at adapters only.
   const auto copy = [&](Tensor& tensor) {

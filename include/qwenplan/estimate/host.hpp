@@ -216,7 +216,7 @@ inline Bytes in_flight(const Model& m, DType dtype) {
 /// Copies of the weights while they are loaded.
 inline HostUse loaded_weights(const Model& m, const Run& run, const Stack& stack,
                               const HostOptions& o) {
-  const Params count = model_parameters(m).total();
+  const Params count = loaded_parameters(m, run);
   const Bytes as_stored = sized(count, m.stored);
   const bool is_cast = !run.is_quantized() && run.weights != m.stored;
   Range<Bytes> bytes{};
@@ -283,7 +283,7 @@ inline HostEstimate host_memory(const Model& m, const Run& run, const Stack& sta
     result.stages[i] = {static_cast<HostPhase>(i), always};
   auto& [load, train, save] = result.stages;
 
-  const Params count = model_parameters(m).total();
+  const Params count = loaded_parameters(m, run);
   const Params trained = trained_parameters(m, run);
   const Bytes batch = Bytes(kBatchPerToken) * run.tokens();
   const Bytes arrow = Bytes(kArrowPerToken) * o.tokens.count();
@@ -328,7 +328,7 @@ inline HostEstimate host_memory(const Model& m, const Run& run, const Stack& sta
 /// Bytes of the states of a paged optimizer: bitsandbytes keeps them in memory that CUDA moves
 /// between GPU and host, outside PyTorch's allocator. 0 for other optimizers.
 inline Bytes paged_states(const Model& m, const Run& run) {
-  const std::int64_t n = trained_parameters(m, run).count();
+  const std::int64_t n = updated_parameters(m, run).count();
   const BitsandbytesStates states = bitsandbytes_states(run.optimizer);
   if (!states.is_paged) return Bytes();
   if (!states.is_8bit) return Bytes(n) * 4 * states.copies;

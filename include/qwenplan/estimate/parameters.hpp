@@ -96,6 +96,34 @@ inline ModelParameters model_parameters(const Model& model) {
   return parts;
 }
 
+/// Parameters of a vision tower: its convolution of patches and learned positions, its blocks of two norms and
+/// four linear layers, and its merger, all with biases.
+inline Params tower_parameters(const Model& model) {
+  const VisionTower& v = *model.vision;
+  const Params block = Params(4 * v.hidden) + linear_parameters(v.hidden, 3 * v.hidden, true) +
+                       linear_parameters(v.hidden, v.hidden, true) + mlp_parameters(v.hidden, v.ffn, true, false);
+  return linear_parameters(v.patch_size(), v.hidden, true) + Params(v.positions) * v.hidden + block * v.layers +
+         Params(2 * v.hidden) + linear_parameters(v.merged(), v.merged(), true) +
+         linear_parameters(v.merged(), model.hidden, true);
+}
+
+/// Parameters that a run loads: the language model's, and its vision tower's where the trainer takes it too.
+inline Params loaded_parameters(const Model& model, const Run& run) {
+  const Params language = model_parameters(model).total();
+  return run.has_tower ? language + tower_parameters(model) : language;
+}
+
+/// Parameters of adapters on all linear layers of a vision tower.
+inline Params tower_adapters(const Model& model, const Run& run) {
+  const VisionTower& v = *model.vision;
+  const auto adapter = [&](std::int64_t inputs, std::int64_t outputs) {
+    return Params(run.lora_rank) * (inputs + outputs) + Params(run.uses_dora ? outputs : 0);
+  };
+  const Params block = adapter(v.hidden, 3 * v.hidden) + adapter(v.hidden, v.hidden) + adapter(v.hidden, v.ffn) +
+                       adapter(v.ffn, v.hidden);
+  return block * v.layers + adapter(v.merged(), v.merged()) + adapter(v.merged(), model.hidden);
+}
+
 /// Parameters that one token passes: all, less the experts that it does not visit.
 inline Params active_parameters(const Model& model) {
   Params active = model_parameters(model).total();
@@ -156,9 +184,11 @@ inline Params trained_parameters(const Model& model, const Run& run) {
   }
   if (!run.has_adapters()) {
     const ModelParameters all = model_parameters(model);
-    return all.total() + score - (run.has_language_head() ? Params() : all.head);
+    return all.total() + score - (run.has_language_head() ? Params() : all.head) +
+           (run.trains_tower ? tower_parameters(model) : Params());
   }
   Params trained = score;
+  if (run.adapts_tower) trained += tower_adapters(model, run);
   for (const auto& [known, module] : named_modules(run.lora_targets & kEveryLinear, model)) {
     for (std::int64_t layer = 0; layer < model.layers; ++layer) {
       const LinearShape shape = linear_shape(model, module, layer);
@@ -174,6 +204,13 @@ inline Params trained_parameters(const Model& model, const Run& run) {
                  (run.uses_dora ? Params(model.vocabulary) : Params());
   }
   return trained;
+}
+
+/// Of these the ones that a step updates: text alone gives a vision tower no gradient.
+inline Params updated_parameters(const Model& model, const Run& run) {
+  Run text = run;
+  text.trains_tower = text.adapts_tower = false;
+  return trained_parameters(model, text);
 }
 
 }  // namespace qwenplan

@@ -81,7 +81,7 @@ inline std::int64_t projected(const Model& m, std::int64_t rank) {
 
 /// Bytes of an optimizer's states as torch.save writes them.
 inline Bytes optimizer_states(const Model& m, const Run& run) {
-  const std::int64_t n = trained_parameters(m, run).count();
+  const std::int64_t n = updated_parameters(m, run).count();
   const DType dtype = run.has_adapters() ? run.adapter : run.weights;
   constexpr std::int64_t kBlock = 256;  // bitsandbytes: one fp32 scale for so many 8-bit values
   if (const auto states = bitsandbytes_states(run.optimizer); states.copies > 0)
@@ -147,7 +147,8 @@ struct DiskUse {
 /// The trainer writes a new checkpoint before it deletes the oldest one.
 inline std::vector<DiskUse> disk_space(const Model& m, const Run& run, const DiskOptions& o) {
   using namespace disk;
-  const Bytes base = Bytes(model_parameters(m).total().count()) * element_size(m.stored);
+  const Params published = model_parameters(m).total() + (m.vision ? tower_parameters(m) : Params());
+  const Bytes base = Bytes(published.count()) * element_size(m.stored);
   const Range<Bytes> one = checkpoint_size(m, run);
   const std::int64_t checkpoints = o.kept + 1;
   std::vector<DiskUse> uses;

@@ -517,8 +517,10 @@ TEST_CASE("Qwen3.5: adapters on linear attention, and what its code in transform
     give(d.trainer, TrainerRelease{Trainer::trl, latest_version(Trainer::trl)});
   };
   CHECK(asked(with_trl).ok());
-  hybrid.has_vision_tower = true;
-  CHECK(is_unknown(asked(with_trl)));
+  hybrid.vision = VisionTower{2, 64, 128, 4};
+  CHECK(asked(with_trl)->run.has_tower);
+  CHECK(says(asked(with_trl), "no gradients"));
+  CHECK_FALSE(asked([](RunDraft&) {})->run.has_tower);
   CHECK(says(asked([](RunDraft&) {}), "without the vision tower"));
 }
 

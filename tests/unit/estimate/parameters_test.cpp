@@ -161,6 +161,7 @@ TEST_CASE("every row of an emulated class has the total that the table states") 
     REQUIRE(found->parameters);
     CHECK(model_parameters(found->model).total() == *found->parameters);
     const auto row = nlohmann::json::parse(*tables->row(Tables::Kind::models, id));
+    if (found->model.vision) CHECK(tower_parameters(found->model).count() == row["vision_parameters"]);
     if (found->model.experts)
       CHECK(active_parameters(found->model).count() == row["active_parameters"]);
   }

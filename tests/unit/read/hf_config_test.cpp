@@ -231,7 +231,8 @@ TEST_CASE("Qwen3.5: the decoder of a model of text and images") {
     "tie_word_embeddings": true, )" + text + "}}", "config.json");
   REQUIRE(whole);
   CHECK(whole->architecture == Architecture::qwen3_5);
-  CHECK(whole->has_vision_tower);
+  REQUIRE(whole->vision);
+  CHECK(whole->vision->hidden == 1152);
   CHECK(whole->ties_embeddings);
   CHECK(whole->hidden == 2560);
   CHECK(whole->rotary_dim == 128);
@@ -242,7 +243,7 @@ TEST_CASE("Qwen3.5: the decoder of a model of text and images") {
 
   const auto alone = parse_hf_config(R"({"model_type": "qwen3_5_text"})", "config.json");
   REQUIRE(alone);
-  CHECK_FALSE(alone->has_vision_tower);
+  CHECK_FALSE(alone->vision);
   CHECK(alone->rotary_dim == 64);
   CHECK(error_of(R"({"model_type": "qwen3_5_text", "linear_num_value_heads": 20})").kind == Error::Kind::wrong);
   CHECK(error_of(R"({"model_type": "qwen3_5_text", "num_hidden_layers": 2,
