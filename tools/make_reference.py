@@ -22,7 +22,7 @@ SETTINGS = ['model', 'method', 'lora_r', 'lora_targets', 'lora_dropout', 'grad_c
 OPTIONS = {'padded': '0', 'keep': '0', 'sm': '80', 'grad_accum': '1', 'half': 'bf16', 'reentrant': '0',
            'modules_to_save': '', 'layers': '', 'loss': '', 'liger': '', 'packed': '0', 'neftune': '0',
            'offload': '', 'kernels': '', 'in-backward': '0', 'objective': '', 'dora': '0', 'freeze': '0',
-           'tower': '0', 'image': ''}
+           'tower': '0', 'image': '', 'transformers': ''}
 
 
 METHOD = '(full|freeze|qlora|lora|int8)(_(bf16_amp|bf16_single|bf16|amp|fp32adapter|fp32_amp|fp32|upcast|dq_noamp|dq|noamp|noprep|trl))?'
@@ -59,10 +59,12 @@ def write_list(out, sources):
         w = csv.writer(f, lineterminator='\n')
         w.writerow(['trace'] + SETTINGS + ['padded', 'keep_outputs', 'sm', 'grad_accum', 'half', 'reentrant',
                                            'modules_to_save', 'layers_measured', 'loss', 'liger', 'packed', 'neftune',
-                                           'offload', 'lora_kernels', 'in_backward', 'objective', 'dora', 'freeze', 'tower', 'image'])
+                                           'offload', 'lora_kernels', 'in_backward', 'objective', 'dora', 'freeze', 'tower', 'image', 'transformers'])
         for source in sources:
             name = os.path.basename(source).removesuffix('.csv.gz')
-            row = dict(settings_of(name), padded=int(has_mask(source)))
+            row = settings_of(name)
+            if not row['image']:
+                row['padded'] = int(has_mask(source))
             w.writerow([name + '.txt', *row.values()])
 
 

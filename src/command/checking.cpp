@@ -439,6 +439,8 @@ CheckedFile Checker::check(const std::string& file) {
   const Setup setup = setup_of(*subject);
 
   RunDraft draft = read->draft;
+  if (std::any_of(read->datasets.begin(), read->datasets.end(), [](const std::string& data) { return has_images(data); }))
+    draft.trains_on_images = Given<bool>{true, From::file, read->model_place};
   // A flag goes before the file; what a qwenplan.yaml says is for files that leave it open.
   const auto take_flag = [&](const char* flag, RunDraft::Maybe<std::int64_t>& setting,
                              std::int64_t most) -> std::optional<Error> {

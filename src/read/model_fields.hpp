@@ -17,7 +17,8 @@ inline LinearAttention read_linear_sizes(Fields& fields, const LinearAttention& 
           size("linear_key_head_dim", kWidestHead, otherwise.key_head_dim),
           size("linear_value_head_dim", kWidestHead, otherwise.value_head_dim),
           size("linear_conv_kernel_dim", kWidestHead, otherwise.kernel),
-          size("full_attention_interval", kDeepest, otherwise.full_interval)};
+          size("full_attention_interval", kDeepest, otherwise.full_interval),
+          fields.boolean("stored_fp32").value_or(otherwise.is_stored_wide)};
 }
 
 /// The same of a vision tower.

@@ -255,6 +255,11 @@ inline Run run_of(const CsvRow& row) {
     run.tower_weights = run.weights;
     run.trains_tower = run.method == Method::full;
     run.adapts_tower = row.text("lora_targets") == "whole";
+    const std::string image = row.text("image");
+    run.picture = image == "swift" ? Picture::beside : image == "factory" ? Picture::within : Picture::none;
+    if (run.picture != Picture::none) run.trains_tower = false;
+    run.keeps_decay_wide = run.picture == Picture::beside;
+    run.quantizes_tower = run.picture != Picture::beside;
   }
   return run;
 }

@@ -93,6 +93,7 @@ struct LinearAttention {
   std::int64_t value_head_dim = 0;
   std::int64_t kernel = 0;         ///< taps of the causal convolution before it
   std::int64_t full_interval = 4;  ///< every n-th layer attends to all tokens instead
+  bool is_stored_wide = false;     ///< the checkpoint has decay and norm in fp32, whatever the rest is in
 
   std::int64_t key_size() const { return key_heads * key_head_dim; }
   std::int64_t value_size() const { return value_heads * value_head_dim; }
@@ -115,6 +116,9 @@ struct VisionTower {
 
   /// Numbers of a patch: three colours of each of its pixels.
   std::int64_t patch_size() const { return 3 * temporal_patch * patch * patch; }
+  /// Patches of the smallest picture that its processor makes, of 65,536 pixels, and the tokens of these.
+  std::int64_t least_patches() const { return 256 * 256 / (patch * patch); }
+  std::int64_t least_tokens() const { return least_patches() / (merge * merge); }
   /// Width of what the merger joins.
   std::int64_t merged() const { return hidden * merge * merge; }
   friend bool operator==(const VisionTower&, const VisionTower&) = default;

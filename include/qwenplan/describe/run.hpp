@@ -103,6 +103,10 @@ enum class Borders : std::uint8_t {
   varlen      ///< sdpa is replaced by PyTorch's flash kernel for rows of many samples
 };
 
+/// A picture that a trainer runs through the vision tower although the data is text: one beside each
+/// micro-batch, which is added as nothing, or one whose tokens stand behind the first sample, masked.
+enum class Picture : std::uint8_t { none, beside, within };
+
 /// One fine-tuning run, complete and consistent: every default is already decided.
 struct Run {
   ModelCode code = ModelCode::transformers;
@@ -162,7 +166,10 @@ struct Run {
   DType tower_weights = DType::bf16;   ///< stored format of the tower's weights that are not quantized
   bool trains_tower = false;           ///< its weights are trained, although text alone gives them no gradient
   bool adapts_tower = false;           ///< adapters are on its linear layers too
-  bool quantizes_tower = true;         ///< where the rest is quantized
+  bool quantizes_tower = true;         ///< where the rest is quantized, and what is small in linear attention
+  bool keeps_decay_wide = false;       ///< the decay and the gated norm of linear attention stay in fp32
+  Picture picture = Picture::none;
+  std::int64_t picture_tokens = 0;     ///< that it makes each row longer by, with what fills the row up
   bool adds_noise = false;             ///< NEFTune: noise on the embeddings' output
   bool weighs_tokens = false;          ///< LLaMA-Factory's second form: each token's loss has a weight of its own
 
@@ -205,10 +212,10 @@ struct Run {
   std::int64_t sequences() const {
     return compares() && objective != Objective::kto ? 2 * micro_batch : micro_batch;
   }
-  std::int64_t tokens() const { return length * sequences(); }
+  std::int64_t tokens() const { return (length + picture_tokens) * sequences(); }
   /// What the model is given: so many rows of so many tokens.
   std::int64_t rows() const { return is_joined ? 1 : sequences(); }
-  std::int64_t row_length() const { return is_joined ? tokens() : length; }
+  std::int64_t row_length() const { return is_joined ? tokens() : length + picture_tokens; }
   bool has_positions() const { return packs || is_joined; }
   friend bool operator==(const Run&, const Run&) = default;
 };

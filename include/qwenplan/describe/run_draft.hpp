@@ -118,6 +118,8 @@ struct RunDraft {
   Maybe<std::vector<std::string>> lora_target_parameters;  ///< adapters on experts' tensors
   Maybe<std::string> lora_bias;    ///< none, all, lora_only
   Maybe<bool> trains_vision;       ///< the vision tower or its projector is trained too
+  Maybe<bool> shows_picture;       ///< LLaMA-Factory's template knows pictures
+  Maybe<bool> trains_on_images;    ///< the data has some
   Maybe<std::int64_t> tensor_parallel;
   Maybe<std::int64_t> pipeline_parallel;
   Maybe<std::int64_t> context_parallel;
@@ -469,8 +471,9 @@ inline std::optional<Error> mismatched(const Model& model, const Stack& stack, M
   if (is_of_today_alone(model.architecture) && is_older(5, 0) && code == ModelCode::transformers)
     return Error{Error::Kind::unknown, std::string(name(model.architecture)) + " before transformers 5 is not modelled",
                  "--stack", "use latest"};
-  if (model.linear_attention && is_older(5, 19))
-    return Error{Error::Kind::unknown, "linear attention before transformers 5.19 is not modelled", "--stack", "use latest"};
+  if (model.linear_attention && is_older(5, 2))
+    return wrong("this version of transformers does not know " + std::string(name(model.architecture)), "--stack",
+                 "it came with transformers=5.2");
   if (model.experts && is_older(5, 0))
     return Error{Error::Kind::unknown, "experts before transformers 5 are not modelled", "--stack",
                  "use latest"};
@@ -480,38 +483,89 @@ inline std::optional<Error> mismatched(const Model& model, const Stack& stack, M
   return std::nullopt;
 }
 
+/// What a trainer of this runs through a model's vision tower although the data is text.
+inline Picture picture_of(const RunDraft& d, const Run& run) {
+  if (d.trainer->value.trainer == Trainer::ms_swift) return Picture::beside;
+  // LLaMA-Factory's collator of samples puts one in where the template knows pictures (data/collator.py).
+  const bool is_known = !d.shows_picture || d.shows_picture->value;
+  const bool is_collated = !d.objective || d.objective->value != Objective::pretrain;
+  return run.has_tower && is_known && is_collated ? Picture::within : Picture::none;
+}
+
+/// What is not modelled of a model that is loaded with its tower.
+inline std::optional<Error> outside_of_tower(const RunDraft& d, const Run& run, const Model& model) {
+  const std::string whose = " of " + std::string(name(model.architecture)) + " with its vision tower";
+  if (run.picture == Picture::none) return std::nullopt;
+  if (d.objective && d.objective->value != Objective::sft && d.objective->value != Objective::pretrain)
+    return unmodelled(std::string(name(d.objective->value)) + whose, "--objective", "use sft");
+  if (d.weighs_tokens && d.weighs_tokens->value)
+    return unmodelled("the second form of LLaMA-Factory's files" + whose, "--model", "use the first form");
+  if (run.packs || run.is_joined)
+    return unmodelled("packing" + whose, run.packs ? "--packing" : "--padding-free", "leave it out");
+  if (run.offloads_activations || run.offloads_checkpoints)
+    return unmodelled("activations in host memory" + whose, "--offload-activations, --offload-checkpoints", "leave it out");
+  return std::nullopt;
+}
+
 /// The vision tower of a model of text and images, which some trainers load also where the data is text. The
 /// others take the class for text, which leaves it out.
 inline std::optional<Error> settle_tower(const RunDraft& d, const Model& model, Run& run, ValidRun& out) {
   if (!model.vision) return std::nullopt;
   const std::optional<Trainer> trainer = d.trainer ? std::optional(d.trainer->value.trainer) : std::nullopt;
-  if (trainer == Trainer::llama_factory || trainer == Trainer::ms_swift)
-    return unmodelled("the vision tower that " + std::string(name(*trainer)) + " loads with " +
-                          std::string(name(model.architecture)),
-                      "--trainer", "leave it out for transformers with PEFT, which load the text decoder alone");
-  if (trainer != Trainer::trl) {
+  if (trainer != Trainer::trl && trainer != Trainer::llama_factory && trainer != Trainer::ms_swift) {
     out.notes.push_back("the text decoder alone is loaded, without the vision tower");
     return std::nullopt;
   }
-  // The class of the checkpoint (trainer/utils.py, create_model_from_path), all of it trained, in one format;
-  // PEFT's all-linear finds the tower's layers too. A tower that does not run has no gradients.
+  if (d.trains_on_images && d.trains_on_images->value)
+    return unmodelled("training on images", "the data", "use data of text alone");
   run.has_tower = true;
   run.tower_weights = run.weights;
-  run.trains_tower = run.method == Method::full;
-  const auto is_all = [](const std::string& each) { return each == "all-linear" || each == "all"; };
-  run.adapts_tower = run.has_adapters() &&
-                     (!d.lora_targets || std::any_of(d.lora_targets->value.begin(), d.lora_targets->value.end(), is_all));
   out.settings.push_back({"vision-tower", std::string("loaded"), From::trainer});
-  out.notes.push_back("the vision tower is loaded too" +
-                      std::string(run.adapts_tower ? ", with adapters" : run.trains_tower ? ", and counts as trained" : "") +
-                      "; text never runs through it, so that it has no gradients");
-  return std::nullopt;
+  if (trainer == Trainer::trl) {
+    // The class of the checkpoint (trainer/utils.py, create_model_from_path), all of it trained, in one format;
+    // PEFT's all-linear finds the tower's layers too. A tower that does not run has no gradients.
+    run.trains_tower = run.method == Method::full;
+    const auto is_all = [](const std::string& each) { return each == "all-linear" || each == "all"; };
+    run.adapts_tower = run.has_adapters() &&
+                       (!d.lora_targets || std::any_of(d.lora_targets->value.begin(), d.lora_targets->value.end(), is_all));
+    out.notes.push_back("the vision tower is loaded too" +
+                        std::string(run.adapts_tower ? ", with adapters" : run.trains_tower ? ", and counts as trained" : "") +
+                        "; text never runs through it, so that it has no gradients");
+    return std::nullopt;
+  }
+  run.picture = picture_of(d, run);
+  if (trainer == Trainer::llama_factory) {
+    // freeze_vision_tower and freeze_multi_modal_projector are on; torch_dtype is "auto" (model/loader.py).
+    const bool is_pure = run.precision == Precision::bf16_true || run.precision == Precision::fp16_true;
+    run.tower_weights = is_pure ? run.half : model.stored;
+    if (run.picture == Picture::within) {
+      // Between two marks, and rows are filled up to a multiple of eight.
+      const std::int64_t longer = run.length + model.vision->least_tokens() + 2;
+      run.picture_tokens = (longer + 7) / 8 * 8 - run.length;
+      run.is_padded = true;
+    }
+  } else {
+    // get_modules_to_not_convert; Qwen3.5's checkpoints have two kinds of weights in fp32, which it keeps.
+    run.quantizes_tower = false;
+    run.keeps_decay_wide = model.linear_attention && model.linear_attention->is_stored_wide;
+  }
+  out.notes.push_back(run.picture == Picture::within
+                          ? "the vision tower is loaded too, frozen; a picture of " + std::to_string(run.picture_tokens) +
+                                " tokens with what fills rows up stands in each micro-batch of text"
+                      : run.picture == Picture::beside
+                          ? "the vision tower is loaded too, frozen; a picture runs through it beside each micro-batch of text"
+                          : "the vision tower is loaded too, frozen");
+  return outside_of_tower(d, run, model);
 }
 
 /// What transformers' own code of linear attention does in a way that is not modelled.
-inline std::optional<Error> outside_of_linear_attention(const Run& run, const Model& model) {
+inline std::optional<Error> outside_of_linear_attention(const RunDraft& d, const Run& run, const Model& model) {
   if (!model.linear_attention) return std::nullopt;
   const std::string whose = " of " + std::string(name(model.architecture));
+  const auto is_by = [&](Trainer trainer) { return d.trainer && d.trainer->value.trainer == trainer; };
+  if ((run.packs || run.is_joined) && (is_by(Trainer::axolotl) || is_by(Trainer::ms_swift)))
+    return unmodelled("packing" + whose + " by flash-linear-attention's kernels, without which the trainer refuses it,",
+                      run.packs ? "--packing" : "--padding-free", "leave it out");
   if (run.row_length() > kMostChunkedLength)
     return unmodelled("linear attention over rows of more than " + std::to_string(kMostChunkedLength) + " tokens", "--seq-len",
                       "use shorter sequences");
@@ -1122,7 +1176,7 @@ inline Result<ValidRun> decided(const RunDraft& d, const Model& model, const Sta
 
   if (has_adapters)
     if (const auto error = draft::outside_of_ends(run)) return *error;
-  if (const auto error = draft::outside_of_linear_attention(run, model)) return *error;
+  if (const auto error = draft::outside_of_linear_attention(d, run, model)) return *error;
   draft::note_linear_attention(run, model, out.notes);
   if (const auto error = draft::settle_tower(d, model, run, out)) return *error;
   if (const auto error = draft::settle_objective(d, model, run, out)) return *error;

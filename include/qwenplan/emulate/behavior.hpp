@@ -18,6 +18,12 @@ struct Behavior {
   bool caches_rotary_tables = false;  ///< each layer holds cos and sin of all positions and picks its own (Qwen2, < 4.45)
   bool upcasts_logits_in_model = false;  ///< fp32 logits are the model's output (< 4.46)
   bool shifts_logits = false;            ///< not the labels; a copy with more than one sequence (< 4.49)
+  // Qwen3.5's linear attention
+  bool convolves_by_function = true;  ///< causal_conv1d_fn; before, the layer's own module (>= 5.15)
+  bool masks_single_rows = true;      ///< padding is hidden also where one row has none (>= 5.15)
+  bool solves_chunks = true;          ///< a triangular system for each chunk; before, row by row in a loop (>= 5.17)
+  bool repeats_heads_in_rule = true;  ///< not by the caller, who keeps both (>= 5.23)
+  bool turns_by_products = false;     ///< its rotary embedding is a product of matrices (< 5.17)
   bool warms_up_allocator = true;  ///< with a device map, one block of the model's size first (caching_allocator_warmup, >= 4.51)
   // PEFT
   bool empties_cache_after_upcast = true;  ///< prepare_model_for_kbit_training (>= 0.20)
@@ -63,6 +69,11 @@ inline Behavior behavior_of(const Stack& stack) {
   b.caches_rotary_tables = stack.transformers < Version{4, 45, 0};
   b.upcasts_logits_in_model = stack.transformers < Version{4, 46, 0};
   b.shifts_logits = stack.transformers < Version{4, 49, 0};
+  b.convolves_by_function = stack.transformers >= Version{5, 15, 0};
+  b.masks_single_rows = stack.transformers >= Version{5, 15, 0};
+  b.solves_chunks = stack.transformers >= Version{5, 17, 0};
+  b.repeats_heads_in_rule = stack.transformers >= Version{5, 23, 0};
+  b.turns_by_products = stack.transformers < Version{5, 17, 0};
   b.quantized_linear_holds_input = stack.bitsandbytes < Version{0, 43, 2};
   b.warms_up_allocator = stack.transformers >= Version{4, 51, 0};
   b.empties_cache_after_upcast = stack.peft >= Version{0, 20, 0};

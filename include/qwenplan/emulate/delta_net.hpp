@@ -124,12 +124,12 @@ inline Tensor solve_triangular(Tape& t, const Tensor& system, const Tensor& righ
   return op.result(std::move(out));
 }
 
-/// Each head's vectors over their length: x / sqrt(sum of squares + epsilon).
-inline Tensor normalize_heads(Tape& t, const Tensor& x, std::int64_t vectors) {
+/// Each head's vectors over their length: x / sqrt(sum of squares + epsilon). Autocast has sums in fp32.
+inline Tensor normalize_heads(Tape& t, const Setting& s, const Tensor& x, std::int64_t vectors) {
   Tensor root;
   {
     Tensor squares = mul(t, x, x);
-    squares = sum_to(t, squares, vectors);
+    squares = sum_to(t, squares, vectors, s.run.autocasts ? DType::fp32 : x.dtype());
     squares = add_scalar(t, squares);
     root = rsqrt(t, squares);
   }
@@ -156,10 +156,11 @@ inline Tensor gated_norm(Tape& t, const Tensor& weight, const Tensor& input, con
 inline Tensor convolve(Tape& t, Setting& s, const DeltaNet& net, const Tensor& x) {
   const LinearAttention& shape = *s.model.linear_attention;
   const std::int64_t rows = s.run.rows(), channels = shape.channels();
+  const bool is_function = s.behavior.convolves_by_function;
   Tensor out;
   {
-    const Tensor wide = cast(t, x, net.convolution.dtype());
-    const Tensor weight = autocast_once(t, s, view(t, net.convolution));
+    const Tensor wide = is_function ? cast(t, x, net.convolution.dtype()) : x;
+    const Tensor weight = is_function ? autocast_once(t, s, view(t, net.convolution)) : autocast(t, s, net.convolution);
     const Tensor in = autocast_once(t, s, wide);
     { const Tensor contiguous = t.allocate(in.elements(), in.dtype(), Term::workspace); }
     auto op = t.record(gradient::convolved, {&in, &weight});
@@ -170,7 +171,7 @@ inline Tensor convolve(Tape& t, Setting& s, const DeltaNet& net, const Tensor& x
     out = op.result(t.allocate(positions, in.dtype()));
   }
   out = silu(t, slice(t, out, x.elements()));
-  return cast(t, out, x.dtype());
+  return is_function ? cast(t, out, x.dtype()) : out;
 }
 
 /// A factor of torch.matmul by heads, and whether its heads lie behind its positions, so that they have
@@ -198,27 +199,210 @@ inline void drop_factors(Tape& t, const Tensor& a, const Tensor& b) {
     if (factor->requires_grad()) op.drop({});
 }
 
-/// The state after the last chunk, which is let go of.
-inline void leave_state(Tape& t, const Setting& s, const Tensor& state, const Tensor& factor, HeadFactor key,
-                        const Tensor& values) {
+/// Whether what an operation saves is there until its result goes.
+inline bool keeps_saved(const Tape& t) { return t.mode() == Tape::Mode::record || t.mode() == Tape::Mode::recompute; }
+
+/// The state after the last chunk, which is let go of. `key_of` makes the key's factor when it is its turn.
+template <class Key>
+void leave_state(Tape& t, const Setting& s, const Tensor& state, Tensor factor, const Key& key_of, bool is_strided,
+                 const Tensor& values) {
   const LinearAttention& shape = *s.model.linear_attention;
+  const bool keeps = keeps_saved(t);
   drop_factors(t, state, factor);
   const Tensor kept = t.allocate(state.elements(), DType::fp32);
-  Tensor right = autocast_once(t, s, values), cast_key = autocast_once(t, s, key.tensor);
-  Tensor left = key.is_strided ? clone(t, cast_key) : cast_key;
+  if (!keeps || !(state.requires_grad() || factor.requires_grad())) factor.reset();
+  Tensor key = key_of();
+  Tensor right = autocast_once(t, s, values), cast_key = autocast_once(t, s, key);
+  Tensor left = is_strided ? clone(t, cast_key) : cast_key;
   t.use_matmul();
   drop_factors(t, left, right);
   t.multiply(shape.key_head_dim, kDeltaChunk, shape.value_head_dim, left.dtype(), s.run.rows() * shape.value_heads);
   const Tensor added = t.allocate(state.elements(), left.dtype());
-  cast_key.reset();
-  const bool keeps = t.mode() == Tape::Mode::record || t.mode() == Tape::Mode::recompute;
+  cast_key.reset(), key.reset();
   const bool keeps_right = keeps && left.requires_grad(), keeps_left = keeps && right.requires_grad();
   if (!keeps_right) right.reset();
   if (!keeps_left) left.reset();
   const Tensor last = t.allocate(state.elements(), DType::fp32);
 }
 
-/// torch_chunk_gated_delta_rule. Query and key come with the key heads, all by positions.
+/// The rows of each chunk's system, one after the other: a row is what it was and its product with the rows
+/// above it, put back into its place. `count`: systems.
+inline Tensor solve_by_rows(Tape& t, Tensor system, std::int64_t count, Tensor& row, Tensor& above) {
+  for (std::int64_t i = 1; i < kDeltaChunk; ++i) {
+    row = clone(t, slice(t, slice(t, system, count * kDeltaChunk), count * i));
+    above = clone(t, slice(t, slice(t, system, count * i * kDeltaChunk), count * i * i));
+    Tensor answer;
+    {
+      Tensor sums;
+      {
+        const Tensor products = mul(t, row, above);
+        sums = sum_to(t, products, count * i);
+      }
+      answer = add(t, row, sums);
+    }
+    auto op = t.record(gradient::placed, {&system, &answer});
+    t.touch(2 * count * i * element_size(DType::fp32));
+    system = op.result(std::move(system));
+  }
+  return system;
+}
+
+/// exp() of the last chunk's decay, for a state that is let go of.
+inline Tensor unused_exp(Tape& t, const Tensor& x) {
+  auto op = t.record(gradient::passed, {&x});
+  Tensor out = t.allocate(x.elements(), x.dtype());
+  if (x.requires_grad()) op.drop({});
+  return op.result(std::move(out));
+}
+
+/// torch_chunk_gated_delta_rule as it was before transformers 5.17: within a chunk row by row. Query, key and
+/// value come with the value heads, all by positions.
+inline Tensor gated_delta_rule_by_rows(Tape& t, const Setting& s, Tensor query, Tensor key, Tensor value, Tensor decay,
+                                       Tensor beta) {
+  const LinearAttention& shape = *s.model.linear_attention;
+  const DType dtype = query.dtype();
+  const std::int64_t heads = s.run.rows() * shape.value_heads;
+  const std::int64_t chunks = (s.run.row_length() + kDeltaChunk - 1) / kDeltaChunk;
+  const std::int64_t positions = heads * s.run.row_length();
+  const std::int64_t places = heads * chunks * kDeltaChunk;  // positions with the padding
+  const std::int64_t squares = places * kDeltaChunk;
+  const std::int64_t state_size = heads * shape.key_head_dim * shape.value_head_dim;
+  const std::int64_t part = heads * kDeltaChunk * shape.value_head_dim;
+
+  query = normalize_heads(t, s, query, positions);
+  key = normalize_heads(t, s, key, positions);
+  {
+    const auto by_heads = [&](const Tensor& x) {
+      const Tensor copy = clone(t, x);
+      return cast(t, copy, DType::fp32);
+    };
+    Tensor q = by_heads(query), k = by_heads(key), v = by_heads(value);
+    beta = by_heads(beta);
+    decay = by_heads(decay);
+    query = std::move(q), key = std::move(k), value = std::move(v);
+  }
+  for (Tensor* each : {&query, &key}) *each = padded(t, *each, places * shape.key_head_dim);
+  value = padded(t, value, places * shape.value_head_dim);
+  for (Tensor* each : {&beta, &decay}) *each = padded(t, *each, places);
+  query = scale(t, query);
+  Tensor v_beta, k_beta;
+  {
+    const Tensor each = view(t, beta);
+    v_beta = mul(t, value, each);
+  }
+  {
+    const Tensor each = view(t, beta);
+    k_beta = mul(t, key, each);
+  }
+  for (Tensor* chunked : {&query, &key, &k_beta, &v_beta, &decay}) *chunked = view(t, *chunked);
+  Tensor hidden = t.allocate(kDeltaChunk * kDeltaChunk, DType::boolean);
+  hidden = t.allocate(kDeltaChunk * kDeltaChunk, DType::boolean);
+  const Tensor sums = sum_up(t, decay);
+  decay.reset();
+  Tensor pairs;
+  {
+    const Tensor rows = view(t, sums), columns = view(t, sums);
+    pairs = subtract(t, rows, columns, squares);
+  }
+  pairs = scale(t, pairs);  // its upper triangle is zero
+  pairs = exp(t, pairs);
+  pairs = scale(t, pairs);
+  Tensor system;
+  {
+    const Tensor columns = view(t, key);
+    const Tensor product = head_product(t, s, {k_beta}, {columns}, squares, heads * chunks, kDeltaChunk);
+    system = mul(t, product, pairs);
+  }
+  system = fill_masked(t, system, hidden);
+  system = negate(t, system);
+  Tensor row, above;
+  system = solve_by_rows(t, std::move(system), heads * chunks, row, above);
+  {
+    const Tensor eye = t.allocate(kDeltaChunk * kDeltaChunk, DType::fp32);
+    system = add_scalar(t, system);
+  }
+  value = head_product(t, s, {system}, {v_beta}, places * shape.value_head_dim, heads * chunks, kDeltaChunk);
+  Tensor keys;
+  {
+    const Tensor decayed = mul(t, k_beta, view(t, exp(t, sums)));
+    keys = head_product(t, s, {system}, {decayed}, places * shape.key_head_dim, heads * chunks, kDeltaChunk);
+  }
+  Tensor state = t.allocate(state_size, value.dtype());
+  Tensor out = t.allocate(places * shape.value_head_dim, value.dtype());
+  {
+    const Tensor ones = t.allocate(kDeltaChunk * kDeltaChunk, DType::boolean);
+    hidden = t.allocate(kDeltaChunk * kDeltaChunk, DType::boolean);
+  }
+
+  const auto of_chunk = [&](const Tensor& x) { return slice(t, x, x.elements() / chunks); };
+  const auto last_of_chunk = [&] { return slice(t, of_chunk(sums), heads); };
+  Tensor read, updated, across;  // of the chunk before until the next one's are there
+  for (std::int64_t i = 0; i < chunks; ++i) {
+    const Tensor q = of_chunk(query), k = of_chunk(key), v = of_chunk(value);
+    {
+      const Tensor product = head_product(t, s, {q}, {view(t, k)}, heads * kDeltaChunk * kDeltaChunk, heads, kDeltaChunk);
+      system = mul(t, product, of_chunk(pairs));
+    }
+    read = head_product(t, s, {of_chunk(keys)}, {state}, part, heads, kDeltaChunk);
+    updated = subtract(t, v, read, part);
+    {
+      const Tensor decayed = mul(t, q, view(t, exp(t, of_chunk(sums))));
+      across = head_product(t, s, {decayed}, {state}, part, heads, kDeltaChunk);
+    }
+    {
+      Tensor answer;
+      {
+        const Tensor inside = head_product(t, s, {system}, {updated}, part, heads, kDeltaChunk);
+        answer = add(t, across, inside);
+      }
+      auto op = t.record(gradient::placed, {&out, &answer});
+      t.touch(2 * part * element_size(DType::fp32));
+      out = op.result(std::move(out));
+    }
+    if (i + 1 < chunks) {
+      Tensor kept;
+      {
+        const Tensor factor = exp(t, last_of_chunk());
+        kept = mul(t, state, factor);
+      }
+      Tensor added;
+      {
+        Tensor rest;
+        {
+          const Tensor last = last_of_chunk();
+          rest = subtract(t, last, of_chunk(sums), heads * kDeltaChunk);
+        }
+        rest = exp(t, rest);
+        const Tensor weighted = mul(t, k, view(t, rest));
+        rest.reset();
+        added = head_product(t, s, {view(t, weighted)}, {updated}, state_size, heads, shape.key_head_dim);
+      }
+      state = add(t, kept, added);
+      continue;
+    }
+    const bool keeps = keeps_saved(t);
+    Tensor factor;
+    const auto weighted_key = [&] {
+      {
+        const Tensor last = last_of_chunk();
+        const Tensor rest = subtract(t, last, of_chunk(sums), heads * kDeltaChunk);
+        factor = unused_exp(t, rest);
+      }
+      drop_factors(t, k, factor);
+      Tensor weighted = t.allocate(k.elements(), DType::fp32);
+      if (!keeps || !(k.requires_grad() || factor.requires_grad())) factor.reset();
+      return t.record(gradient::passed, {&k}).result(std::move(weighted));
+    };
+    leave_state(t, s, state, unused_exp(t, last_of_chunk()), weighted_key, false, updated);
+  }
+  state.reset();
+  if (places != positions) out = slice(t, out, positions * shape.value_head_dim);
+  const Tensor by_positions = clone(t, out);
+  return cast(t, by_positions, dtype);
+}
+
+/// torch_chunk_gated_delta_rule. Query and key come with the key heads, or with the value heads, all by
+/// positions.
 inline Tensor gated_delta_rule(Tape& t, const Setting& s, Tensor query, Tensor key, Tensor value, Tensor decay, Tensor beta) {
   const LinearAttention& shape = *s.model.linear_attention;
   const DType dtype = query.dtype();
@@ -235,15 +419,15 @@ inline Tensor gated_delta_rule(Tape& t, const Setting& s, Tensor query, Tensor k
   const bool is_strided = dtype == DType::fp32 && !has_rest && shape.value_heads > 1;
   const bool is_apart = is_strided && shape.value_heads > shape.key_heads && s.run.rows() > 1;
 
-  query = repeat_heads(t, query, shape.value_heads / shape.key_heads);
-  key = repeat_heads(t, key, shape.value_heads / shape.key_heads);
+  if (s.behavior.repeats_heads_in_rule)
+    for (Tensor* each : {&query, &key}) *each = repeat_heads(t, *each, shape.value_heads / shape.key_heads);
   {
     Tensor q = cast(t, query, DType::fp32), k = cast(t, key, DType::fp32), v = cast(t, value, DType::fp32);
     beta = cast(t, beta, DType::fp32);
     query = std::move(q), key = std::move(k), value = std::move(v);
   }
-  query = normalize_heads(t, query, positions);
-  key = normalize_heads(t, key, positions);
+  query = normalize_heads(t, s, query, positions);
+  key = normalize_heads(t, s, key, positions);
   query = scale(t, query);
   {
     Tensor q = padded(t, query, places * shape.key_head_dim), k = padded(t, key, places * shape.key_head_dim);
@@ -264,7 +448,7 @@ inline Tensor gated_delta_rule(Tape& t, const Setting& s, Tensor query, Tensor k
   }
   for (Tensor* chunked : {&query, &key}) *chunked = view(t, *chunked);
   // Solutions lie by columns, and so do the gradients of what went into them.
-  for (Tensor* chunked : {&k_beta, &v_beta}) *chunked = reordered_view(t, *chunked);
+  for (Tensor* chunked : {&k_beta, &v_beta}) *chunked = chunks > 1 ? reordered_view(t, *chunked) : view(t, *chunked);
   decay = view(t, decay);
   Tensor hidden = t.allocate(kDeltaChunk * kDeltaChunk, DType::boolean);
   hidden = t.allocate(kDeltaChunk * kDeltaChunk, DType::boolean);
@@ -326,11 +510,11 @@ inline Tensor gated_delta_rule(Tape& t, const Setting& s, Tensor query, Tensor k
       const Tensor added = head_product(t, s, {turned, is_apart}, {updated}, state_size, heads, shape.key_head_dim);
       state = add(t, kept, added);
     } else {
-      leave_state(t, s, state, of_chunk(chunk_decay), {of_chunk(key), is_apart}, updated);
+      leave_state(t, s, state, of_chunk(chunk_decay), [&] { return of_chunk(key); }, is_apart, updated);
     }
   }
   state.reset();
-  out = clone(t, out);  // the solutions lie by columns
+  if (chunks > 1) out = clone(t, out);  // the solutions lie by columns
   if (has_rest) out = slice(t, out, positions * shape.value_head_dim);
   return cast(t, out, dtype);
 }
@@ -338,7 +522,7 @@ inline Tensor gated_delta_rule(Tape& t, const Setting& s, Tensor query, Tensor k
 /// A layer's linear attention. `present` tells padding from tokens, where there is any.
 inline Tensor gated_delta_net(Tape& t, Setting& s, DeltaNet& net, const Tensor& input, const Tensor& present) {
   const LinearAttention& shape = *s.model.linear_attention;
-  const Tensor x = present ? mul(t, input, present) : input;
+  const Tensor x = present && (s.behavior.masks_single_rows || s.run.rows() > 1) ? mul(t, input, present) : input;
   // What comes back through the heads lies by positions: a product of several sequences has it copied.
   const auto order = s.run.rows() > 1 ? GradientOrder::by_columns : GradientOrder::by_rows;
   Tensor mixed = run_linear(t, s, net.qkv, x, order);
@@ -369,8 +553,15 @@ inline Tensor gated_delta_net(Tape& t, Setting& s, DeltaNet& net, const Tensor& 
     step = softplus(t, step);
     decay = mul(t, rate, step);
   }
-  Tensor out = gated_delta_rule(t, s, query, key, value, decay, beta);
-  if (out.dtype() == DType::fp32) out = clone(t, out);  // heads behind positions; a cast has seen to that elsewhere
+  if (!s.behavior.repeats_heads_in_rule)
+    for (Tensor* each : {&query, &key}) *each = repeat_heads(t, *each, shape.value_heads / shape.key_heads);
+  Tensor out;
+  if (s.behavior.solves_chunks) {
+    out = gated_delta_rule(t, s, query, key, value, decay, beta);
+    if (out.dtype() == DType::fp32) out = clone(t, out);  // heads behind positions; a cast has seen to that elsewhere
+  } else {
+    out = gated_delta_rule_by_rows(t, s, query, key, value, decay, beta);
+  }
   out = gated_norm(t, net.norm, out, z, s.tokens() * shape.value_heads);
   const Tape::InSection layers(t, Section::layers);
   return run_linear(t, s, net.out, out);

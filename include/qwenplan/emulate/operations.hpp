@@ -88,8 +88,9 @@ inline void matrix_with_bias(Tape& t, const Node& n, const Tensor& grad, Tensor*
   }
 }
 /// What takes a number's gradient for each of its terms: a sum of them. The gradient is a view.
-inline void expanded(Tape&, const Node& n, const Tensor& grad, Tensor* out) {
-  out[0] = grad.viewed(n.input_elements[0]);
+inline void expanded(Tape& t, const Node& n, const Tensor& grad, Tensor* out) {
+  const bool is_same = n.input_dtype[0] == grad.dtype();
+  out[0] = is_same ? grad.viewed(n.input_elements[0]) : t.allocate(n.input_elements[0], n.input_dtype[0]);
 }
 /// Rows that were picked by a mask: zeros, and a copy of them with the gradient put where the mask is
 /// true. size: how many numbers say where that is.
@@ -351,11 +352,12 @@ inline Tensor rotate_half(Tape& t, const Tensor& x) {
   return join.result(t.allocate(x.elements(), x.dtype()));
 }
 
-/// Sums of all elements of x: `numbers` of them.
-inline Tensor sum_to(Tape& t, const Tensor& x, std::int64_t numbers) {
+/// Sums of all elements of x: `numbers` of them, in a format.
+inline Tensor sum_to(Tape& t, const Tensor& x, std::int64_t numbers, DType dtype) {
   auto op = t.record(gradient::expanded, {&x});
-  return op.result(t.allocate(numbers, x.dtype()));
+  return op.result(t.allocate(numbers, dtype));
 }
+inline Tensor sum_to(Tape& t, const Tensor& x, std::int64_t numbers) { return sum_to(t, x, numbers, x.dtype()); }
 
 /// K or V expanded from the key/value heads to all heads; one head is only looked at so many times.
 inline Tensor repeat_heads(Tape& t, const Tensor& x, std::int64_t times, bool is_one_head = false) {

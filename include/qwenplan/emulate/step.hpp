@@ -62,6 +62,10 @@ class Training : public Tape::Layers, public Tape::GradientHook {
     labels_ = t_.allocate(s_.tokens(), DType::int64);
     if (s_.run.is_padded) padding_ = t_.allocate(s_.tokens(), DType::int64);
     if (s_.run.has_positions()) positions_ = t_.allocate(s_.tokens(), DType::int64);
+    if (s_.run.picture != Picture::none) {  // positions of time, height and width, and of the text
+      positions_ = t_.allocate((s_.run.picture == Picture::beside ? 3 : 4) * s_.tokens(), DType::int64);
+      if (s_.run.picture == Picture::within) pixels_ = new_pixels();
+    }
     if (s_.run.borders == Borders::mask)
       block_mask_ = t_.allocate(s_.tokens() * s_.run.row_length(), s_.run.half);
   }
@@ -545,15 +549,71 @@ class Training : public Tape::Layers, public Tape::GradientHook {
     return cast(t_, result, dtype);
   }
 
+  Tensor new_pixels() {
+    const VisionTower& v = *s_.model.vision;
+    return t_.allocate(v.least_patches() * v.patch_size(), DType::fp32);
+  }
+
+  /// ms-swift's picture: outside of autocast, and nothing times the mean of what the tower says of it.
+  Tensor beside_picture(const Tensor& embedded) {
+    Run run = s_.run;
+    run.autocasts = false;
+    Setting plain{s_.model, run, s_.behavior, s_.compute_capability, {}};
+    const Tensor pixels = new_pixels();
+    const Tensor cast_pixels = cast(t_, pixels, weights_.vision.positions.dtype());
+    const Tensor merged = look(t_, plain, weights_.vision, cast_pixels).merged;
+    Tensor nothing;
+    {
+      const Tensor mean = t_.allocate(1, merged.dtype());
+      nothing = t_.allocate(1, merged.dtype());
+    }
+    return add(t_, embedded, nothing);
+  }
+
+  /// LLaMA-Factory's picture: its tokens take the places that are marked for them. What the tower says, and
+  /// the marks, live as long as the model's forward.
+  Tensor with_picture(const Tensor& embedded) {
+    const std::int64_t tokens = s_.tokens();
+    {
+      const Tensor pixels = cast(t_, pixels_, weights_.vision.positions.dtype());
+      Seen seen = look(t_, s_, weights_.vision, pixels);
+      seen_ = {std::move(seen.patches), std::move(seen.merged)};
+    }
+    seen_.push_back(t_.allocate(seen_[1].elements(), seen_[1].dtype()));  // of all pictures, joined
+    seen_.push_back(cast(t_, seen_.back(), embedded.dtype()));
+    Tensor marks = t_.allocate(tokens, DType::boolean);
+    {
+      const Tensor of_videos = t_.allocate(tokens, DType::boolean);
+      const Tensor count = t_.allocate(1, DType::int64);
+      const Tensor places = t_.allocate(3 * seen_[1].elements(), DType::int64);
+      const Tensor picked = t_.allocate(seen_[1].elements(), embedded.dtype());
+    }
+    auto op = t_.record(gradient::elementwise, {&embedded});
+    op.save(marks);
+    {
+      const Tensor everywhere = t_.allocate(embedded.elements(), DType::boolean, Term::workspace);
+      const Tensor numbers = t_.allocate(embedded.elements(), DType::int64, Term::workspace);
+    }
+    seen_.push_back(std::move(marks));
+    return op.result(t_.allocate(embedded.elements(), embedded.dtype()));
+  }
+
   /// The decoder without its head.
   Tensor body() {
     const Model& m = s_.model;
     Tensor embedded = embed();
+    if (s_.run.picture == Picture::within) {
+      // PEFT asks the embedding of a model that is not quantized, LLaMA-Factory what its first layer is given.
+      const bool asks_embedding = asks_inputs_for_gradients() && !s_.run.is_quantized() && !embedded.requires_grad();
+      if (asks_embedding) embedded = t_.require_grad(std::move(embedded));
+      embedded = with_picture(embedded);
+    }
     if (asks_inputs_for_gradients() && !embedded.requires_grad()) embedded = t_.require_grad(std::move(embedded));
     if (s_.run.adds_noise) {
       const Tensor noise = t_.allocate(embedded.elements(), embedded.dtype());
       embedded = add(t_, embedded, noise);
     }
+    if (s_.run.picture == Picture::beside) embedded = beside_picture(embedded);
     Tensor hidden = embedded;
     if (!is_unsloth()) surround(hidden);
     for (std::int32_t i = 0; i < m.layers; ++i) {
@@ -583,6 +643,7 @@ class Training : public Tape::Layers, public Tape::GradientHook {
     hidden = is_unsloth() ? unsloth::fast_norm(t_, weights_.final_norm, hidden, s_.tokens())
                           : norm(t_, s_, weights_.final_norm, hidden, s_.tokens(), weights_.final_norm_bias);
     around_ = sliding_ = {};
+    seen_.clear();
     return hidden;
   }
 
@@ -609,7 +670,7 @@ class Training : public Tape::Layers, public Tape::GradientHook {
   void surround(Tensor& embedded) {
     const DType dtype = embedded.dtype();
     // Then each row has its own rotary table.
-    const bool is_given = s_.run.has_positions() || s_.run.weighs_tokens;
+    const bool is_given = s_.run.has_positions() || s_.run.weighs_tokens || s_.run.picture != Picture::none;
     const std::int64_t length = is_given ? s_.tokens() : s_.run.row_length();
     around_ = sliding_ = {};
     if (is_given) {
@@ -670,17 +731,21 @@ class Training : public Tape::Layers, public Tape::GradientHook {
   void turn_grid_positions(Surroundings& around, DType dtype) {
     constexpr std::int64_t kAxes = 3;
     const std::int64_t elements = s_.tokens() * s_.model.rotary_size() / 2;
-    Tensor angles;
-    {
-      const Tensor positions = t_.allocate(kAxes * s_.tokens(), DType::fp32);
-      angles = t_.allocate(kAxes * elements, DType::fp32);
+    Tensor positions = t_.allocate(kAxes * s_.tokens(), DType::fp32);
+    const Tensor angles = t_.allocate(kAxes * elements, DType::fp32);
+    if (!s_.behavior.turns_by_products) positions.reset();
+    // Before 5.17 one axis' angles take the others', and are what cosine and sine are taken of.
+    const bool is_joined_first = s_.behavior.turns_by_products;
+    const std::int64_t turned = is_joined_first ? 2 * elements : kAxes * elements;
+    const Tensor both = is_joined_first ? t_.allocate(2 * elements, DType::fp32) : Tensor();
+    Tensor cos = t_.allocate(turned, DType::fp32);
+    cos = t_.allocate(turned, DType::fp32);  // times the attention scaling
+    Tensor sin = t_.allocate(turned, DType::fp32);
+    sin = t_.allocate(turned, DType::fp32);
+    if (!is_joined_first) {
+      sin = t_.allocate(2 * elements, DType::fp32);
+      cos = t_.allocate(2 * elements, DType::fp32);
     }
-    Tensor cos = t_.allocate(kAxes * elements, DType::fp32);
-    cos = t_.allocate(kAxes * elements, DType::fp32);  // times the attention scaling
-    Tensor sin = t_.allocate(kAxes * elements, DType::fp32);
-    sin = t_.allocate(kAxes * elements, DType::fp32);
-    sin = t_.allocate(2 * elements, DType::fp32);
-    cos = t_.allocate(2 * elements, DType::fp32);
     around.cos = cast(t_, cos, dtype);
     around.sin = cast(t_, sin, dtype);
   }
@@ -827,7 +892,8 @@ class Training : public Tape::Layers, public Tape::GradientHook {
   Weights weights_, reference_;
   std::optional<Optimizer> optimizer_;
   Surroundings around_, sliding_;  ///< of layers without a window, and of those with one
-  Tensor ids_, labels_, padding_, positions_, block_mask_;
+  Tensor ids_, labels_, padding_, positions_, block_mask_, pixels_;
+  std::vector<Tensor> seen_;    // what a picture leaves for the length of a forward
   std::vector<Tensor> states_;  // of layers, where the model returns them
   Tensor weights_given_;  // of each token: layers are handed them too
   Tensor rotary_tables_[2], offload_buffers_[2];  // Unsloth's

@@ -172,15 +172,18 @@ template <class Project>
 void load_delta_net(Tape& t, const Setting& s, DeltaNet& net, const Project& project) {
   const LinearAttention& a = *s.model.linear_attention;
   const std::int64_t hidden = s.model.hidden;
+  Run run = s.run;
+  if (run.keeps_decay_wide) run.weights = DType::fp32;
+  const Setting wide{s.model, run, s.behavior, s.compute_capability, {}};
   net.step_bias = weight(t, s, a.value_heads);
-  net.decay = weight(t, s, a.value_heads);
+  net.decay = weight(t, wide, a.value_heads);
   net.convolution = weight(t, s, a.channels() * a.kernel, a.kernel, a.channels());
-  net.norm = weight(t, s, a.value_head_dim);
+  net.norm = weight(t, wide, a.value_head_dim);
   net.out = project(a.value_size(), hidden, false);
   net.qkv = project(hidden, a.channels(), false);
   net.z = project(hidden, a.value_size(), false);
-  net.b = project(hidden, a.value_heads, false);
-  net.a = project(hidden, a.value_heads, false);
+  for (Linear* small : {&net.b, &net.a})
+    *small = s.run.quantizes_tower ? project(hidden, a.value_heads, false) : dense(t, s, hidden, a.value_heads, false);
 }
 
 }  // namespace detail
@@ -243,7 +246,8 @@ inline Weights load_weights(Tape& t, Setting& s) {
   const int copies = (s.behavior.caches_rotary_tables ? 0 : 1) + (s.behavior.keeps_original_frequencies ? 1 : 0);
   for (int i = 0; i < embeddings * copies; ++i)
     w.frequencies.push_back(t.allocate(m.rotary_size() / 2, DType::fp32, Term::buffers));
-  for (int i = 0; w.vision && i < copies; ++i)
+  // The tower's had no second copy as long as its positions were read from a table.
+  for (int i = 0; w.vision && i < (s.behavior.turns_by_products ? 1 : copies); ++i)
     w.frequencies.push_back(t.allocate(m.vision->hidden / m.vision->heads / 4, DType::fp32, Term::buffers));
   w.head.inputs = m.hidden;
   w.head.outputs = m.vocabulary;

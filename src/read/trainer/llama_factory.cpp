@@ -507,6 +507,10 @@ TrainFile read_llama_factory(const Source& source) {
   d.neftune_alpha = in.number("neftune_noise_alpha");
   const auto written_by = in.text("template");
   file.has_tower = written_by && has_tower(written_by->value);
+  // Templates that know pictures put one into each batch that has none; without a template there is none.
+  const auto begins = [&](const char* name) { return written_by && written_by->value.starts_with(name); };
+  d.shows_picture = from_file(begins("qwen3_5") || begins("qwen3_6") || begins("qwen3_8") || begins("qwen2_vl") || begins("qwen3_vl"),
+                              written_by ? written_by->place : Place{});
   for (const char* key : {"freeze_vision_tower", "freeze_multi_modal_projector", "freeze_language_model", "image_max_pixels",
                           "video_max_pixels"})
     file.has_tower = file.has_tower || in.has(key);

@@ -347,6 +347,8 @@ TrainFile read_arguments(const Node& root, const Around& around, const std::stri
     if (const auto alpha = s.number("cpo_alpha"))
       draft.adds_likelihood = from_file(alpha->value != 0, alpha->place);
   }
+  for (const char* key : {"freeze_vit", "freeze_aligner"})
+    if (const auto frozen = s.truth(key); frozen && !frozen->value) draft.trains_vision = from_file(true, frozen->place);
   if (has_tower(file.model))
     set_unmodelled(file, "a model with a vision or audio tower is not modelled", "model",
                    "modelled: causal language models");

@@ -193,6 +193,14 @@ bool has_tower(std::string_view model) {
   return false;
 }
 
+bool has_images(std::string_view data) {
+  const std::string plain = lowered(data);
+  for (const std::string_view part :
+       {"mllm", "image", "vision", "video", "vqa", "llava", "ocr", "coco", "vsft", "multimodal"})
+    if (plain.find(part) != std::string::npos) return true;
+  return false;
+}
+
 bool is_secret(std::string_view key) {
   const std::string word = lowered(key);
   for (const std::string_view part : {"token", "api_key", "apikey", "secret", "password", "passwd"})

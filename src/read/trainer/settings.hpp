@@ -89,6 +89,8 @@ bool is_credential(std::string_view key, std::string_view value);
 
 /// Whether a model's name is one of those that have a vision or audio tower beside the decoder.
 bool has_tower(std::string_view model);
+/// Whether a data set's name says that it has pictures.
+bool has_images(std::string_view data);
 
 /// The name of --optimizer for an `optim` of Hugging Face's or an `optimizer` of axolotl's:
 /// "adamw_torch_fused" is adamw-fused. What is unknown keeps its name, with dashes.

@@ -521,6 +521,28 @@ TEST_CASE("Qwen3.5: adapters on linear attention, and what its code in transform
   CHECK(asked(with_trl)->run.has_tower);
   CHECK(says(asked(with_trl), "no gradients"));
   CHECK_FALSE(asked([](RunDraft&) {})->run.has_tower);
+  CHECK(asked(with_trl)->run.picture == Picture::none);
+  CHECK(is_unknown(asked([&](RunDraft& d) { with_trl(d), give(d.trains_on_images, true); })));
+
+  // LLaMA-Factory puts a picture of 64 tokens and two marks behind the first sample, and fills rows up to eights;
+  // ms-swift runs one beside the batch. Both freeze the tower.
+  const auto with = [&](Trainer trainer, auto change) {
+    return asked([&](RunDraft& d) {
+      give(d.trainer, TrainerRelease{trainer, latest_version(trainer)});
+      give(d.length, std::int64_t{1000});
+      change(d);
+    });
+  };
+  const auto nothing = [](RunDraft&) {};
+  const Run factory = with(Trainer::llama_factory, nothing)->run;
+  CHECK(factory.picture == Picture::within);
+  CHECK(factory.picture_tokens == 72);
+  CHECK(factory.is_padded);
+  CHECK_FALSE(factory.trains_tower);
+  CHECK(with(Trainer::llama_factory, [](RunDraft& d) { give(d.shows_picture, false); })->run.picture == Picture::none);
+  CHECK(is_unknown(with(Trainer::llama_factory, [](RunDraft& d) { give(d.is_padding_free, true); })));
+  CHECK(with(Trainer::ms_swift, nothing)->run.picture == Picture::beside);
+  CHECK(is_unknown(with(Trainer::ms_swift, [](RunDraft& d) { give(d.objective, Objective::dpo); })));
   CHECK(says(asked([](RunDraft&) {}), "without the vision tower"));
 }
 
