@@ -14,6 +14,7 @@
 #include "qwenplan/describe/run.hpp"
 #include "qwenplan/describe/run_draft.hpp"
 #include "qwenplan/describe/stack.hpp"
+#include "qwenplan/describe/trainer.hpp"
 #include "qwenplan/emulate/trace.hpp"
 #include "support/csv.hpp"
 
@@ -262,6 +263,13 @@ inline Run run_of(const CsvRow& row) {
     run.quantizes_tower = run.picture != Picture::beside;
   }
   return run;
+}
+
+/// The libraries of a recorded row: the newest, but for a version that it names.
+inline Stack stack_of_row(const CsvRow& row) {
+  Stack stack = kLatest;
+  if (const auto version = version_of(row.text("transformers"))) stack.transformers = *version;
+  return stack;
 }
 
 /// A trace without the workspaces of libraries and kernels, which the recordings cannot see.

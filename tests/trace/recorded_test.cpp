@@ -156,9 +156,7 @@ TEST_CASE("recorded steps and emulated steps allocate the same sequence") {
     model.layers = row.integer("layers_measured");
     if (model.vision) model.vision->layers = row.integer("tower");
     const Run run = run_of(row);
-    Stack stack = kLatest;
-    if (const auto version = version_of(row.text("transformers"))) stack.transformers = *version;
-    const Trace emulated = without_workspaces(trace(model, run, stack, static_cast<int>(row.integer("sm"))));
+    const Trace emulated = without_workspaces(trace(model, run, stack_of_row(row), static_cast<int>(row.integer("sm"))));
     const Recording recording = read_recording(reference_path("traces/" + file));
     REQUIRE(recording.events.size() > 800);
     // Losses that compare sequences make dozens of tensors with a number for each of them, in other

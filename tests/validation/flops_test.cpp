@@ -20,8 +20,9 @@ TEST_CASE("FLOPs of a step equal PyTorch's own count") {
                            << row.text("attn"));
     Model model = reference_models().find(row.text("model"))->second;
     if (row.integer("layers_measured") > 0) model.layers = row.integer("layers_measured");
+    if (model.vision) model.vision->layers = row.integer("tower");
     counted.insert(model.architecture);
-    const WorkKeeper keeper = work_of(model, run_of(row));
+    const WorkKeeper keeper = work_of(model, run_of(row), stack_of_row(row));
     const double forward = keeper.flops(Phase::forward, Phase::loss);
     CHECK(std::abs(forward / row.real("flops_forward") - 1) < 1e-3);
     CHECK(std::abs(keeper.flops() / row.real("flops_step") - 1) < 1e-3);

@@ -213,6 +213,8 @@ struct Run {
     return compares() && objective != Objective::kto ? 2 * micro_batch : micro_batch;
   }
   std::int64_t tokens() const { return (length + picture_tokens) * sequences(); }
+  /// The same without a picture, which no data set has.
+  std::int64_t data_tokens() const { return length * sequences(); }
   /// What the model is given: so many rows of so many tokens.
   std::int64_t rows() const { return is_joined ? 1 : sequences(); }
   std::int64_t row_length() const { return is_joined ? tokens() : length + picture_tokens; }

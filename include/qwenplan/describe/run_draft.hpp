@@ -500,8 +500,11 @@ inline std::optional<Error> outside_of_tower(const RunDraft& d, const Run& run, 
     return unmodelled(std::string(name(d.objective->value)) + whose, "--objective", "use sft");
   if (d.weighs_tokens && d.weighs_tokens->value)
     return unmodelled("the second form of LLaMA-Factory's files" + whose, "--model", "use the first form");
-  if (run.packs || run.is_joined)
-    return unmodelled("packing" + whose, run.packs ? "--packing" : "--padding-free", "leave it out");
+  const auto is_on = [](const RunDraft::Maybe<bool>& given) { return given && given->value; };
+  if (is_on(d.packs) || is_on(d.is_padding_free))
+    return unmodelled("packing" + whose, is_on(d.packs) ? "--packing" : "--padding-free", "leave it out");
+  if (run.picture == Picture::within && run.attention == Attention::flash)
+    return wrong("sdpa's flash kernel takes no padding mask, and a picture in the batch is masked", "--attention", "use sdpa or fa2");
   if (run.offloads_activations || run.offloads_checkpoints)
     return unmodelled("activations in host memory" + whose, "--offload-activations, --offload-checkpoints", "leave it out");
   return std::nullopt;
@@ -542,9 +545,10 @@ inline std::optional<Error> settle_tower(const RunDraft& d, const Model& model, 
       // Between two marks, and rows are filled up to a multiple of eight.
       const std::int64_t longer = run.length + model.vision->least_tokens() + 2;
       run.picture_tokens = (longer + 7) / 8 * 8 - run.length;
-      run.is_padded = true;
     }
   } else {
+    if (d.trainer->value.version < Version{4, 6, 0})
+      return unmodelled("the vision tower as " + text(d.trainer->value) + " runs it", "--trainer", "modelled: ms-swift 4.6");
     // get_modules_to_not_convert; Qwen3.5's checkpoints have two kinds of weights in fp32, which it keeps.
     run.quantizes_tower = false;
     run.keeps_decay_wide = model.linear_attention && model.linear_attention->is_stored_wide;
@@ -1081,7 +1085,8 @@ inline Result<ValidRun> decided(const RunDraft& d, const Model& model, const Sta
                  "grouped matrix products need compute capability 8.0"};
   run.attention = attention;
   shown("attention", std::string(name(attention)), from_of(d.attention));
-  run.is_padded = settle("padded", d.is_padded, false);
+  if (const auto error = draft::settle_tower(d, model, run, out)) return *error;
+  run.is_padded = settle("padded", d.is_padded, run.picture == Picture::within) || run.picture == Picture::within;
   if (d.packs) run.packs = settle("packing", d.packs, false);
   if (d.is_padding_free) run.is_joined = settle("padding-free", d.is_padding_free, false);
   if (const auto error = draft::shape_rows(d, run, out.notes)) return *error;
@@ -1178,7 +1183,6 @@ inline Result<ValidRun> decided(const RunDraft& d, const Model& model, const Sta
     if (const auto error = draft::outside_of_ends(run)) return *error;
   if (const auto error = draft::outside_of_linear_attention(d, run, model)) return *error;
   draft::note_linear_attention(run, model, out.notes);
-  if (const auto error = draft::settle_tower(d, model, run, out)) return *error;
   if (const auto error = draft::settle_objective(d, model, run, out)) return *error;
   if (d.weighs_tokens && d.weighs_tokens->value) {
     run.weighs_tokens = true;

@@ -51,7 +51,7 @@ inline Range<double> times(double count, const Range<double>& each) {
 /// evaluation runs alone. The last step of an epoch may be a smaller one; it counts in full.
 inline Duration duration(const Course& course, const Run& run, const Range<double>& step, double forward_share) {
   Duration result;
-  const auto step_tokens = static_cast<double>(run.tokens() * run.accumulation);
+  const auto step_tokens = static_cast<double>(run.data_tokens() * run.accumulation);
   const double steps = std::ceil(std::min(course.tokens / step_tokens, 1e15)) * course.epochs;
   result.steps = static_cast<std::int64_t>(std::ceil(std::min(steps, 1e15)));
   result.training = times(static_cast<double>(result.steps), step);

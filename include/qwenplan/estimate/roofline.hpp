@@ -74,7 +74,7 @@ class WorkCounter final : public TraceReader {
  public:
   explicit WorkCounter(const Run& run)
       : accumulation_(run.accumulation), updates_in_backward_(run.optimizer_in_backward) {
-    result_.tokens = run.tokens() * run.accumulation;
+    result_.tokens = run.data_tokens() * run.accumulation;
   }
 
   void enter(const Mark& mark) override {

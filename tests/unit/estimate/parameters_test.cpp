@@ -108,6 +108,35 @@ TEST_CASE("parameters by part, counted by hand") {
   }
 }
 
+TEST_CASE("a vision tower's parameters and adapters, counted by hand") {
+  Model model = small();
+  model.vision = VisionTower{3, 8, 12, 2, 4, 2, 2, 9};
+  // Patches of 3 x 2 x 4 x 4 = 96 numbers; nine positions; blocks of two norms, 8 to 24, 8 to 8, 8 to 12 and back; a
+  // norm, and 32 to 32 to the decoder's 8.
+  const std::int64_t block = 32 + (8 * 24 + 24) + (8 * 8 + 8) + (8 * 12 + 12) + (12 * 8 + 8);
+  const std::int64_t tower = (96 * 8 + 8) + 9 * 8 + 3 * block + 16 + (32 * 32 + 32) + (32 * 8 + 8);
+  CHECK(tower_parameters(model) == Params(tower));
+  Run run;
+  run.method = Method::full;
+  const Params language = model_parameters(model).total();
+  CHECK(loaded_parameters(model, run) == language);
+  run.has_tower = true;
+  CHECK(loaded_parameters(model, run) == language + Params(tower));
+  CHECK(trained_parameters(model, run) == language);
+  run.trains_tower = true;  // as TRL has it: trained, but text gives it no gradient
+  CHECK(trained_parameters(model, run) == language + Params(tower));
+  CHECK(updated_parameters(model, run) == language);
+  run.method = Method::lora;
+  run.lora_rank = 2;
+  run.lora_targets = q_proj;
+  run.trains_tower = false;
+  const Params decoder = trained_parameters(model, run);
+  run.adapts_tower = true;
+  const std::int64_t adapters = 3 * ((8 + 24) + (8 + 8) + (8 + 12) + (12 + 8)) + (32 + 32) + (32 + 8);
+  CHECK(trained_parameters(model, run) == decoder + Params(2 * adapters));
+  CHECK(updated_parameters(model, run) == decoder);
+}
+
 TEST_CASE("a model too large to count has the most parameters, not few") {
   Model model = small();
   model.layers = 1024;

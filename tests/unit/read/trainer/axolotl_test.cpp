@@ -64,6 +64,12 @@ TEST_CASE("a vision or audio tower is seen in a model's name, or in the keys of 
   CHECK(reading(factory + "template: qwen2_vl\n").has_tower);
   CHECK(reading(factory + "template: qwen\nfreeze_vision_tower: true\n").has_tower);
   CHECK_FALSE(reading(factory + "template: qwen\n").has_tower);
+  // Only a template that knows pictures puts one into a batch of text.
+  CHECK(reading(factory + "template: qwen3_5_nothink\n").draft.shows_picture->value);
+  CHECK_FALSE(reading(factory + "template: qwen3\n").draft.shows_picture->value);
+  CHECK_FALSE(reading(factory).draft.shows_picture->value);
+  for (const char* name : {"mllm_demo", "lmms-lab/LLaVA-OneVision-Data", "AI-ModelScope/LaTeX_OCR"}) CHECK(has_images(name));
+  for (const char* name : {"alpaca_en_demo", "trl-lib/Capybara", "tatsu-lab/alpaca"}) CHECK_FALSE(has_images(name));
 }
 
 TEST_CASE("axolotl: a plugin that does not come with it is the reason, and its keys are its own") {

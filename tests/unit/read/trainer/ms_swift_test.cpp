@@ -22,6 +22,14 @@ TEST_CASE("The flags of a script", "[ms-swift]") {
   CHECK_FALSE(says(file, "ms-swift/no-nproc-per-node"));
 }
 
+TEST_CASE("A vision tower that is not frozen is trained", "[ms-swift]") {
+  const auto of = [](const std::string& flags) { return reading("swift sft --model a/b --dataset c " + flags + "\n", "train.sh"); };
+  CHECK_FALSE(of("").draft.trains_vision);
+  CHECK_FALSE(of("--freeze_vit true").draft.trains_vision);
+  CHECK(of("--freeze_vit false").draft.trains_vision->value);
+  CHECK(of("--freeze_aligner false").draft.trains_vision->value);
+}
+
 TEST_CASE("Several visible GPUs without processes split one model", "[ms-swift]") {
   const auto file =
       reading("CUDA_VISIBLE_DEVICES=0,1 swift sft --model a/b --dataset c\n", "train.sh");
