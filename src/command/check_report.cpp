@@ -172,10 +172,18 @@ Value checked_json(const CheckedFile& file) {
   Value run = file.plan ? Value() : read_json(file.draft);
   if (file.plan) {
     run = Value::object();
-    for (const RunSetting& setting : file.plan->valid.settings)
-      run.set(std::string(setting.flag),
-              Value::object({{"value", as_input(setting).value},
-                             {"from", qwenplan::name(setting.from)}}));
+    const auto put = [&](const char* flag, Value value, From from) {
+      run.set(flag, Value::object({{"value", std::move(value)}, {"from", qwenplan::name(from)}}));
+    };
+    for (const RunSetting& setting : file.plan->valid.settings) {
+      if (setting.flag != "trainer") {
+        put(std::string(setting.flag).c_str(), as_input(setting).value, setting.from);
+        continue;
+      }
+      // The file tells whose it is, and not of which version.
+      put("trainer", file.trainer, file.trainer_from);
+      put("trainer-version", text(file.draft.trainer->value.version), file.version_from);
+    }
   }
   Value error;
   if (file.error)

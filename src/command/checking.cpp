@@ -101,6 +101,7 @@ struct Stored {
 std::optional<Stored> stored_quantized(const std::string& model) {
   const std::string lower = lowered(model);
   const auto has = [&](std::string_view part) { return lower.find(part) != std::string::npos; };
+  if (has("gptq") && has("int8")) return Stored{"GPTQ's 8 bits", std::nullopt};
   if (has("gptq")) return Stored{"GPTQ", Quantization::gptq_int4};
   if (has("-awq")) return Stored{"AWQ", Quantization::awq_int4};
   if (has("-unsloth-bnb-4bit")) return Stored{"bitsandbytes' 4 bits in part", std::nullopt};
@@ -366,6 +367,8 @@ CheckedFile Checker::check(const std::string& file) {
     return refuse(out, "unreadable-file", read.error()), concluded();
   }
   out.trainer = std::string(qwenplan::name(read->trainer));
+  if (choice->trainer) out.trainer_from = From::flag;
+  if (!choice->version.empty()) out.version_from = From::flag;
   out.findings = std::move(read->findings);
   ignores = ignores_of(*text, out.findings);
   out.draft = read->draft;
@@ -409,7 +412,7 @@ CheckedFile Checker::check(const std::string& file) {
       error.hint = "name its shape with --model, such as a config.json or its kin";
       return refuse(out, "unknown-model", std::move(error), read->model_place), concluded();
     }
-    if (!found->is_file) model = found->model.id;
+    if (!found->is_file) model = found->asked;
     asked.given["model"] = {model};
   }
   const bool is_unpacked = stored && stored->is_float && read->unpacks_stored;
@@ -454,8 +457,9 @@ CheckedFile Checker::check(const std::string& file) {
                       take_flag("batch", draft.micro_batch, kMostBatch),
                       take_flag("gpus", draft.gpus, 1 << 20)})
     if (error) return refuse(out, "impossible-run", *error), concluded();
+  const bool is_launched = asked.has("launcher") && draft.gpus;
   for (const TrainFile::Open& each : read->open)
-    if (each.flag.empty() || !asked.has(each.flag))
+    if (each.flag.empty() || !(asked.has(each.flag) || (each.flag == "gpus" && is_launched)))
       return refuse(out, "not-modelled", each.error, each.place), concluded();
   if (read->unmodelled_experts && setup.model().experts)
     return refuse(out, "not-modelled", *read->unmodelled_experts), concluded();
@@ -542,6 +546,16 @@ CheckedFile Checker::check(const std::string& file) {
     entry.rules = card_rules(setup, *plan, subject->allocator);
     known = &estimates_->entries.emplace(key, std::move(entry))->second;
   }
+  // Where the model's context stands for a length that nobody gave, the need is only a bound.
+  const bool is_bound = read->trainer == Trainer::ms_swift && draft.length && draft.length->from == From::trainer;
+  if (is_bound && *known->plan.fit != Fit::fits)
+    return refuse(out, "not-modelled",
+                  {Error::Kind::unknown,
+                   "no length is written: the whole context needs " + text_of_need(known->plan) + " of " +
+                       qwenplan::text(setup.device.usable->value) + ", and shorter samples need less",
+                   where(out.file, read->model_place), "give the length with --seq-len"},
+                  read->model_place),
+           concluded();
   out.plan = known->plan;
   out.plan->draft = draft;
   out.plan->valid = *valid;

@@ -34,6 +34,8 @@ struct CheckedTime {
 struct CheckedFile {
   std::string file;
   std::string trainer;  ///< empty: nobody's
+  From trainer_from = From::file;
+  From version_from = From::by_default;  ///< of the trainer's version
   std::string model;
   std::string status;  ///< fits, tight, exceeds, invalid, unknown
   ExitStatus exit = kYes;

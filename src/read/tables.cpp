@@ -335,6 +335,7 @@ Result<FoundModel> read_model(const Json& row, const Json& header, const std::st
     if (fields.has(count.key)) found.evidence = weaker(found.evidence, origins.evidence(count.key));
   }
   model.max_positions = fields.whole("max_positions", 1, kLongest).value_or(0);
+  found.instruct_positions = fields.whole("instruct_max_positions", 1, kLongest).value_or(0);
   model.sliding_window = fields.whole("sliding_window", 1, kLongest).value_or(0);
   model.rotary_dim = fields.whole("rotary_dim", 1, kWidestHead).value_or(0);
   model.ties_embeddings = fields.boolean("ties_embeddings").value_or(false);
@@ -585,6 +586,9 @@ Result<FoundModel> Tables::model(std::string_view asked) const {
     auto found = read_model(parse_own(row.json), parse_own(of(Kind::models).table().header),
                             "models.json", {});
     if (!found) return found;
+    found->asked = name;
+    if (folded.find("-instruct") != std::string::npos && found->instruct_positions > 0)
+      found->model.max_positions = found->instruct_positions;
     if (is_guess) found->reading = "'" + name + "' is taken as " + std::string(row.id);
     found->also = std::move(also);
     return found;

@@ -25,6 +25,8 @@ struct FoundModel {
   bool is_file = false;                  ///< read from a config.json, not from the table
   std::string reading;  ///< "'7b' is taken as qwen2.5-7b" where the name left a choice; else empty
   std::vector<std::string> also;  ///< ids of the rows that it could have meant besides
+  std::string asked = {};         ///< the name that found the row
+  std::int64_t instruct_positions = 0;  ///< of the instruct checkpoint where it has others; 0: the same
 };
 
 /// A GPU by one of its names, and how the name was read.

@@ -46,4 +46,32 @@ inline std::vector<std::string> nearest(std::string_view word, const std::vector
   return result;
 }
 
+/// Whether a key of words with underscores is a slip of the pen for another: the same letters, or word
+/// by word at most an edit for each four letters. Keys that share an ending mean other things.
+inline bool is_slip(std::string_view key, std::string_view name) {
+  const auto letters = [](std::string_view text) {
+    std::string plain;
+    for (const char c : text)
+      if (c != '_' && c != '-') plain += static_cast<char>(c >= 'A' && c <= 'Z' ? c - 'A' + 'a' : c);
+    return plain;
+  };
+  if (edit_distance(letters(key), letters(name)) <= 1 && key.size() > 4) return true;
+  while (!key.empty() && !name.empty()) {
+    const std::string_view mine = key.substr(0, key.find('_'));
+    const std::string_view theirs = name.substr(0, name.find('_'));
+    if (edit_distance(mine, theirs) > std::max<std::size_t>(theirs.size() / 4, theirs.size() > 2 ? 1 : 0)) return false;
+    key.remove_prefix(std::min(mine.size() + 1, key.size()));
+    name.remove_prefix(std::min(theirs.size() + 1, name.size()));
+  }
+  return key.empty() && name.empty();
+}
+
+/// The closest keys of which a misspelt one is a slip.
+inline std::vector<std::string> nearest_keys(std::string_view key, const std::vector<std::string>& names) {
+  std::vector<std::string> found = nearest(key, names);
+  found.erase(std::remove_if(found.begin(), found.end(), [&](const std::string& name) { return !is_slip(key, name); }),
+              found.end());
+  return found;
+}
+
 }  // namespace qwenplan

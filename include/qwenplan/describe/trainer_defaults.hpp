@@ -278,16 +278,19 @@ inline void torchtune(RunDraft& d, const Situation& s) {
   if (is_quantized(d)) otherwise(d.double_quantizes, true);
 }
 
+/// The accumulation steps by which ms-swift comes to sixteen samples over all processes.
+inline std::int64_t swift_accumulation(std::int64_t micro_batch, std::int64_t processes) {
+  const std::int64_t at_once = std::clamp<std::int64_t>(micro_batch, 1, kMostBatch) * std::clamp<std::int64_t>(processes, 1, kMostBatch);
+  return (15 + at_once) / at_once;
+}
+
 /// ms-swift: the model's own context, and a batch of sixteen by accumulation.
 inline void ms_swift(RunDraft& d, const Situation& s) {
   otherwise(d.method, Method::lora);
   if (s.model.max_positions > 0) otherwise(d.length, s.model.max_positions);
   otherwise(d.micro_batch, 1);
   const std::int64_t gpus = d.gpus && d.gpus->value >= 1 ? std::min(d.gpus->value, kMostBatch) : 1;
-  if (d.micro_batch->value >= 1 && d.micro_batch->value <= kMostBatch) {
-    const std::int64_t at_once = d.micro_batch->value * gpus;
-    otherwise(d.accumulation, (15 + at_once) / at_once);
-  }
+  otherwise(d.accumulation, swift_accumulation(d.micro_batch->value, gpus));
   otherwise(d.checkpoints, true);
   // trainers/mixin.py: reentrant but for plain data parallelism.
   const bool shards = d.zero || d.fsdp;

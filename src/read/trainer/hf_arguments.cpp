@@ -1,5 +1,6 @@
 #include "read/trainer/hf_arguments.hpp"
 
+#include <algorithm>
 #include <utility>
 
 #include "read/trainer/launcher.hpp"
@@ -107,6 +108,11 @@ RunDraft::Maybe<std::string> attention_named(RunDraft::Maybe<std::string> given)
 void read_hf_arguments(Settings& s, TrainFile& file, const Neighbours& neighbours) {
   RunDraft& draft = file.draft;
   s.know(kKeys);
+  s.expect_truth(
+      "do_train do_eval do_predict logging_first_step logging_nan_inf_filter save_only_model use_cpu full_determinism "
+      "bf16_full_eval fp16_full_eval tf32 dataloader_drop_last dataloader_pin_memory dataloader_persistent_workers "
+      "remove_unused_columns greater_is_better ignore_data_skip push_to_hub hub_always_push auto_find_batch_size "
+      "ddp_find_unused_parameters prediction_loss_only");
   s.renamed("per_gpu_train_batch_size", "per_device_train_batch_size", "transformers 3");
   s.renamed("evaluation_strategy", "eval_strategy", "transformers 4.46");
   draft.micro_batch = s.whole("per_device_train_batch_size");
@@ -147,6 +153,9 @@ void read_hf_arguments(Settings& s, TrainFile& file, const Neighbours& neighbour
       set_unmodelled(file, "Liger's cross-entropy of whole logits is not modelled",
                      "liger_kernel_config", "use fused_linear_cross_entropy, Liger's default");
   }
+  draft.neftune_alpha = s.number("neftune_noise_alpha");
+  if (const auto smoothing = s.number("label_smoothing_factor"); smoothing && smoothing->value > 0)
+    set_unmodelled(file, "label smoothing is not modelled", "label_smoothing_factor", "label_smoothing_factor: 0");
   if (s.is_on("torch_compile")) draft.compiles = from_file(true, s.place("torch_compile"));
   if (const Node* deepspeed = s.node("deepspeed"))
     put_launch(deepspeed_setting({"deepspeed", s.place("deepspeed"), *deepspeed}, neighbours),
@@ -163,6 +172,41 @@ void read_hf_arguments(Settings& s, TrainFile& file, const Neighbours& neighbour
   if (const auto batch = s.whole("per_device_eval_batch_size")) file.eval_batch = batch->value;
   if (const auto workers = s.whole("dataloader_num_workers")) file.workers = workers->value;
   read_evaluation(s, file);
+}
+
+void say_old_hf_names(Settings& s) {
+  s.removed("overwrite_output_dir", "transformers 5", "");
+  s.removed("warmup_ratio", "transformers 5.2", "warmup_steps, which below one is a share");
+  s.removed("group_by_length", "transformers 5", "train_sampling_strategy: group_by_length");
+  s.removed("no_cuda", "transformers 5", "use_cpu");
+  s.removed("push_to_hub_token", "transformers 5", "hub_token");
+  for (const char* gone : {"fp16_backend", "half_precision_backend", "save_safetensors", "use_legacy_prediction_loop",
+                           "include_tokens_per_second", "fsdp_min_num_params", "fsdp_transformer_layer_cls_to_wrap"})
+    s.removed(gone, "transformers 5", "");
+}
+
+void split_batch(Settings& s, TrainFile& file) {
+  std::optional<Document> parsed;
+  const Node* config = s.node("accelerator_config");
+  if (config && !config->is_map())
+    if (const auto json = config->text(); json && json->starts_with('{'))
+      if (auto document = parse_document(*json, "accelerator_config", Syntax::json)) {
+        parsed = std::move(document.value());
+        config = &parsed->root;
+      }
+  const Node* inner = config ? config->find("split_batches") : nullptr;
+  const bool is_on = inner ? inner->truth().value_or(false) : s.is_on("split_batches");
+  if (!is_on) return;
+  const char* key = config ? "accelerator_config" : "split_batches";
+  RunDraft& draft = file.draft;
+  const std::int64_t gpus = draft.gpus ? std::clamp<std::int64_t>(draft.gpus->value, 1, kMostBatch) : 1;
+  if (draft.micro_batch && gpus > 1 && draft.micro_batch->value >= 1)
+    draft.micro_batch->value = (draft.micro_batch->value + gpus - 1) / gpus;
+  s.say("split-batches", key,
+        gpus > 1 ? "the batch is that of all " + std::to_string(gpus) + " GPUs together: each takes " +
+                       std::to_string(draft.micro_batch ? draft.micro_batch->value : 1)
+                 : std::string("the batch is that of all GPUs together, however many there are"),
+        "split_batches: false");
 }
 
 void hf_defaults(TrainFile& file) {

@@ -24,6 +24,13 @@ void otherwise(RunDraft::Maybe<T>& setting, T value) {
 /// built on them. Sets no default but those that all of them share: see `hf_defaults`.
 void read_hf_arguments(Settings& settings, TrainFile& file, const Neighbours& neighbours);
 
+/// Says which keys transformers 5 has no more, to a trainer that takes its arguments as they are.
+void say_old_hf_names(Settings& settings);
+
+/// With accelerate's split_batches the batch is that of all GPUs together: each takes its share of it.
+/// Call it where the number of GPUs is known, if it is.
+void split_batch(Settings& settings, TrainFile& file);
+
 /// The defaults of TrainingArguments: a micro-batch of 8, no accumulation, 3 epochs, a checkpoint
 /// each 500 steps, all of them kept.
 void hf_defaults(TrainFile& file);

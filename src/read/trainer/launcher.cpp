@@ -32,9 +32,11 @@ const Names& deepspeed_keys() {
                               "data_types",
                               "dataloader_drop_last",
                               "disable_allgather",
+                              "disable_python_gc",
                               "dump_state",
                               "eigenvalue",
                               "elasticity",
+                              "expert_parallel",
                               "flops_profiler",
                               "fp16",
                               "fp32_allreduce",
@@ -44,7 +46,9 @@ const Names& deepspeed_keys() {
                               "gradient_predivide_factor",
                               "graph_harvesting",
                               "hybrid_engine",
+                              "legacy_fusion",
                               "load_universal_checkpoint",
+                              "log_level",
                               "managed_gradient_accumulation",
                               "memory_breakdown",
                               "nebula",
@@ -80,6 +84,7 @@ const Names& zero_keys() {
   static const Names kKeys = {"allgather_bucket_size",
                               "allgather_partitions",
                               "allgather_sequential",
+                              "compute_grad_norm",
                               "contiguous_gradients",
                               "cpu_offload",
                               "cpu_offload_param",
@@ -105,6 +110,7 @@ const Names& zero_keys() {
                               "overlap_comm",
                               "override_module_apply",
                               "param_persistence_threshold",
+                              "parameter_alignment",
                               "pipeline_loading_checkpoint",
                               "prefetch_bucket_size",
                               "reduce_bucket_size",
@@ -200,7 +206,7 @@ void say_unknown(const Node& map, const Names& known, RuleId rule, const std::st
   for (const Entry& entry : map.entries) {
     if (entry.key.empty() || entry.key.front() == '_') continue;
     if (std::find(known.begin(), known.end(), entry.key) != known.end()) continue;
-    const auto near = nearest(entry.key, known);
+    const auto near = nearest_keys(entry.key, known);
     findings.push_back(finding(rule, who + " '" + entry.key + "'", entry.place,
                                near.empty() ? "" : "did you mean '" + near.front() + "'?"));
   }
@@ -383,6 +389,8 @@ Launch deepspeed_settings(const Node& root) {
       if (size->whole().value_or(0) > 1)
         out.unmodelled = draft::unmodelled("DeepSpeed's tensor parallelism", "autotp_size",
                                            "leave it out for one GPU");
+  if (is_enabled(root.find("expert_parallel")))
+    out.unmodelled = draft::unmodelled("DeepSpeed's expert parallelism", "expert_parallel", "leave it out for one GPU");
   say_unknown(root, deepspeed_keys(), "unknown-key", "DeepSpeed ignores the unknown key", out.findings);
   return out;
 }
@@ -448,8 +456,37 @@ Launch accelerate_settings(const Node& root, const Neighbours& neighbours) {
   return out;
 }
 
+std::optional<Launch> accelerate_setting(const std::string& path, Place place, const Neighbours& neighbours) {
+  const auto text = neighbours.text_of(path);
+  if (!text) return std::nullopt;
+  const auto document = parse_document(*text, path, syntax_of(*text, path));
+  Launch out;
+  if (document)
+    out = accelerate_settings(document->root, neighbours);
+  else
+    out.unmodelled = Error{Error::Kind::unknown, "the file of accelerate cannot be read: " + document.error().what,
+                           document.error().where, "check that file itself"};
+  move_to(out, place);
+  return out;
+}
+
 Launch fsdp_settings(const Node* fsdp, const Node* config) {
   Launch out;
+  // ms-swift takes a preset's name, a file or JSON of both keys here, and means FSDP2 where nothing is said.
+  if (const auto whole = fsdp ? fsdp->text() : std::nullopt; whole && fsdp->kind == Node::Kind::scalar) {
+    if (*whole == "fsdp2" || whole->ends_with(".json")) {
+      out.fsdp = given(std::string("2"), fsdp->place);
+      return out;
+    }
+    if (whole->starts_with('{')) {
+      const auto document = parse_document(*whole, "fsdp", Syntax::json);
+      if (!document) return out;
+      out = fsdp_settings(document->root.find("fsdp"), document->root.find("fsdp_config"));
+      if (!out.fsdp) out.fsdp = given(std::string("2"), fsdp->place);
+      move_to(out, fsdp->place);
+      return out;
+    }
+  }
   const auto words = fsdp ? fsdp->words() : std::nullopt;
   bool is_on = false;
   if (fsdp && fsdp->truth()) {

@@ -33,6 +33,10 @@ Launch deepspeed_settings(const Node& root);
 /// An accelerate configuration, with the DeepSpeed file that it may point to.
 Launch accelerate_settings(const Node& root, const Neighbours& neighbours);
 
+/// What the file that `accelerate launch` is given holds; nothing if there is no such file. Places are
+/// that of the word which names it.
+std::optional<Launch> accelerate_setting(const std::string& path, Place place, const Neighbours& neighbours);
+
 /// The `fsdp` and `fsdp_config` keys as transformers' TrainingArguments and the trainers on top of
 /// it have them: words or true, and a map with or without the prefix `fsdp_`.
 Launch fsdp_settings(const Node* fsdp, const Node* config);

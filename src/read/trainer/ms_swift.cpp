@@ -1,11 +1,12 @@
 #include <algorithm>
 #include <utility>
 
+#include "qwenplan/describe/trainer_defaults.hpp"
 #include "read/trainer/hf_arguments.hpp"
 #include "read/trainer/keys.hpp"
 #include "read/trainer/launcher.hpp"
+#include "read/trainer/ms_swift.hpp"
 #include "read/trainer/readers.hpp"
-#include "read/trainer/shell_text.hpp"
 
 namespace qwenplan {
 namespace {
@@ -114,41 +115,6 @@ constexpr std::string_view kKeys =
     "vllm_tensor_parallel_size vllm_use_async_engine wandb_log_unique_prompts "
     "whiten_rewards write_batch_size zero_hpz_partition_size ";
 
-/// What stands around the arguments: the command's name and the environment.
-struct Around {
-  std::string command;  ///< sft, pt, rlhf; empty for a file
-  bool is_megatron = false;
-  RunDraft::Maybe<std::int64_t> processes;  ///< NPROC_PER_NODE
-  std::int64_t nodes = 1;                   ///< NNODES
-  std::int64_t visible = 0;                 ///< of CUDA_VISIBLE_DEVICES; 0: not said
-  Place visible_place;
-
-  /// What a variable of the environment says about cards and processes.
-  void take(std::string_view variable, const Node& value);
-};
-
-void Around::take(std::string_view variable, const Node& value) {
-  const auto text = value.text();
-  if (variable == "NPROC_PER_NODE") {
-    if (const auto count = value.whole())
-      processes = from_file(std::clamp<std::int64_t>(*count, 1, kMostBatch), value.place);
-  } else if (variable == "NNODES") {
-    nodes = std::clamp<std::int64_t>(value.whole().value_or(1), 1, kMostBatch);
-  } else if (variable == "CUDA_VISIBLE_DEVICES" && text && !text->empty()) {
-    visible = 1 + std::count(text->begin(), text->end(), ',');
-    visible_place = value.place;
-  }
-}
-
-/// A flag of the script whose value only a run of it would tell.
-struct OpenFlag {
-  std::string key;
-  std::string variable;
-  bool is_either = false;    ///< branches of the script set it differently
-  bool decides_run = false;  ///< whatever the reader asks for
-  Place place;
-};
-
 /// Settings that change neither memory nor time of a step, although they are read.
 bool is_beside_the_step(const std::string& key) {
   for (const std::string_view each :
@@ -166,34 +132,52 @@ TrainFile::Open open_setting(const OpenFlag& flag, const std::string& name) {
       {"max_length", "seq-len"},
       {"per_device_train_batch_size", "batch"},
       {"NPROC_PER_NODE", "gpus"},
+      {"NNODES", "gpus"},
       {"CUDA_VISIBLE_DEVICES", "gpus"}};
   const auto* const ours = std::find_if(std::begin(kOurs), std::end(kOurs),
                                         [&](const auto& each) { return each.first == flag.key; });
   const std::string given = ours == std::end(kOurs) ? "" : std::string(ours->second);
   const bool is_variable = given == "gpus";
+  const bool is_argument = flag.variable.find_first_not_of("0123456789") == std::string::npos;
   const std::string subject =
       flag.key.empty() ? "the script adds flags" : "the value of " + std::string(is_variable ? "" : "--") + flag.key;
   const std::string what = subject + (flag.key.empty() ? " by '" : " needs '") + flag.variable.substr(0, 40) + "', which " +
-                           (flag.is_either ? "its branches set differently" : "the script does not set");
+                           (flag.is_either ? "its branches set differently"
+                            : is_argument  ? "an argument of the script or of a function gives"
+                                           : "the script does not set");
   return {given,
           {Error::Kind::unknown, what, where(name, flag.place),
            given.empty() ? "write the value out" : "give it with --" + given},
           flag.place};
 }
 
+/// What goes with LoRA and makes another run of it.
+void read_beside_lora(Settings& s, TrainFile& file) {
+  if (const auto backend = s.text("tuner_backend"); backend && backend->value == "unsloth")
+    set_unmodelled(file, "Unsloth under ms-swift is not modelled", "tuner_backend", "tuner_backend: peft");
+  if (s.is_on("use_swift_lora"))
+    set_unmodelled(file, "ms-swift's own LoRA is not modelled", "use_swift_lora", "use_swift_lora: false");
+  // It looks at gradients of whole weights before the first step.
+  if (const auto start = s.text("init_weights"); start && start->value == "lora-ga")
+    set_unmodelled(file, "LoRA-GA's look at the gradients before the training is not modelled", "init_weights",
+                   "leave it out");
+  if (const auto bias = s.text("lora_bias"); bias && bias->value == "all")
+    set_unmodelled(file, "trained biases are not modelled", "lora_bias", "lora_bias: none");
+  for (const char* more : {"trainable_parameters", "trainable_parameters_regex"})
+    if (s.is_set(more))
+      set_unmodelled(file, "weights that are trained beside the adapters are not modelled", more, "use modules_to_save");
+}
+
 void read_method(Settings& s, TrainFile& file) {
   RunDraft& draft = file.draft;
-  s.renamed("sft_type", "train_type", "ms-swift 3.0");
-  s.renamed("train_type", "tuner_type", "ms-swift 4.0");
-  s.renamed("quantization_bit", "quant_bits", "ms-swift 3.0");
-  s.renamed("lora_target_modules", "target_modules", "ms-swift 3.0");
-  s.renamed("lora_modules_to_save", "modules_to_save", "ms-swift 3.0");
-  const auto tuner = s.has("tuner_type")   ? s.text("tuner_type")
-                     : s.has("train_type") ? s.text("train_type")
-                                           : s.text("sft_type");
+  const auto tuner = s.text("tuner_type");
   const std::string word = tuner ? tuner->value : "lora";
-  auto bits = s.whole("quant_bits");
   const auto quantizer = s.text("quant_method");
+  const auto width = s.text("quant_bits");
+  const bool is_float8 = width && width->value == "float8";
+  auto bits = is_float8 ? RunDraft::Maybe<std::int64_t>() : s.whole("quant_bits");
+  if (is_float8 || (quantizer && quantizer->value == "fp8"))
+    set_unmodelled(file, "a base in fp8 is not modelled", is_float8 ? "quant_bits" : "quant_method", "modelled: bnb");
   // quant_bits alone does nothing; version 2 had one key for both.
   if (bits && !quantizer && !s.has_old("quantization_bit")) {
     s.say("ms-swift/ignored-quant-bits", "quant_bits",
@@ -205,8 +189,9 @@ void read_method(Settings& s, TrainFile& file) {
     if (bits)
       s.say("ms-swift/quantized-full", "quant_bits",
             "full training cannot train a quantized base", "tuner_type: lora");
-    if (s.number("freeze_parameters_ratio") && s.number("freeze_parameters_ratio")->value > 0)
-      draft.method = from_file(Method::freeze, s.place("freeze_parameters_ratio"));
+    for (const char* part : {"freeze_parameters_ratio", "freeze_parameters", "freeze_parameters_regex"})
+      if (s.is_set(part))
+        set_unmodelled(file, "training a part of the weights is not modelled", part, "leave it out, or use tuner_type: lora");
     for (const char* key : {"lora_rank", "target_modules"})
       if (s.has(key)) {
         s.say("lora-key-without-adapter", key, "settings of LoRA do nothing with tuner_type: full",
@@ -220,6 +205,7 @@ void read_method(Settings& s, TrainFile& file) {
                    "modelled: full, lora");
     return;
   }
+  read_beside_lora(s, file);
   draft.method = tuner ? from_file(bits ? Method::qlora : Method::lora, tuner->place)
                        : by_trainer(bits ? Method::qlora : Method::lora);
   if (bits) {
@@ -262,40 +248,163 @@ void read_method(Settings& s, TrainFile& file) {
 
 void read_precision(Settings& s, TrainFile& file) {
   RunDraft& draft = file.draft;
-  s.renamed("dtype", "torch_dtype", "ms-swift 3.0");
   // The weights keep the checkpoint's format; autocast goes with it: bf16 for bf16, fp16 else.
-  const auto dtype = s.has("torch_dtype") ? s.text("torch_dtype") : s.text("dtype");
+  const auto dtype = s.text("torch_dtype");
   const auto named = dtype ? dtype_named(dtype->value) : std::nullopt;
   if (named) {
     draft.weights = from_file(*named, dtype->place);
     const Precision mixed = *named == DType::bf16 ? Precision::bf16_mixed : Precision::fp16_mixed;
     otherwise(draft.precision, mixed);
   }
-  otherwise(draft.precision, Precision::bf16_mixed);
-  if (!draft.weights && draft.method && draft.method->value == Method::full)
-    draft.weights = by_trainer(DType::bf16);
 }
 
-TrainFile read_arguments(const Node& root, const Around& around, const std::string& name,
-                         const Neighbours& neighbours, const std::vector<OpenFlag>& open = {}) {
+/// The names of versions 2 and 3, and since when they are others.
+void read_old_names(Settings& s) {
+  struct Old {
+    const char* old_key;
+    const char* key;
+    const char* since;
+  };
+  constexpr Old kOld[] = {{"sft_type", "tuner_type", "4.0"},
+                          {"train_type", "tuner_type", "4.0"},
+                          {"model_id_or_path", "model", "3.0"},
+                          {"template_type", "template", "3.0"},
+                          {"dtype", "torch_dtype", "3.0"},
+                          {"batch_size", "per_device_train_batch_size", "3.0"},
+                          {"eval_batch_size", "per_device_eval_batch_size", "3.0"},
+                          {"quantization_bit", "quant_bits", "3.0"},
+                          {"bnb_4bit_comp_dtype", "bnb_4bit_compute_dtype", "3.0"},
+                          {"lora_target_modules", "target_modules", "3.0"},
+                          {"lora_modules_to_save", "modules_to_save", "3.0"},
+                          {"lora_dropout_p", "lora_dropout", "3.0"},
+                          {"lora_lr_ratio", "lorap_lr_ratio", "3.0"},
+                          {"init_lora_weights", "init_weights", "3.0"},
+                          {"use_liger", "use_liger_kernel", "3.0"},
+                          {"neftune_alpha", "neftune_noise_alpha", "3.0"},
+                          {"deepspeed_config_path", "deepspeed", "3.0"},
+                          {"device_map_config", "device_map", "3.0"},
+                          {"device_map_config_path", "device_map", "3.0"},
+                          {"dataset_test_ratio", "split_dataset_ratio", "3.0"},
+                          {"custom_train_dataset_path", "dataset", "3.0"},
+                          {"custom_val_dataset_path", "val_dataset", "3.0"},
+                          {"preprocess_num_proc", "dataset_num_proc", "3.0"},
+                          {"check_model_is_latest", "check_model", "3.0"},
+                          {"only_save_model", "save_only_model", "3.0"},
+                          {"add_output_dir_suffix", "add_version", "3.0"}};
+  for (const Old& each : kOld) s.renamed(each.old_key, each.key, "ms-swift " + std::string(each.since));
+  for (const char* sample : {"train_dataset_sample", "val_dataset_sample", "train_dataset_mix_ratio"})
+    s.removed(sample, "ms-swift 3.0", "'name#500' in dataset");
+  s.removed("use_loss_scale", "ms-swift 3.0", "loss_scale");
+  s.removed("check_dataset_strategy", "ms-swift 3.0", "");
+  s.removed("max_prompt_length", "ms-swift 3.0", "max_length");
+}
+
+/// Losses of single tokens are computed beside the model, which gives whole logits then.
+void read_loss(Settings& s, TrainFile& file) {
+  for (const char* single : {"enable_dft_loss", "enable_channel_loss", "use_loss_scale"})
+    if (s.is_on(single))
+      set_unmodelled(file, "a loss of single tokens is not modelled", single, std::string(single) + ": false");
+  if (const auto own = s.text("loss_type"))
+    set_unmodelled(file, "the loss '" + own->value + "' is not modelled", "loss_type", "leave it out");
+  const auto scale = s.text("loss_scale");
+  std::string_view rest = scale ? std::string_view(scale->value) : std::string_view();
+  while (!rest.empty()) {
+    const std::string_view part = rest.substr(0, rest.find('+'));
+    rest.remove_prefix(std::min(part.size() + 1, rest.size()));
+    // These leave tokens out; the others weigh them.
+    bool leaves_out = false;
+    for (const std::string_view known :
+         {"default", "last_round", "all", "base", "ignore_empty_think", "ignore_think_prefix"})
+      leaves_out = leaves_out || part == known;
+    if (!leaves_out)
+      set_unmodelled(file, "tokens that are weighed by '" + std::string(part) + "' are not modelled", "loss_scale",
+                     "loss_scale: default");
+  }
+}
+
+/// True where each process spreads one model over several of the visible cards.
+bool splits_model(const SwiftCommand& command) {
+  if (command.launch.is_launcher) return false;
+  return command.visible / (command.processes ? command.processes->value : 1) > 1;
+}
+
+/// How many cards the run takes, as its launcher or the environment says.
+void spread(const SwiftCommand& command, const std::string& name, const Neighbours& neighbours, TrainFile& file) {
+  RunDraft& draft = file.draft;
+  const ProcessLaunch& launch = command.launch;
+  if (launch.is_launcher) {
+    std::string left_to = launch.left_to;
+    if (!launch.settings.text.empty()) {
+      const std::string& path = launch.settings.text;
+      auto settings = launch.settings.unresolved.empty() ? accelerate_setting(path, launch.settings.place, neighbours)
+                                                         : std::nullopt;
+      if (settings)
+        put_launch(*std::move(settings), file);
+      else if (left_to.empty())
+        left_to = "'" + path.substr(0, 100) + "', which is not here";
+    }
+    if (launch.processes) draft.gpus = launch.processes;
+    if (!draft.gpus && !left_to.empty())
+      file.open.push_back({"gpus",
+                           {Error::Kind::unknown, "how many processes run is left to " + left_to,
+                            where(name, launch.place), "give it with --gpus, or the file with --launcher"},
+                           launch.place});
+    return;
+  }
+  const std::int64_t processes = command.processes ? command.processes->value * command.nodes : 1;
+  if (splits_model(command)) {
+    // Each process counts its samples, and not each card.
+    otherwise(draft.accumulation, trainer_defaults::swift_accumulation(draft.micro_batch->value, processes));
+    if (!draft.checkpoints || draft.checkpoints->value) otherwise(draft.checkpoints_reentrant, processes == 1);
+    if (!draft.gpus) draft.gpus = from_file(command.visible * command.nodes, command.visible_place);
+    if (!command.processes)
+      file.findings.push_back({"ms-swift/no-nproc-per-node", "without NPROC_PER_NODE one model is split over the " +
+                                   std::to_string(command.visible) + " GPUs, one working at a time",
+                               command.visible_place,
+                               "NPROC_PER_NODE=" + std::to_string(command.visible)});
+  } else if (command.processes && !draft.gpus) {
+    draft.gpus = from_file(processes, command.processes->place);
+  }
+}
+
+}  // namespace
+
+void SwiftCommand::take(std::string_view variable, const Node& value) {
+  const auto text = value.text();
+  if (variable == "NPROC_PER_NODE") {
+    if (const auto count = value.whole())
+      processes = from_file(std::clamp<std::int64_t>(*count, 1, kMostBatch), value.place);
+  } else if (variable == "NNODES") {
+    nodes = std::clamp<std::int64_t>(value.whole().value_or(1), 1, kMostBatch);
+  } else if (variable == "CUDA_VISIBLE_DEVICES" && text && !text->empty()) {
+    visible = 1 + std::count(text->begin(), text->end(), ',');
+    visible_place = value.place;
+  }
+}
+
+TrainFile read_swift_arguments(const Node& root, const SwiftCommand& command, const std::string& name,
+                               const Neighbours& neighbours, const std::vector<OpenFlag>& open) {
   TrainFile file;
   file.trainer = Trainer::ms_swift;
   file.version = "4.6";
   Settings s(&root, "", file.findings);
   RunDraft& draft = file.draft;
+  s.take_letters();
   s.know(kKeys);
+  read_old_names(s);
   read_hf_arguments(s, file, neighbours);
-  s.renamed("model_id_or_path", "model", "ms-swift 3.0");
-  const auto model = s.has("model")              ? s.text("model")
-                     : s.has("model_id_or_path") ? s.text("model_id_or_path")
-                                                 : s.text("model_type");
+  otherwise(draft.micro_batch, std::int64_t{1});
+  spread(command, name, neighbours, file);
+  const auto model = s.has("model") ? s.text("model") : s.text("model_type");
   if (model) {
     file.model = model->value;
     file.model_place = model->place;
-  } else {
+  } else if (command.verb.empty()) {
     file.other_purpose = "sets arguments for another command";
   }
-  const bool is_megatron = around.is_megatron || s.has("tensor_model_parallel_size") ||
+  if (command.verb.empty() && (s.has("sampler_engine") || s.has("sampler_type")))
+    file.other_purpose = "sets swift sample up, which does not train";
+  const bool is_megatron = command.is_megatron || s.has("tensor_model_parallel_size") ||
                            s.has("micro_batch_size") || root.has("train");
   if (is_megatron) set_unmodelled(file, "Megatron is not modelled", name, "modelled: swift sft");
   read_method(s, file);
@@ -304,11 +413,8 @@ TrainFile read_arguments(const Node& root, const Around& around, const std::stri
   if (s.is_on("use_flash_attn"))
     draft.attention = from_file(std::string("fa2"), s.place("use_flash_attn"));
   draft.length = s.whole("max_length");
+  if (const auto row = s.whole("packing_length"); row && s.is_on("packing")) draft.length = row;
   otherwise(draft.checkpoints, true);
-  if (draft.checkpoints->value)
-    // Reentrant but for several processes of DDP.
-    otherwise(draft.checkpoints_reentrant,
-              !(around.processes && around.processes->value * around.nodes > 1 && !draft.zero && !draft.fsdp));
   otherwise(draft.loss, Loss::standard);
   const bool is_packed = s.is_on("packing");
   if (!is_megatron && (is_packed || s.is_on("padding_free")) &&
@@ -331,21 +437,35 @@ TrainFile read_arguments(const Node& root, const Around& around, const std::stri
     if (s.has(rollout) && s.node(rollout)->text() != "false")
       set_unmodelled(file, "answers that are generated while it trains are not modelled", rollout,
                      "modelled: swift sft");
+  for (const char* placed : {"device_map", "max_memory"})
+    if (s.is_set(placed) && s.node(placed)->text() != "auto")
+      set_unmodelled(file, "a model that a map spreads over devices is not modelled", placed, "leave it out for one GPU");
   const auto rlhf = s.text("rlhf_type");
-  if (around.command == "rlhf" || rlhf) {
-    const std::string kind = rlhf ? rlhf->value : "dpo";
+  if (command.verb == "rlhf" || rlhf) {
+    const std::string kind = rlhf ? rlhf->value : command.method.empty() ? "dpo" : command.method;
+    if (kind == "ppo" || kind == "grpo")
+      set_unmodelled(file, (kind == "ppo" ? "PPO" : "GRPO") + std::string(" is not modelled: its answers are generated while it trains"),
+                     rlhf ? "rlhf_type" : name, "modelled: swift sft, pt, and rlhf with dpo, orpo, simpo, cpo, kto and rm");
     const auto known = draft::by_name<Objective>(kind == "rm" ? "reward" : kind, 13);
     if (known)
       draft.objective = rlhf ? from_file(*known, rlhf->place) : by_trainer(*known);
     else
       set_unmodelled(file, "the method '" + kind + "' is not modelled", "rlhf_type",
                      "modelled: swift sft, pt, and rlhf with dpo, orpo, simpo, cpo, kto and rm");
-    if (const auto loss = s.text("loss_type")) {
-      if (known == Objective::dpo && loss->value == "ipo") draft.objective = from_file(Objective::ipo, loss->place);
-      if (known == Objective::kto && loss->value == "apo_zero_unpaired") set_without_divergence(file);
+    if (const auto losses = s.words("loss_type")) {
+      const std::vector<std::string>& all = losses->value;
+      const auto is_only = [&](const char* loss) { return all == std::vector<std::string>{loss}; };
+      if (known == Objective::dpo && is_only("ipo")) draft.objective = from_file(Objective::ipo, losses->place);
+      if (known == Objective::kto && is_only("apo_zero_unpaired")) set_without_divergence(file);
+      if (std::find(all.begin(), all.end(), "sft") != all.end())
+        set_unmodelled(file, "a supervised loss beside the comparison is not modelled", "loss_type", "loss_type: sigmoid");
     }
+    if (known == Objective::dpo && s.has("rpo_alpha"))
+      set_unmodelled(file, "a supervised loss beside the comparison is not modelled", "rpo_alpha", "leave it out");
     if (const auto alpha = s.number("cpo_alpha"))
       draft.adds_likelihood = from_file(alpha->value != 0, alpha->place);
+  } else {
+    read_loss(s, file);
   }
   for (const char* key : {"freeze_vit", "freeze_aligner"})
     if (const auto frozen = s.truth(key); frozen && !frozen->value) draft.trains_vision = from_file(true, frozen->place);
@@ -358,27 +478,11 @@ TrainFile read_arguments(const Node& root, const Around& around, const std::stri
                      "use the plain model with quant_bits: 4");
 
   if (s.is_on("use_ray")) set_unmodelled(file, "Ray is not modelled", "use_ray", "use_ray: false");
-  std::int64_t processes = 1;
-  if (around.processes) {
-    processes = around.processes->value * around.nodes;
-    if (!draft.gpus) draft.gpus = from_file(processes, around.processes->place);
-  } else if (around.visible > 1 && !draft.gpus) {
-    draft.gpus = from_file(around.visible, around.visible_place);
-    file.findings.push_back({"ms-swift/no-nproc-per-node", "without NPROC_PER_NODE one model is split over the " +
-                                 std::to_string(around.visible) + " GPUs, one working at a time",
-                             around.visible_place,
-                             "NPROC_PER_NODE=" + std::to_string(around.visible)});
-  }
-  otherwise(draft.micro_batch, std::int64_t{1});
-  // 16 samples for an optimizer step, over all processes.
-  const std::int64_t world = std::max<std::int64_t>(draft.gpus ? draft.gpus->value : processes, 1);
-  const std::int64_t samples = std::clamp<std::int64_t>(draft.micro_batch->value, 1, kMostBatch) *
-                               std::min(world, kMostBatch);
-  otherwise(draft.accumulation, std::max<std::int64_t>((16 + samples - 1) / samples, 1));
   if (const auto data = s.words("dataset")) file.datasets = data->value;
   if (!file.eval_batch) file.eval_batch = 1;
   if (!file.workers) file.workers = 1;
-  hf_defaults(file);
+  if (!file.epochs) file.epochs = 3.0;
+  split_batch(s, file);
   const auto share = s.number("split_dataset_ratio");
   const bool has_share = share && share->value > 0;
   if (has_share || s.has("val_dataset"))
@@ -386,13 +490,13 @@ TrainFile read_arguments(const Node& root, const Around& around, const std::stri
   const auto quantizer = s.text("quant_method");
   if (quantizer && !s.has("quant_bits") && quantizer->value != "fp8")
     s.say("ms-swift/quant-bits", "quant_method", "quant_method needs quant_bits", "quant_bits: 4");
-  if (!around.processes && around.visible > 1 && s.is_set("deepspeed"))
+  if (splits_model(command) && s.is_set("deepspeed") && !s.is_on("use_ray"))
     s.say("ms-swift/split-and-deepspeed", "deepspeed",
           "DeepSpeed does not work with a model that is split over the visible GPUs",
-          "NPROC_PER_NODE=" + std::to_string(around.visible));
+          "NPROC_PER_NODE=" + std::to_string(command.visible));
   s.know(kMoreSwiftKeys);
   // Megatron has several hundred arguments of its own.
-  if (!is_megatron) s.report_unknown("unknown-key-refused", "ms-swift stops at it");
+  if (!is_megatron && file.other_purpose.empty()) s.report_unknown("unknown-key-refused", "ms-swift stops at it");
   for (const OpenFlag& each : open) {
     TrainFile::Open setting = open_setting(each, name);
     if (each.decides_run || (s.was_asked(each.key) && !is_beside_the_step(each.key)))
@@ -403,188 +507,14 @@ TrainFile read_arguments(const Node& root, const Around& around, const std::stri
   return file;
 }
 
-}  // namespace
-
 TrainFile read_ms_swift(const Source& source) {
   const Node& root = source.root;
   const std::string& name = source.name;
   const Neighbours& neighbours = source.neighbours;
-  Around around;
+  SwiftCommand command;
   if (const Node* environment = root.find("ENV"))
-    for (const Entry& each : environment->entries) around.take(each.key, each.value);
-  return read_arguments(root, around, name, neighbours);
-}
-
-TrainFile read_ms_swift_script(const Source& source) {
-  const std::string& name = source.name;
-  const Neighbours& neighbours = source.neighbours;
-  const std::vector<ShellCommand>& commands = source.script->commands;
-  const auto has_word = [](const ShellCommand& command, std::string_view part) {
-    return std::any_of(command.words.begin(), command.words.end(), [&](const ShellWord& word) {
-      return word.text.find(part) != std::string::npos;
-    });
-  };
-  const ShellCommand* found = nullptr;
-  std::size_t first_flag = 0;
-  Around around;
-  std::vector<Finding> findings;
-  for (const ShellCommand& command : commands) {
-    for (const auto& [part, trainer] :
-         {std::pair{"openrlhf", Trainer::openrlhf}, std::pair{"verl.trainer", Trainer::verl},
-          std::pair{"xtuner", Trainer::xtuner}})
-      if (has_word(command, part)) {
-        TrainFile file;
-        file.trainer = trainer;
-        set_unmodelled(file,
-                       "the trainer " + std::string(qwenplan::name(trainer)) + " is not modelled",
-                       name, "say what the run does with the flags of qwenplan vram");
-        return file;
-      }
-    for (std::size_t i = 0; i < command.words.size(); ++i) {
-      const std::string& word = command.words[i].text;
-      const std::string& next = i + 1 < command.words.size() ? command.words[i + 1].text : word;
-      const bool is_named = word == "swift" || word == "megatron";
-      std::string verb;
-      if (is_named && (next == "sft" || next == "pt" || next == "rlhf")) verb = next;
-      for (const char* each : {"sft", "pt", "rlhf"})
-        if (word.ends_with("swift/cli/" + std::string(each) + ".py") ||
-            word == "swift.cli." + std::string(each))
-          verb = each;
-      if (verb.empty()) continue;
-      if (found) {
-        findings.push_back({"ms-swift/several-commands", "another training command stands here; only the first is read",
-                            command.words[i].place,
-                            {}});
-      } else {
-        found = &command;
-        first_flag = i + (is_named ? 2 : 1);
-        around.command = verb;
-        around.is_megatron = word == "megatron";
-      }
-      break;
-    }
-    if (!command.words.empty() && command.words.front().text.starts_with("--") && found)
-      findings.push_back(
-          {"ms-swift/flags-after-comment", "these flags belong to no command: a comment or a blank line above ended it",
-           command.words.front().place, "remove the comment"});
-  }
-  if (!found) {
-    TrainFile file;
-    file.trainer = Trainer::ms_swift;
-    file.other_purpose = "runs no training command that is read: swift sft, pt and rlhf";
-    return file;
-  }
-
-  const auto scalar = [](const ShellWord& word) {
-    Node node;
-    node.kind = Node::Kind::scalar;
-    node.scalar = word.text;
-    node.place = word.place;
-    return node;
-  };
-  std::vector<OpenFlag> open;
-  const auto leaves_open = [&](const std::string& key, const ShellWord& value) {
-    for (const std::string& variable : value.unresolved)
-      open.push_back({key, variable, value.is_either, false, value.place});
-  };
-  for (const auto& [variable, value] : found->environment) {
-    const bool is_about = variable == "NPROC_PER_NODE" || variable == "CUDA_VISIBLE_DEVICES";
-    if (value.unresolved.empty())
-      around.take(variable, scalar(value));
-    else if (is_about)
-      for (const std::string& each : value.unresolved)
-        open.push_back({variable, each, value.is_either, true, value.place});
-  }
-  // With processes the visible cards do not count.
-  const auto is_visible = [](const OpenFlag& each) { return each.key == "CUDA_VISIBLE_DEVICES"; };
-  if (around.processes) open.erase(std::remove_if(open.begin(), open.end(), is_visible), open.end());
-
-  // The flags as a map: --key value, --key=value, and --key with several values or none.
-  Node root;
-  root.kind = Node::Kind::map;
-  const auto& words = found->words;
-  std::size_t i = first_flag;
-  if (i < words.size() && !words[i].text.starts_with("--")) {
-    // A file of arguments comes first, and flags after it.
-    if (const auto text = neighbours.text_of(words[i].text)) {
-      auto document = parse_document(*text, words[i].text, syntax_of(*text, words[i].text));
-      if (document) root = std::move(document.value().root);
-      if (!root.is_map()) root = Node{Node::Kind::map, false, {}, {}, {}, words[i].place};
-      for (Entry& entry : root.entries) entry.place = entry.value.place = words[i].place;
-    } else {
-      TrainFile file;
-      file.trainer = Trainer::ms_swift;
-      set_unmodelled(file, "the file of arguments is not here", words[i].text,
-                     "check that file itself");
-      return file;
-    }
-    ++i;
-  }
-  std::vector<const ShellWord*> further;  // words that may be no word or more flags
-  while (i < words.size()) {
-    if (!words[i].text.starts_with("--")) {
-      if (words[i].is_open) further.push_back(&words[i]);
-      ++i;
-      continue;
-    }
-    Entry entry{words[i].text.substr(2), words[i].place, {}};
-    std::vector<const ShellWord*> values;
-    ShellWord behind_sign;
-    if (const std::size_t sign = entry.key.find('='); sign != std::string::npos) {
-      behind_sign = words[i];
-      behind_sign.text = entry.key.substr(sign + 1);
-      entry.key.resize(sign);
-      values.push_back(&behind_sign);
-    }
-    // HfArgumentParser knows each flag with hyphens too.
-    if (entry.key.find('_') == std::string::npos)
-      std::replace(entry.key.begin(), entry.key.end(), '-', '_');
-    for (++i; i < words.size() && !words[i].text.starts_with("--"); ++i) {
-      // Behind a value, what may be no word or more flags is not this flag's.
-      if (words[i].is_open && !values.empty())
-        further.push_back(&words[i]);
-      else
-        values.push_back(&words[i]);
-    }
-    bool is_resolved = true;
-    for (const ShellWord* value : values) {
-      is_resolved = is_resolved && value->unresolved.empty();
-      leaves_open(entry.key, *value);
-    }
-    if (values.empty()) {
-      entry.value = scalar({"true", entry.place, {}});
-    } else if (values.size() == 1) {
-      entry.value = scalar(*values.front());
-    } else {
-      entry.value.kind = Node::Kind::list;
-      entry.value.place = values.front()->place;
-      for (const ShellWord* value : values) entry.value.items.push_back(scalar(*value));
-    }
-    // A model may keep its variable in its name; a number may not.
-    if (!is_resolved && entry.key != "model" && entry.key != "dataset") {
-      entry.value = Node{};
-      entry.value.place = entry.place;
-    }
-    const auto before = std::find_if(root.entries.begin(), root.entries.end(),
-                                     [&](const Entry& each) { return each.key == entry.key; });
-    if (before != root.entries.end())
-      *before = std::move(entry);
-    else
-      root.entries.push_back(std::move(entry));
-  }
-  for (const ShellWord* word : further)
-    for (const std::string& variable : word->unresolved) {
-      if (word->is_either)
-        open.push_back({"", variable, true, true, word->place});
-      else
-        findings.push_back({"ms-swift/unresolved",
-                            "'" + variable.substr(0, 40) + "' may bring more flags, which are not known here",
-                            word->place,
-                            {}});
-    }
-  TrainFile file = read_arguments(root, around, name, neighbours, open);
-  file.findings.insert(file.findings.begin(), findings.begin(), findings.end());
-  return file;
+    for (const Entry& each : environment->entries) command.take(each.key, each.value);
+  return read_swift_arguments(root, command, name, neighbours);
 }
 
 }  // namespace qwenplan

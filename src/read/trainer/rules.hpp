@@ -158,6 +158,12 @@ inline constexpr Rule kRules[] = {
      "meant.",
      "Write the new name.",
      "the trainers' release notes"},
+    {"split-batches", Severity::warning,
+     "The batch is that of all GPUs together.",
+     "With split_batches accelerate cuts each batch into a part for each process, where a batch for each "
+     "is the rule.",
+     "Write split_batches: false, or count the batch over all GPUs.",
+     "accelerate, data_loader.py"},
     {"removed-key", Severity::warning,
      "A key does not exist any more.",
      "Newer versions ignore it or stop at it.",

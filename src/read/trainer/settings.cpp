@@ -72,9 +72,26 @@ RunDraft::Maybe<double> Settings::number(std::string_view key) {
 RunDraft::Maybe<bool> Settings::truth(std::string_view key) {
   const Node* value = node(key);
   if (!value) return std::nullopt;
-  if (const auto truth = value->truth()) return from_file(*truth, value->place);
+  if (const auto truth = truth_of(*value)) return from_file(*truth, value->place);
   expected(*entry(key), "true or false");
   return std::nullopt;
+}
+
+std::optional<bool> Settings::truth_of(const Node& value) const {
+  if (takes_letters_ && value.scalar.size() == 1) {
+    if (std::string_view("yYtT").find(value.scalar) != std::string_view::npos) return true;
+    if (std::string_view("nNfF").find(value.scalar) != std::string_view::npos) return false;
+  }
+  return value.truth();
+}
+
+void Settings::expect_truth(std::string_view keys) {
+  while (!keys.empty()) {
+    const std::string_view key = keys.substr(0, keys.find(' '));
+    keys.remove_prefix(std::min(key.size() + 1, keys.size()));
+    const Entry* found = entry(key);
+    if (found && found->value.kind == Node::Kind::scalar && !truth_of(found->value)) expected(*found, "true or false");
+  }
 }
 
 RunDraft::Maybe<std::string> Settings::text(std::string_view key) {
@@ -172,7 +189,7 @@ void Settings::report_unknown(RuleId rule, std::string_view consequence) {
     // A key without a value changes nothing, known or not.
     if (known_.contains(each.key) || old_.contains(each.key) || each.value.is_null()) continue;
     const auto near =
-        ++unknown > kMostSlips ? std::vector<std::string>() : nearest(each.key, known);
+        ++unknown > kMostSlips ? std::vector<std::string>() : nearest_keys(each.key, known);
     findings_.push_back({rule,
                          "unknown key '" + path_ + each.key + "'; " + std::string(consequence),
                          each.place,
@@ -222,6 +239,9 @@ bool is_credential(std::string_view key, std::string_view value) {
   const bool is_known_form = value.size() >= 20 && (value.starts_with("hf_") ||
                                                     value.starts_with("sk-") ||
                                                     value.starts_with("ghp_"));
+  const std::string said = lowered(value);
+  // What stands for a secret is none.
+  if (said.starts_with("your") || said.find("xxx") != std::string::npos) return false;
   if (is_known_form) return value.find_first_of(" /") == std::string_view::npos;
   if (!is_door || value.size() < 8) return false;
   return value.find_first_of("$<{ ") == std::string_view::npos;

@@ -26,6 +26,12 @@ class Settings {
 
   /// The trainer fills in references: one that is left is unresolved, not a wrong value.
   void expect_references() { expects_references_ = true; }
+  /// The trainer's own parser takes y, n, t and f for true and false, as argparse's types of
+  /// transformers do.
+  void take_letters() { takes_letters_ = true; }
+  /// Says which of the keys hold something else than true or false; blanks are between them. What they
+  /// decide is nobody's question here.
+  void expect_truth(std::string_view keys);
   /// The value of a key that is there and not null.
   const Node* node(std::string_view key);
   bool has(std::string_view key) { return node(key) != nullptr; }
@@ -71,9 +77,11 @@ class Settings {
  private:
   const Entry* entry(std::string_view key) const;
   void expected(const Entry& found, std::string_view what);
+  std::optional<bool> truth_of(const Node& value) const;
 
   const Node* map_;
   bool expects_references_ = false;
+  bool takes_letters_ = false;
   std::string path_;
   std::vector<Finding>& findings_;
   std::set<std::string, std::less<>> known_;

@@ -82,8 +82,13 @@ std::optional<Owner> owner_of(const Node& root) {
       has({"tuner_type", "train_type", "sft_type", "rlhf_type", "torch_dtype", "dataset",
            "max_length", "target_modules"}))
     return Owner{read_ms_swift};
+  if (has({"model_id_or_path", "model_type"}) && has({"sft_type", "rlhf_type", "template_type"}))
+    return Owner{read_ms_swift};
+  if (has({"num_generations", "max_completion_length", "reward_funcs"})) return Owner{read_trl};
   if (has({"per_device_train_batch_size", "gradient_accumulation_steps", "num_train_epochs"}))
     return Owner{read_transformers};
+  if (has({"max_new_tokens", "infer_backend"}) && has({"stream", "adapters", "load_data_args", "infer_backend"}))
+    return Owner{read_ms_swift};
   return std::nullopt;
 }
 
@@ -140,9 +145,13 @@ std::optional<Owner> owner_of_script(const std::string& text) {
   if (says("openrlhf") || (says("--micro_train_batch_size") && says("--pretrain"))) return Owner{nullptr, Trainer::openrlhf};
   if (says("verl.trainer") || says("actor_rollout_ref")) return Owner{nullptr, Trainer::verl};
   if (says("xtuner") || says("mmengine")) return Owner{nullptr, Trainer::xtuner};
-  if (says("swift sft") || says("swift pt") || says("swift rlhf") || says("megatron sft") ||
-      says("megatron pt") || says("megatron rlhf") || says("swift/cli/"))
-    return Owner{read_ms_swift_script};
+  if (says("swift/cli/") || says("swift.cli.")) return Owner{read_ms_swift_script};
+  for (const std::string_view verb :
+       {"sft", "pt", "rlhf", "infer", "merge-lora", "web-ui", "deploy", "rollout", "sample", "export", "eval", "app",
+        "dpo", "orpo", "simpo"})
+    if (says("swift " + std::string(verb)) || says("megatron " + std::string(verb)) ||
+        says("llm_" + std::string(verb) + ".py"))
+      return Owner{read_ms_swift_script};
   return std::nullopt;
 }
 

@@ -10,6 +10,7 @@ TrainFile read_transformers(const Source& source) {
   file.trainer = Trainer::transformers;
   file.version = "5.23";
   Settings s(&root, "", file.findings);
+  say_old_hf_names(s);
   read_hf_arguments(s, file, neighbours);
   // The model and the data belong to the script that the arguments are for; the common names of the
   // examples are taken.
@@ -31,6 +32,7 @@ TrainFile read_transformers(const Source& source) {
   otherwise(draft.precision, Precision::fp32);
   otherwise(draft.loss, Loss::standard);
   hf_defaults(file);
+  split_batch(s, file);
   s.report_unknown("unknown-key-of-script", "it is the script's own");
   return file;
 }

@@ -113,6 +113,46 @@ Stage stage_of(Settings& s, const std::string& name) {
   return Stage::sft;
 }
 
+/// Keys of older versions, which TRL and the recipes' own scripts pass over today.
+void say_old_names(Settings& s, Stage stage, Version version) {
+  struct Old {
+    const char* key;
+    Version since;
+    const char* who;
+    const char* instead;
+  };
+  const bool is_pair = stage == Stage::dpo || stage == Stage::orpo || stage == Stage::kto;
+  const Version prompts = stage == Stage::dpo ? Version{0, 29, 0} : stage == Stage::kto ? Version{0, 26, 0} : Version{0, 28, 0};
+  const Old kOld[] = {{"max_prompt_length", prompts, "TRL", is_pair ? "max_length alone" : ""},
+                      {"use_liger_loss", {0, 28, 0}, "TRL", "use_liger_kernel"},
+                      {"use_num_logits_to_keep", {0, 17, 0}, "TRL", ""},
+                      {"chars_per_token", {0, 17, 0}, "TRL", ""},
+                      {"dataset_batch_size", {0, 17, 0}, "TRL", ""},
+                      {"num_of_sequences", {0, 17, 0}, "TRL", ""},
+                      {"vllm_device", {0, 18, 0}, "TRL", "vllm_mode: server, or colocate"},
+                      {"vllm_dtype", {0, 18, 0}, "TRL", ""},
+                      {"vllm_max_model_len", {0, 18, 0}, "TRL", ""},
+                      {"vllm_guided_decoding_regex", {0, 28, 0}, "TRL", "vllm_structured_outputs_regex"},
+                      {"rpo_alpha", {0, 29, 0}, "TRL", "loss_type: [sigmoid, sft] with loss_weights"},
+                      {"label_pad_token_id", prompts, "TRL", ""},
+                      {"ref_model_init_kwargs", prompts, "TRL", "model_init_kwargs"},
+                      {"force_use_ref_model", {0, 29, 0}, "TRL", ""},
+                      {"model_adapter_name", {0, 29, 0}, "TRL", ""},
+                      {"ref_adapter_name", {0, 29, 0}, "TRL", ""},
+                      {"reference_free", {0, 29, 0}, "TRL", ""},
+                      {"use_logits_to_keep", {0, 29, 0}, "TRL", ""},
+                      {"dataset_mixer", {}, "alignment-handbook 0.4", "dataset_mixture"},
+                      {"dataset_splits", {}, "alignment-handbook 0.4", "split in dataset_mixture"},
+                      {"preprocessing_num_workers", {}, "alignment-handbook 0.4", "dataset_num_proc"},
+                      {"use_flash_attention_2", {}, "alignment-handbook 0.3", "attn_implementation: flash_attention_2"}};
+  for (const Old& each : kOld) {
+    const bool is_of_trl = each.since > Version{};
+    if (version >= each.since)
+      s.removed(each.key, is_of_trl ? std::string(each.who) + " " + std::to_string(each.since.major) + "." + std::to_string(each.since.minor) : each.who,
+                each.instead);
+  }
+}
+
 void read_precision(Settings& s, TrainFile& file) {
   RunDraft& draft = file.draft;
   s.renamed("torch_dtype", "dtype", "TRL 0.27");
@@ -273,10 +313,14 @@ TrainFile read_trl(const Source& source) {
   file.version = source.version;
   Settings s(&root, "", file.findings);
   RunDraft& draft = file.draft;
+  s.take_letters();
   s.know(kKeys);
   s.renamed("use_liger", "use_liger_kernel", "TRL 0.16");
+  const Version version = version_of(source.version).value_or(latest_version(Trainer::trl));
+  if (version >= Version{1, 0, 0}) say_old_hf_names(s);
   read_hf_arguments(s, file, neighbours);
   const Stage stage = stage_of(s, name);
+  say_old_names(s, stage, version);
   if (const auto model = s.text("model_name_or_path")) {
     file.model = model->value;
     file.model_place = model->place;
@@ -284,7 +328,6 @@ TrainFile read_trl(const Source& source) {
   read_precision(s, file);
   read_adapters(s, file);
   draft.attention = attention_named(s.text("attn_implementation"));
-  const Version version = version_of(source.version).value_or(latest_version(Trainer::trl));
   if (version < Version{0, 20, 0})
     s.renamed("max_seq_length", "max_length", "TRL 0.16");
   else if (s.has("max_seq_length"))
@@ -350,6 +393,7 @@ TrainFile read_trl(const Source& source) {
         if (const Node* id = each.find("id"))
           if (const auto text = id->text()) file.datasets.push_back(*text);
   hf_defaults(file);
+  split_batch(s, file);
 
   switch (stage) {
     case Stage::sft:
@@ -376,11 +420,14 @@ TrainFile read_trl(const Source& source) {
       draft.objective = by_trainer(Objective::grpo);
       set_unmodelled(file, "GRPO is not modelled: its answers are generated while it trains", name,
                      "modelled: supervised fine-tuning");
-      if (!s.has("per_device_train_batch_size") && s.has("pass_rate_min"))
+      if (!s.has("per_device_train_batch_size") &&
+          has_any(s, {"pass_rate_min", "low_reward_threshold", "high_reward_threshold"}))
         file.other_purpose = "filters a dataset";
       break;
   }
-  s.know("pass_rate_min pass_rate_max");
+  s.know("pass_rate_min pass_rate_max low_reward_threshold high_reward_threshold");
+  if (const Node* runs = root.find("runs"); runs && runs->is_list())
+    file.other_purpose = "plans several runs, and trains none itself";
   s.know(kMoreTrlKeys);
   read_contradictions(s, stage, file);
   s.report_unknown("unknown-key", "the scripts of TRL ignore it");

@@ -60,3 +60,27 @@ TEST_CASE("accelerate's processes, stage and FSDP", "[accelerate]") {
   CHECK(says(fsdp, "accelerate/fsdp-no-wrap"));
   CHECK(says(fsdp, "unknown-key-refused"));
 }
+
+TEST_CASE("Expert parallelism of DeepSpeed is known and not modelled", "[deepspeed]") {
+  const std::map<std::string, std::string> files = {
+      {"ep.json", R"({"zero_optimization": {"stage": 1}, "expert_parallel": {"enabled": true, "autoep_size": 8}, "log_level": "info"})"}};
+  const auto file = reading("model_name_or_path: a/b\ndeepspeed: ep.json\n", "run.yaml", Beside(files));
+  REQUIRE(file.unmodelled);
+  CHECK(file.unmodelled->what.find("expert") != std::string::npos);
+  CHECK_FALSE(says(file, "unknown-key"));
+}
+
+TEST_CASE("Only a slip of the pen gets a hint", "[settings]") {
+  const auto hint = [](const std::string& key) {
+    const auto file = reading("model: a/b\ndataset: c\n" + key + ": 1\n");
+    for (const Finding& each : file.findings)
+      if (each.rule == "unknown-key-refused") return each.fix;
+    return std::string("known");
+  };
+  CHECK(hint("lora_rnak").find("lora_rank") != std::string::npos);
+  CHECK(hint("loraRank").find("lora_rank") != std::string::npos);
+  CHECK(hint("gradient_checkpoint").find("gradient_checkpointing") != std::string::npos);
+  CHECK(hint("wandb_token").empty());
+  CHECK(hint("use_cce").empty());
+  CHECK(hint("eaft_alpha").empty());
+}

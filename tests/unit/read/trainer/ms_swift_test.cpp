@@ -1,3 +1,4 @@
+#include "qwenplan/describe/trainer_defaults.hpp"
 #include "unit/read/trainer/reader.hpp"
 
 using namespace qwenplan;
@@ -54,6 +55,7 @@ TEST_CASE("A flag that the script does not decide is named", "[ms-swift]") {
   CHECK(reading("if x; then B=1; else B=8; fi\n" + start + "--per_device_train_batch_size $B\n", "a.sh")
             .open.at(0).error.what.find("branches") != std::string::npos);
   CHECK(reading("NPROC_PER_NODE=$N " + start, "a.sh").open.at(0).flag == "gpus");
+  CHECK(reading("NNODES=$N " + start, "a.sh").open.at(0).flag == "gpus");
   CHECK(reading("CUDA_VISIBLE_DEVICES=$N " + start, "a.sh").open.at(0).flag == "gpus");
   CHECK(reading("NPROC_PER_NODE=1 CUDA_VISIBLE_DEVICES=$N " + start, "a.sh").open.empty());
   // What does not touch the step is only told.
@@ -95,8 +97,19 @@ TEST_CASE("ms-swift fills up to sixteen samples, and leaves the length to the mo
           "[ms-swift]") {
   const auto file =
       reading("model: a/b\ntuner_type: full\ndataset: c\nper_device_train_batch_size: 3\n");
-  CHECK(file.draft.accumulation->value == 6);
-  CHECK(file.draft.accumulation->from == From::trainer);
+  const auto steps = [](RunDraft draft) {
+    fill_defaults({Trainer::ms_swift, latest_version(Trainer::ms_swift)}, Model(), nullptr, draft);
+    CHECK(draft.accumulation->from == From::trainer);
+    return draft.accumulation->value;
+  };
+  CHECK(steps(file.draft) == 6);
+  // Whoever gives another batch gets the steps of that one.
+  RunDraft given = file.draft;
+  given.micro_batch = Given<std::int64_t>{8, From::flag, {}};
+  CHECK(steps(given) == 2);
+  // Two processes count twice; one model on two cards counts once.
+  CHECK(steps(reading("NPROC_PER_NODE=2 swift sft --model a/b --dataset c\n", "a.sh").draft) == 8);
+  CHECK(steps(reading("CUDA_VISIBLE_DEVICES=0,1 swift sft --model a/b --dataset c\n", "a.sh").draft) == 16);
   CHECK_FALSE(file.draft.length);
   CHECK(file.draft.method->value == Method::full);
   CHECK(file.draft.checkpoints->value);
@@ -127,4 +140,133 @@ TEST_CASE("What swift rlhf teaches is in rlhf_type, and DPO where nobody says", 
   CHECK_FALSE(reading(text + "rlhf_type: kto\n").unmodelled);
   CHECK(reading(text + "rlhf_type: kto\nloss_type: apo_zero_unpaired\n").unmodelled);
   CHECK(reading(text + "rlhf_type: gkd\n").unmodelled);
+}
+
+TEST_CASE("Whoever starts the processes says how many there are", "[ms-swift]") {
+  const auto of = [](const std::string& start, const Beside& beside = {}) {
+    return reading(start + " swift/cli/sft.py --model a/b --dataset c --max_length 8\n", "train.sh", beside);
+  };
+  const std::string visible = "CUDA_VISIBLE_DEVICES=0,1,2,3 ";
+  CHECK(of(visible + "torchrun --nproc_per_node=4 --nnodes 2").draft.gpus->value == 8);
+  CHECK(of("python -m torch.distributed.run --nproc-per-node 2").draft.gpus->value == 2);
+  CHECK(of("deepspeed --include localhost:0,1,2").draft.gpus->value == 3);
+  CHECK(of(visible + "deepspeed").draft.gpus->value == 4);
+  CHECK(of("accelerate launch --num_processes 2").draft.gpus->value == 2);
+  // The visible cards are no parts of one model then.
+  CHECK_FALSE(says(of(visible + "torchrun --nproc_per_node=4"), "ms-swift/no-nproc-per-node"));
+  // torchrun starts one process where nobody says more.
+  CHECK(of(visible + "torchrun").draft.gpus->value == 1);
+
+  const Beside beside(std::map<std::string, std::string>{{"fsdp.yaml", "distributed_type: FSDP\nnum_processes: 2\nfsdp_config:\n  fsdp_version: 2\n"
+                                     "  fsdp_auto_wrap_policy: TRANSFORMER_BASED_WRAP\n"}});
+  const auto spread = of("accelerate launch --config_file fsdp.yaml", beside);
+  CHECK(spread.draft.gpus->value == 2);
+  CHECK(spread.draft.fsdp->value == "2");
+  CHECK(spread.draft.fsdp->place.line == 1);
+  for (const char* open : {"accelerate launch --config_file gone.yaml", "accelerate launch", "deepspeed --hostfile h",
+                           "torchrun --nproc_per_node $N", "accelerate launch --config_file $F"}) {
+    CAPTURE(open);
+    const auto file = of(open);
+    CHECK_FALSE(file.draft.gpus);
+    REQUIRE(file.open.size() == 1);
+    CHECK(file.open[0].flag == "gpus");
+  }
+}
+
+TEST_CASE("FSDP of ms-swift is a preset, a file or JSON", "[ms-swift]") {
+  const std::string text = "model: a/b\ndataset: c\n";
+  CHECK(reading(text + "fsdp: fsdp2\n").draft.fsdp->value == "2");
+  CHECK(reading(text + "fsdp: ./own.json\n").draft.fsdp->value == "2");
+  const auto whole = reading(text + "fsdp: '{\"fsdp\": \"full_shard offload\", \"fsdp_config\": {\"fsdp_version\": 2, "
+                                    "\"activation_checkpointing\": true}}'\n");
+  CHECK(whole.draft.fsdp->value == "2");
+  CHECK(whole.draft.fsdp->place.line == 3);
+  CHECK(whole.draft.offload->value == "params");
+  CHECK(whole.draft.checkpoints->value);
+}
+
+TEST_CASE("A script may name a file of arguments", "[ms-swift]") {
+  const Beside beside(std::map<std::string, std::string>{{"pt.yaml", "model: a/b\ndataset: c\nmax_length: 512\nENV:\n  NPROC_PER_NODE: 2\n"}});
+  for (const char* start : {"swift sft pt.yaml", "swift pt --config pt.yaml"}) {
+    CAPTURE(start);
+    const auto file = reading(std::string(start) + " --lora_rank 4\n", "a.sh", beside);
+    CHECK(file.model == "a/b");
+    CHECK(file.draft.length->value == 512);
+    CHECK(file.draft.lora_rank->value == 4);
+    CHECK(file.draft.gpus->value == 2);
+    CHECK_FALSE(says(file, "unknown-key-refused"));
+  }
+  const auto missing = reading("swift sft --config other.yaml\n", "a.sh", beside);
+  REQUIRE(missing.unmodelled);
+  CHECK(missing.unmodelled->what.find("other.yaml") != std::string::npos);
+}
+
+TEST_CASE("Commands of ms-swift that do not train are told from those that do", "[ms-swift]") {
+  for (const char* command : {"swift infer --model a/b", "swift export --model a/b --merge_lora true", "swift deploy",
+                              "python swift/cli/infer.py", "python llm_infer.py --ckpt_dir x", "megatron export"}) {
+    CAPTURE(command);
+    const auto file = reading(std::string(command) + "\n", "a.sh");
+    CHECK(file.trainer == Trainer::ms_swift);
+    CHECK(file.other_purpose.find("does not train") != std::string::npos);
+  }
+  // The command that trains is read, whatever else the script does.
+  const auto mixed = reading("swift export --model x/y\nswift pt --model a/b --dataset c\nswift infer\n", "a.sh");
+  CHECK(mixed.other_purpose.empty());
+  CHECK(mixed.model == "a/b");
+  CHECK_FALSE(reading("model: a/b\nmax_length: 8\nsampler_engine: vllm\n").other_purpose.empty());
+  CHECK_FALSE(says(reading("model: a/b\nmax_length: 8\nsampler_engine: vllm\nray_exp_name: a\n"), "unknown-key-refused"));
+  CHECK(reading("stream: true\nmax_new_tokens: 64\n").trainer == Trainer::ms_swift);
+}
+
+TEST_CASE("Scripts and files of ms-swift 2 mean the same by other names", "[ms-swift]") {
+  const auto file = reading(
+      "torchrun --nproc_per_node=2 llm_sft.py --model_id_or_path a/b --sft_type lora --dtype bf16 --batch_size 4 "
+      "--lora_dropout_p 0.1 --lora_target_modules ALL --quantization_bit 0 --train_dataset_sample -1\n",
+      "sft.sh");
+  CHECK(file.model == "a/b");
+  CHECK(file.draft.micro_batch->value == 4);
+  CHECK(file.draft.lora_dropout->value == 0.1);
+  CHECK(file.draft.weights->value == DType::bf16);
+  CHECK(file.draft.lora_targets->value == std::vector<std::string>{"all-linear"});
+  CHECK(says(file, "removed-key"));
+  CHECK_FALSE(says(file, "unknown-key-refused"));
+  // One old name is one fault.
+  const auto named = std::count_if(file.findings.begin(), file.findings.end(), [](const Finding& each) {
+    return each.message.find("sft_type") != std::string::npos || each.message.find("train_type") != std::string::npos;
+  });
+  CHECK(named == 1);
+  CHECK(reading("swift dpo --model_type a --dataset b --sft_type lora\n", "dpo.sh").draft.objective->value == Objective::dpo);
+  CHECK(reading(R"({"model_id_or_path": "a/b", "sft_type": "lora", "dataset": "c"})", "sft.json").trainer == Trainer::ms_swift);
+  CHECK(reading("model: a/b\ndataset: c\nuse_liger: y\n").draft.loss->value == Loss::fused);
+}
+
+TEST_CASE("What ms-swift can do and is not modelled has its own name", "[ms-swift]") {
+  const std::string text = "model: a/b\ndataset: c\nmax_length: 8\n";
+  for (const char* more :
+       {"tuner_backend: unsloth", "init_weights: lora-ga", "use_swift_lora: true", "lora_bias: all",
+        "trainable_parameters: [lm_head]", "tuner_type: full\nfreeze_parameters_ratio: 0.9", "quant_method: fp8",
+        "quant_method: quanto\nquant_bits: float8", "loss_scale: react", "loss_scale: default+hermes", "loss_type: mine",
+        "enable_dft_loss: true", "device_map: '{\"model\": 0}'", "label_smoothing_factor: 0.1",
+        "rlhf_type: dpo\nloss_type: [sigmoid, bco_pair, sft]", "rlhf_type: dpo\nrpo_alpha: 0.1", "rlhf_type: ppo"}) {
+    CAPTURE(more);
+    const auto file = reading(text + more + "\n");
+    CHECK(file.unmodelled);
+    CHECK_FALSE(says(file, "invalid-value"));
+  }
+  for (const char* plain : {"tuner_backend: peft", "init_weights: pissa", "loss_scale: last_round+ignore_empty_think",
+                            "device_map: auto", "tuner_type: full\nfreeze_parameters_ratio: 0"}) {
+    CAPTURE(plain);
+    CHECK_FALSE(reading(text + plain + "\n").unmodelled);
+  }
+  CHECK(reading(text + "packing: true\nattn_impl: flash_attn\npacking_length: 64\n").draft.length->value == 64);
+  CHECK(reading(text + "neftune_noise_alpha: 15\n").draft.neftune_alpha->value == 15);
+}
+
+TEST_CASE("What a script takes from elsewhere is said", "[ms-swift]") {
+  const auto file = reading("source env.sh\nswift sft --model a/b --dataset c\n", "a.sh");
+  REQUIRE(says(file, "ms-swift/unresolved"));
+  CHECK(file.findings.front().message.find("env.sh") != std::string::npos);
+  const auto function = reading("train() {\n  swift sft --model a/b --dataset c --max_length $1\n}\ntrain 512\n", "a.sh");
+  REQUIRE(function.open.size() == 1);
+  CHECK(function.open[0].error.what.find("argument") != std::string::npos);
 }

@@ -107,3 +107,49 @@ TEST_CASE("What a recipe trains for is in its keys or its folder", "[trl]") {
   REQUIRE(grpo.unmodelled);
   CHECK(grpo.unmodelled->what.find("GRPO") != std::string::npos);
 }
+
+TEST_CASE("Keys that TRL has no more are named with what stands in their place", "[trl]") {
+  const auto told = [](const std::string& key, const std::string& text) {
+    const auto file = reading("model_name_or_path: a/b\ndtype: bfloat16\n" + text + "\n");
+    for (const Finding& each : file.findings)
+      if (each.rule == "removed-key" && each.message.find("'" + key + "'") != std::string::npos) return each.message + "; " + each.fix;
+    return std::string();
+  };
+  CHECK(told("max_prompt_length", "beta: 0.1\nmax_prompt_length: 512").find("TRL 0.29") != std::string::npos);
+  CHECK(told("max_prompt_length", "num_generations: 8\nmax_prompt_length: 512").find("TRL 0.28") != std::string::npos);
+  CHECK(told("dataset_mixer", "dataset_mixer: {a/b: 1.0}").find("dataset_mixture") != std::string::npos);
+  CHECK(told("warmup_ratio", "warmup_ratio: 0.1").find("warmup_steps") != std::string::npos);
+  CHECK(told("overwrite_output_dir", "overwrite_output_dir: true").find("transformers 5") != std::string::npos);
+  CHECK(told("use_flash_attention_2", "use_flash_attention_2: true").find("attn_implementation") != std::string::npos);
+  // A version that knows the key says nothing.
+  const auto old = read_train_file("model_name_or_path: a/b\nbeta: 0.1\nmax_prompt_length: 512\nwarmup_ratio: 0.1\n", "run.yaml",
+                                   Beside(), {std::nullopt, "0.20"});
+  REQUIRE(old.ok());
+  CHECK_FALSE(says(*old, "removed-key"));
+}
+
+TEST_CASE("Files beside the recipes that train nothing themselves", "[trl]") {
+  CHECK_FALSE(reading("model_name_or_path: a/b\nruns:\n  - nodes: 2\n").other_purpose.empty());
+  CHECK_FALSE(reading("model_name_or_path: a/b\nnum_generations: 4\nlow_reward_threshold: 0.2\n").other_purpose.empty());
+  CHECK(reading("num_generations: 4\nper_device_train_batch_size: 4\n").trainer == Trainer::trl);
+}
+
+TEST_CASE("Switches of argparse take letters, and nonsense is told wherever it stands", "[trl]") {
+  const std::string text = "model_name_or_path: a/b\ndtype: bfloat16\n";
+  CHECK_FALSE(reading(text + "gradient_checkpointing: n\n").draft.checkpoints->value);
+  CHECK(reading(text + "gradient_checkpointing: y\n").draft.checkpoints->value);
+  CHECK(says(reading(text + "gradient_checkpointing: perhaps\n"), "invalid-value"));
+  CHECK(says(reading(text + "push_to_hub: perhaps\n"), "invalid-value"));
+  CHECK_FALSE(says(reading(text + "push_to_hub: y\ntf32: null\ndo_eval: no\n"), "invalid-value"));
+}
+
+TEST_CASE("A split batch is that of all GPUs", "[trl]") {
+  const std::string text = "model_name_or_path: a/b\ndtype: bfloat16\nper_device_train_batch_size: 16\n";
+  const auto file = reading(text + "num_processes: 4\naccelerator_config:\n  split_batches: true\n");
+  CHECK(says(file, "split-batches"));
+  CHECK(file.draft.micro_batch->value == 4);
+  const auto alone = reading(text + "accelerator_config: '{\"split_batches\": true}'\n");
+  CHECK(says(alone, "split-batches"));
+  CHECK(alone.draft.micro_batch->value == 16);
+  CHECK_FALSE(says(reading(text + "accelerator_config: {split_batches: false}\n"), "split-batches"));
+}

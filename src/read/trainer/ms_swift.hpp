@@ -1,0 +1,42 @@
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "read/trainer/document.hpp"
+#include "read/trainer/process_launch.hpp"
+#include "read/trainer/train_file.hpp"
+
+namespace qwenplan {
+
+/// What stands around ms-swift's arguments: the command's name, its launcher and the environment.
+struct SwiftCommand {
+  std::string verb;  ///< sft, pt, rlhf; empty for a file
+  std::string method;  ///< of version 2's own commands: dpo, orpo, simpo
+  bool is_megatron = false;
+  RunDraft::Maybe<std::int64_t> processes;  ///< NPROC_PER_NODE
+  std::int64_t nodes = 1;                   ///< NNODES
+  std::int64_t visible = 0;                 ///< of CUDA_VISIBLE_DEVICES; 0: not said
+  Place visible_place;
+  ProcessLaunch launch;
+
+  /// What a variable of the environment says about cards and processes.
+  void take(std::string_view variable, const Node& value);
+};
+
+/// A flag of the script whose value only a run of it would tell.
+struct OpenFlag {
+  std::string key;
+  std::string variable;
+  bool is_either = false;    ///< branches of the script set it differently
+  bool decides_run = false;  ///< whatever the reader asks for
+  Place place;
+};
+
+/// Reads ms-swift's arguments as a map, from a file or from a command's flags.
+TrainFile read_swift_arguments(const Node& root, const SwiftCommand& command, const std::string& name,
+                               const Neighbours& neighbours, const std::vector<OpenFlag>& open = {});
+
+}  // namespace qwenplan

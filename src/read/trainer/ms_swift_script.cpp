@@ -1,0 +1,267 @@
+#include <algorithm>
+#include <utility>
+
+#include "read/trainer/ms_swift.hpp"
+#include "read/trainer/readers.hpp"
+#include "read/trainer/settings.hpp"
+#include "read/trainer/shell_text.hpp"
+
+namespace qwenplan {
+namespace {
+
+bool is_any(std::string_view word, std::initializer_list<std::string_view> words) {
+  return std::find(words.begin(), words.end(), word) != words.end();
+}
+
+/// The verb of a program's name: "sft" of swift/cli/sft.py, swift.cli.sft and version 2's llm_sft.py.
+std::string verb_in(std::string_view word) {
+  const auto behind = [&](std::string_view front, std::string_view end) {
+    const std::size_t at = word.rfind(front);
+    if (at == std::string_view::npos || !word.ends_with(end)) return std::string();
+    return std::string(word.substr(at + front.size(), word.size() - end.size() - at - front.size()));
+  };
+  for (const auto& [front, end] : {std::pair("swift/cli/", ".py"), std::pair("llm_", ".py")})
+    if (word.size() > std::string_view(end).size())
+      if (std::string verb = behind(front, end); !verb.empty()) return verb;
+  if (word.starts_with("swift.cli.")) return std::string(word.substr(10));
+  return {};
+}
+
+bool is_training(std::string_view verb) { return is_any(verb, {"sft", "pt", "rlhf"}); }
+/// Version 2 had a command for each method.
+bool is_old_method(std::string_view verb) { return is_any(verb, {"dpo", "orpo", "simpo", "cpo", "kto"}); }
+
+/// A command of ms-swift's and where its flags begin.
+struct SwiftCall {
+  const ShellCommand* command = nullptr;
+  std::size_t program = 0;     ///< the word that names the program
+  std::size_t first_flag = 0;
+  std::string verb;            ///< as written
+  bool is_megatron = false;
+};
+
+SwiftCall call_in(const ShellCommand& command) {
+  for (std::size_t i = 0; i < command.words.size(); ++i) {
+    const std::string& word = command.words[i].text;
+    const bool is_megatron = word == "megatron";
+    const bool takes_verb = word == "swift" || word.ends_with("/swift") || is_megatron ||
+                            is_any(verb_in(word), {"main", "_megatron/main"});
+    const std::string verb = !takes_verb                          ? verb_in(word)
+                             : i + 1 < command.words.size() ? command.words[i + 1].text
+                                                            : std::string();
+    if (verb.empty() || verb.starts_with("-")) continue;
+    return {&command, i, i + (takes_verb ? 2 : 1), verb, is_megatron || verb_in(word).starts_with("_megatron")};
+  }
+  return {};
+}
+
+Node scalar(const ShellWord& word) {
+  Node node;
+  node.kind = Node::Kind::scalar;
+  node.scalar = word.text;
+  node.place = word.place;
+  return node;
+}
+
+/// The flags of a command as a map, as a file of arguments has it.
+class SwiftFlags {
+ public:
+  SwiftFlags(const std::vector<ShellWord>& words, std::size_t first) : words_(words), at_(first) {
+    root.kind = Node::Kind::map;
+  }
+
+  /// A file of arguments comes first; its values count where no flag says more. Returns its name where
+  /// it is not here.
+  std::optional<ShellWord> take_file(const Neighbours& neighbours) {
+    ShellWord file;
+    for (std::size_t i = at_; i < words_.size() && file.text.empty(); ++i)
+      if ((words_[i].text == "--config" || (i == at_ && !words_[i].text.starts_with("--"))))
+        file = words_[i].text != "--config" ? words_[i] : i + 1 < words_.size() ? words_[i + 1] : ShellWord();
+    if (file.text.empty()) return std::nullopt;
+    const auto text = file.unresolved.empty() ? neighbours.text_of(file.text) : std::nullopt;
+    if (!text) return file;
+    auto document = parse_document(*text, file.text, syntax_of(*text, file.text));
+    if (document) root = std::move(document.value().root);
+    if (!root.is_map()) root = Node{Node::Kind::map, false, {}, {}, {}, file.place};
+    for (Entry& entry : root.entries) entry.place = entry.value.place = file.place;
+    return std::nullopt;
+  }
+
+  void read() {
+    while (at_ < words_.size()) {
+      if (words_[at_].text.starts_with("--")) {
+        flag();
+        continue;
+      }
+      if (words_[at_].is_open) further.push_back(&words_[at_]);
+      ++at_;
+    }
+  }
+
+  Node root;
+  std::vector<OpenFlag> open;
+  std::vector<const ShellWord*> further;  ///< words that may be no word or more flags
+
+ private:
+  /// --key value, --key=value, and --key with several values or none.
+  void flag() {
+    Entry entry{words_[at_].text.substr(2), words_[at_].place, {}};
+    std::vector<const ShellWord*> values;
+    ShellWord behind_sign;
+    if (const std::size_t sign = entry.key.find('='); sign != std::string::npos) {
+      behind_sign = words_[at_];
+      behind_sign.text = entry.key.substr(sign + 1);
+      entry.key.resize(sign);
+      values.push_back(&behind_sign);
+    }
+    // HfArgumentParser knows each flag with hyphens too.
+    if (entry.key.find('_') == std::string::npos)
+      std::replace(entry.key.begin(), entry.key.end(), '-', '_');
+    for (++at_; at_ < words_.size() && !words_[at_].text.starts_with("--"); ++at_) {
+      // Behind a value, what may be no word or more flags is not this flag's.
+      if (words_[at_].is_open && !values.empty())
+        further.push_back(&words_[at_]);
+      else
+        values.push_back(&words_[at_]);
+    }
+    if (entry.key == "config") return;
+    bool is_resolved = true;
+    for (const ShellWord* value : values) {
+      is_resolved = is_resolved && value->unresolved.empty();
+      for (const std::string& variable : value->unresolved)
+        open.push_back({entry.key, variable, value->is_either, false, value->place});
+    }
+    if (values.empty()) {
+      entry.value = scalar({"true", entry.place, {}});
+    } else if (values.size() == 1) {
+      entry.value = scalar(*values.front());
+    } else {
+      entry.value.kind = Node::Kind::list;
+      entry.value.place = values.front()->place;
+      for (const ShellWord* value : values) entry.value.items.push_back(scalar(*value));
+    }
+    // A model may keep its variable in its name; a number may not.
+    if (!is_resolved && entry.key != "model" && entry.key != "dataset") {
+      entry.value = Node{};
+      entry.value.place = entry.place;
+    }
+    const auto before = std::find_if(root.entries.begin(), root.entries.end(),
+                                     [&](const Entry& each) { return each.key == entry.key; });
+    if (before != root.entries.end())
+      *before = std::move(entry);
+    else
+      root.entries.push_back(std::move(entry));
+  }
+
+  const std::vector<ShellWord>& words_;
+  std::size_t at_;
+};
+
+/// What the environment of a command says, and which of it only a run of the script would tell.
+SwiftCommand command_of(const SwiftCall& call, std::vector<OpenFlag>& open) {
+  SwiftCommand command;
+  command.verb = is_old_method(call.verb) ? "rlhf" : call.verb;
+  if (is_old_method(call.verb)) command.method = call.verb;
+  command.is_megatron = call.is_megatron;
+  std::vector<OpenFlag> untold;
+  for (const auto& [variable, value] : call.command->environment) {
+    if (value.unresolved.empty())
+      command.take(variable, scalar(value));
+    else if (is_any(variable, {"NPROC_PER_NODE", "CUDA_VISIBLE_DEVICES", "NNODES"}))
+      for (const std::string& each : value.unresolved)
+        untold.push_back({variable, each, value.is_either, true, value.place});
+  }
+  command.launch = process_launch(call.command->words, call.program, command.visible);
+  for (OpenFlag& each : untold) {
+    // With processes the visible cards do not count, and a launcher has its own words for both.
+    const bool is_visible = each.key == "CUDA_VISIBLE_DEVICES";
+    if (is_visible ? command.processes || command.launch.processes : command.launch.is_launcher) continue;
+    open.push_back(std::move(each));
+  }
+  return command;
+}
+
+/// A script of another trainer, which is only recognised.
+std::optional<TrainFile> other_trainer(const std::vector<ShellCommand>& commands, const std::string& name) {
+  for (const ShellCommand& command : commands)
+    for (const auto& [part, trainer] :
+         {std::pair("openrlhf", Trainer::openrlhf), std::pair("verl.trainer", Trainer::verl), std::pair("xtuner", Trainer::xtuner)})
+      for (const ShellWord& word : command.words)
+        if (word.text.find(part) != std::string::npos) {
+          TrainFile file;
+          file.trainer = trainer;
+          set_unmodelled(file, "the trainer " + std::string(qwenplan::name(trainer)) + " is not modelled", name,
+                         "say what the run does with the flags of qwenplan vram");
+          return file;
+        }
+  return std::nullopt;
+}
+
+}  // namespace
+
+TrainFile read_ms_swift_script(const Source& source) {
+  const std::vector<ShellCommand>& commands = source.script->commands;
+  if (auto other = other_trainer(commands, source.name)) return *std::move(other);
+  SwiftCall found;
+  std::string other_verb;
+  std::vector<Finding> findings;
+  for (const ShellCommand& command : commands) {
+    const bool reads_another = !found.command && command.words.size() > 1 && is_any(command.words.front().text, {"source", "."});
+    if (reads_another)
+      findings.push_back({"ms-swift/unresolved",
+                          "what '" + command.words[1].text.substr(0, 100) + "' sets is not known: it is not read",
+                          command.words.front().place,
+                          {}});
+    SwiftCall call = call_in(command);
+    const bool trains = is_training(call.verb) || is_old_method(call.verb);
+    if (call.command && !trains && other_verb.empty()) other_verb = (call.is_megatron ? "megatron " : "swift ") + call.verb;
+    if (trains && found.command)
+      findings.push_back({"ms-swift/several-commands", "another training command stands here; only the first is read",
+                          command.words[call.program].place,
+                          {}});
+    else if (trains)
+      found = std::move(call);
+    if (found.command && !command.words.empty() && command.words.front().text.starts_with("--"))
+      findings.push_back(
+          {"ms-swift/flags-after-comment", "these flags belong to no command: a comment or a blank line above ended it",
+           command.words.front().place, "remove the comment"});
+  }
+  if (!found.command) {
+    TrainFile file;
+    file.trainer = Trainer::ms_swift;
+    file.other_purpose = other_verb.empty() ? "runs no training command that is read: swift sft, pt and rlhf"
+                                            : "runs " + other_verb.substr(0, 40) + ", which does not train";
+    return file;
+  }
+
+  SwiftFlags flags(found.command->words, found.first_flag);
+  if (const auto missing = flags.take_file(source.neighbours)) {
+    TrainFile file;
+    file.trainer = Trainer::ms_swift;
+    set_unmodelled(file,
+                   found.is_megatron ? std::string("Megatron is not modelled")
+                                     : "the file of arguments '" + missing->text.substr(0, 100) + "' is not here",
+                   where(source.name, missing->place), "check that file itself");
+    return file;
+  }
+  flags.read();
+  std::vector<OpenFlag> open = std::move(flags.open);
+  SwiftCommand command = command_of(found, open);
+  if (const Node* environment = flags.root.find("ENV"))
+    for (const Entry& each : environment->entries) command.take(each.key, each.value);
+  for (const ShellWord* word : flags.further)
+    for (const std::string& variable : word->unresolved) {
+      if (word->is_either)
+        open.push_back({"", variable, true, true, word->place});
+      else
+        findings.push_back({"ms-swift/unresolved",
+                            "'" + variable.substr(0, 40) + "' may bring more flags, which are not known here",
+                            word->place,
+                            {}});
+    }
+  TrainFile file = read_swift_arguments(flags.root, command, source.name, source.neighbours, open);
+  file.findings.insert(file.findings.begin(), findings.begin(), findings.end());
+  return file;
+}
+
+}  // namespace qwenplan

@@ -1,0 +1,29 @@
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "qwenplan/describe/run_draft.hpp"
+#include "read/trainer/shell_text.hpp"
+
+namespace qwenplan {
+
+/// What the words in front of a trainer's program say: torchrun, accelerate launch and deepspeed
+/// start the processes themselves, and the trainer's own variables for that do not count.
+struct ProcessLaunch {
+  bool is_launcher = false;
+  RunDraft::Maybe<std::int64_t> processes;  ///< of all machines
+  ShellWord settings;                       ///< accelerate's file; no text: none is named
+  /// Why the number of processes cannot be told, where it stands in words: "a hostfile".
+  std::string left_to;
+  Place place;
+};
+
+/// Reads the words before `program`, the index of the trainer's own program. `visible` is how many
+/// cards the environment shows; 0 where it does not say.
+ProcessLaunch process_launch(const std::vector<ShellWord>& words, std::size_t program,
+                             std::int64_t visible);
+
+}  // namespace qwenplan
