@@ -12,7 +12,7 @@
 #include "command/job_time.hpp"
 #include "command/subject.hpp"
 #include "command/verdict.hpp"
-#include "qwenplan/base/parse.hpp"
+#include "command/written_model.hpp"
 #include "qwenplan/describe/valid_run.hpp"
 #include "read/text_file.hpp"
 #include "read/trainer/document.hpp"
@@ -65,61 +65,6 @@ Result<std::string> text_of(const std::string& file) {
                    "standard input", "is this the right file?"};
   }
   return text;
-}
-
-/// A model as a file names it: the Hub's name, a folder with a config.json, or a folder that is
-/// called like a model. ModelScope writes dots as "___"; a cache has models--OWNER--NAME.
-Result<FoundModel> model_of(const Tables& tables, const std::string& written) {
-  auto found = tables.model(written);
-  if (found) return found;
-  std::string path = written;
-  if (const std::size_t at = path.rfind("/snapshots/"); at != std::string::npos) path.resize(at);
-  while (!path.empty() && path.back() == '/') path.pop_back();
-  std::string last = path.substr(path.find_last_of('/') + 1);
-  if (last.starts_with("models--")) last = last.substr(last.rfind("--") + 2);
-  for (std::size_t at; (at = last.find("___")) != std::string::npos;) last.replace(at, 3, ".");
-  // What is behind these says how it is stored, not what it is.
-  const std::string lower = lowered(last);
-  for (const std::string_view ending :
-       {"-unsloth-bnb-4bit", "-bnb-4bit", "-gptq-int4", "-gptq-int8", "-gptq", "-awq-int4", "-awq",
-        "-fp8-dynamic", "-fp8", "-fp16", "-bf16"})
-    if (lower.ends_with(ending)) {
-      last.resize(last.size() - ending.size());
-      break;
-    }
-  if (last.empty() || last == written) return found;
-  auto again = tables.model(last);
-  return again && !again->is_file ? again : found;
-}
-
-/// How a checkpoint is stored, as its name says.
-struct Stored {
-  std::string_view how;
-  std::optional<Quantization> quantization;  ///< none: no such base is modelled
-  bool is_float = false;                     ///< in a form that transformers can unpack to 16 bits
-};
-std::optional<Stored> stored_quantized(const std::string& model) {
-  const std::string lower = lowered(model);
-  const auto has = [&](std::string_view part) { return lower.find(part) != std::string::npos; };
-  if (has("gptq") && has("int8")) return Stored{"GPTQ's 8 bits", std::nullopt};
-  if (has("gptq")) return Stored{"GPTQ", Quantization::gptq_int4};
-  if (has("-awq")) return Stored{"AWQ", Quantization::awq_int4};
-  if (has("-unsloth-bnb-4bit")) return Stored{"bitsandbytes' 4 bits in part", std::nullopt};
-  if (has("bnb-4bit")) return Stored{"bitsandbytes' 4 bits", Quantization::nf4};
-  if (has("-fp8")) return Stored{"fp8", std::nullopt, !has("dynamic")};
-  if (has("mxfp4") || has("gpt-oss")) return Stored{"mxfp4", std::nullopt, true};
-  return std::nullopt;
-}
-
-/// A finding that comes from an error, and the error for the report. What is wrong in another file,
-/// such as a qwenplan.yaml, has its place in the message.
-void refuse(CheckedFile& out, RuleId rule, Error error, Place place = {}) {
-  const Place told = place_in(error.where);
-  const bool is_elsewhere = told.line > 0 && !error.where.starts_with(out.file + ",");
-  if (place.line == 0 && !is_elsewhere) place = told;
-  out.findings.push_back(
-      {rule, is_elsewhere ? error.where + ": " + error.what : error.what, place, error.hint});
-  out.error = std::move(error);
 }
 
 RuleId rule_of(const Error& error) {
@@ -314,259 +259,330 @@ Result<const ProjectFile*> Checker::project_for(const std::string& file) {
   return project_at(known->second);
 }
 
-CheckedFile Checker::check(const std::string& file) {
-  CheckedFile out;
-  out.file = file == "-" ? "standard input" : file;
+/// One file on its way from its text to a verdict. Each step says whether there is more to say: false
+/// where the file's answer is complete, mostly by a refusal.
+class Checker::OneFile {
+ public:
+  OneFile(Checker& checker, const std::string& file)
+      : checker_(checker), file_(file), asked_(checker.in_), ignored_rules_(checker.in_.values("ignore")) {
+    out_.file = file == "-" ? "standard input" : file;
+  }
 
-  // Flags go before the project's file.
-  Invocation asked = in_;
-  std::vector<std::string> ignored_rules = in_.values("ignore");
-  const auto project = project_for(file);
-  const auto place_in_project = [&](Error error) {
-    if (!project || !*project) return error;
-    for (const auto& [flag, setting] : (*project)->settings_for(file).flags)
-      if (error.where.starts_with("--" + flag) && !in_.has(flag))
-        error.where = where((*project)->path, setting.place);
+  CheckedFile answer() {
+    if (take_settings() && read() && is_training() && find_model() && find_subject() && take_flags() &&
+        take_stored_form()) {
+      fill();
+      if (is_for_one_gpu() && validate() && estimate() && is_of_known_length()) add_verdict();
+    }
+    conclude(out_, std::move(ignores_), ignored_rules_, asked_.is_strict, fail_on_);
+    return std::move(out_);
+  }
+
+ private:
+  /// A finding that comes from an error, and the error for the report. What is wrong in another file,
+  /// such as a qwenplan.yaml, has its place in the message.
+  bool refuse(RuleId rule, Error error, Place place = {}) {
+    const Place told = place_in(error.where);
+    const bool is_elsewhere = told.line > 0 && !error.where.starts_with(out_.file + ",");
+    if (place.line == 0 && !is_elsewhere) place = told;
+    out_.findings.push_back(
+        {rule, is_elsewhere ? error.where + ": " + error.what : error.what, place, error.hint});
+    out_.error = std::move(error);
+    return false;
+  }
+
+  /// An error of a flag that the project's file gave stands there.
+  Error in_project(Error error) const {
+    if (!project_) return error;
+    for (const auto& [flag, setting] : project_->settings_for(file_).flags)
+      if (error.where.starts_with("--" + flag) && !checker_.in_.has(flag))
+        error.where = where(project_->path, setting.place);
     return error;
-  };
-  FailOn fail_on = FailOn::error;
-  std::vector<Ignore> ignores;
-  const auto concluded = [&]() -> CheckedFile&& {
-    conclude(out, std::move(ignores), ignored_rules, asked.is_strict, fail_on);
-    return std::move(out);
-  };
-  if (!project) return refuse(out, "unreadable-file", project.error()), concluded();
-  for (const char* flag : {"gpu", "vram", "vram-in-use", "stack", "alloc-conf", "trainer", "model",
-                           "launcher", "seq-len", "batch", "gpus"})
-    if (const auto value = in_.value(flag)) out.settings.push_back({flag, Value(*value), "flag"});
-  if (*project) {
-    ProjectSettings settings = (*project)->settings_for(file);
-    for (const auto& [flag, setting] : settings.flags) {
-      if (in_.has(flag)) continue;
-      asked.given[flag] = {setting.value};
-      out.settings.push_back({flag, Value(setting.value), "file"});
-    }
-    ignored_rules.insert(ignored_rules.end(), settings.ignored_rules.begin(),
-                         settings.ignored_rules.end());
-    asked.is_strict = in_.is_strict || asked.switched("strict") == true;
   }
-  const std::string wanted = asked.value("fail-on").value_or("error");
-  constexpr std::pair<std::string_view, FailOn> kFailOn[] = {
-      {"note", FailOn::note}, {"warning", FailOn::warning}, {"never", FailOn::never}};
-  for (const auto& [word, each] : kFailOn)
-    if (wanted == word) fail_on = each;
 
-  const auto text = text_of(file);
-  if (!text) return refuse(out, "unreadable-file", text.error()), concluded();
-  const auto choice = trainer_choice(asked);
-  if (!choice)
-    return refuse(out, "unreadable-file", place_in_project(choice.error())), concluded();
-  auto read = read_train_file(*text, out.file, OnDisk(file == "-" ? "." : file), *choice);
-  if (!read) {
-    out.is_nobodys = read.error().what.starts_with("no trainer's file") || !names_training(*text);
-    return refuse(out, "unreadable-file", read.error()), concluded();
-  }
-  out.trainer = std::string(qwenplan::name(read->trainer));
-  if (choice->trainer) out.trainer_from = From::flag;
-  if (!choice->version.empty()) out.version_from = From::flag;
-  out.findings = std::move(read->findings);
-  ignores = ignores_of(*text, out.findings);
-  out.draft = read->draft;
-  if (!read->other_purpose.empty())
-    return refuse(out, "not-a-training-file",
-                  {Error::Kind::unknown, "no training: the file " + read->other_purpose, out.file,
-                   "give the file of a training run"}),
-           concluded();
+  std::string at_model() const { return where(out_.file, read_.model_place); }
 
-  // Where a value cannot be read, there is no telling what the trainer would take.
-  for (const Finding& finding : out.findings)
-    if (finding.rule == "invalid-value" || finding.rule == "torchtune/missing-key") {
-      out.error = Error{Error::Kind::wrong, finding.message, where(out.file, finding.place),
-                        finding.fix.empty() ? "correct the value" : finding.fix};
-      return concluded();
-    }
-  if (const auto launcher = asked.value("launcher"))
-    if (auto error = add_launcher(*launcher, *read))
-      return refuse(out, "unreadable-file", *std::move(error)), concluded();
-
-  std::string model = asked.value("model").value_or(read->model);
-  const auto stored = asked.has("model") ? std::nullopt : stored_quantized(read->model);
-  if (!model.empty()) {
-    auto found = model_of(tables_, model);
-    if (!found) {
-      // Why there is no estimate at all counts more than that no model is known.
-      if (read->unmodelled)
-        return refuse(out, "not-modelled", *read->unmodelled), concluded();
-      Error error = found.error();
-      if (asked.has("model"))
-        return refuse(out, "impossible-run", place_in_project(std::move(error))), concluded();
-      error.kind = Error::Kind::unknown;
-      if (read->has_tower || has_tower(model)) {
-        error.what = "'" + model.substr(0, 200) + "' is a model with a vision or audio tower, which is not modelled";
-        error.where = where(out.file, read->model_place);
-        error.hint = "modelled: causal language models";
-        return refuse(out, "not-modelled", std::move(error), read->model_place), concluded();
+  /// Flags go before the project's file.
+  bool take_settings() {
+    const auto project = checker_.project_for(file_);
+    if (!project) return refuse("unreadable-file", project.error());
+    project_ = *project;
+    const Invocation& in = checker_.in_;
+    for (const char* flag : {"gpu", "vram", "vram-in-use", "stack", "alloc-conf", "trainer", "model",
+                             "launcher", "seq-len", "batch", "gpus"})
+      if (const auto value = in.value(flag)) out_.settings.push_back({flag, Value(*value), "flag"});
+    if (project_) {
+      ProjectSettings settings = project_->settings_for(file_);
+      for (const auto& [flag, setting] : settings.flags) {
+        if (in.has(flag)) continue;
+        asked_.given[flag] = {setting.value};
+        out_.settings.push_back({flag, Value(setting.value), "file"});
       }
-      error.what = "unknown model '" + model.substr(0, 200) + "'";
-      error.where = where(out.file, read->model_place);
-      error.hint = "name its shape with --model, such as a config.json or its kin";
-      return refuse(out, "unknown-model", std::move(error), read->model_place), concluded();
+      ignored_rules_.insert(ignored_rules_.end(), settings.ignored_rules.begin(), settings.ignored_rules.end());
+      asked_.is_strict = in.is_strict || asked_.switched("strict") == true;
     }
-    if (!found->is_file) model = found->asked;
-    asked.given["model"] = {model};
+    const std::string wanted = asked_.value("fail-on").value_or("error");
+    constexpr std::pair<std::string_view, FailOn> kFailOn[] = {
+        {"note", FailOn::note}, {"warning", FailOn::warning}, {"never", FailOn::never}};
+    for (const auto& [word, each] : kFailOn)
+      if (wanted == word) fail_on_ = each;
+    return true;
   }
-  const bool is_unpacked = stored && stored->is_float && read->unpacks_stored;
-  if (stored)
-    out.findings.push_back({"quantized-checkpoint",
-                            "'" + read->model.substr(0, 100) + "' is stored in " +
-                                std::string(stored->how) +
-                                (is_unpacked ? ", which " + out.trainer + " unpacks to 16 bits" : "") +
-                                (read->draft.quantization ? ", and the file's own quantization is ignored"
-                                 : is_unpacked            ? ""
-                                                          : ", although the file asks for none"),
-                            read->draft.quantization ? read->draft.quantization->place : read->model_place,
-                            "name the plain checkpoint"});
-  if (read->unmodelled) return refuse(out, "not-modelled", *read->unmodelled), concluded();
-  const TrainerRelease release{
-      read->trainer, version_of(read->version).value_or(latest_version(read->trainer))};
-  asked.given["trainer"] = {std::string(qwenplan::name(release.trainer)) + "@" +
-                            qwenplan::text(release.version)};
-  const auto subject = read_subject(asked, tables_);
-  if (!subject)
-    return refuse(out, model.empty() ? RuleId("unknown-model") : rule_of(subject.error()),
-                  place_in_project(subject.error())),
-           concluded();
-  out.model = subject->model.model.id;
-  if (auto error = not_emulated(*subject))
-    return refuse(out, rule_of(*error), std::move(*error), read->model_place), concluded();
-  const Setup setup = setup_of(*subject);
 
-  RunDraft draft = read->draft;
-  if (std::any_of(read->datasets.begin(), read->datasets.end(), [](const std::string& data) { return has_images(data); }))
-    draft.trains_on_images = Given<bool>{true, From::file, read->model_place};
-  // A flag goes before the file; what a qwenplan.yaml says is for files that leave it open.
-  const auto take_flag = [&](const char* flag, RunDraft::Maybe<std::int64_t>& setting,
-                             std::int64_t most) -> std::optional<Error> {
-    const auto number = asked.whole(flag, 1, most);
-    if (!number) return place_in_project(number.error());
-    if (*number && (in_.has(flag) || !setting))
-      setting = Given<std::int64_t>{**number, in_.has(flag) ? From::flag : From::file, {}};
+  bool read() {
+    const auto text = text_of(file_);
+    if (!text) return refuse("unreadable-file", text.error());
+    const auto choice = trainer_choice(asked_);
+    if (!choice) return refuse("unreadable-file", in_project(choice.error()));
+    auto read = read_train_file(*text, out_.file, OnDisk(file_ == "-" ? "." : file_), *choice);
+    if (!read) {
+      out_.is_nobodys = read.error().what.starts_with("no trainer's file") || !names_training(*text);
+      return refuse("unreadable-file", read.error());
+    }
+    read_ = *std::move(read);
+    out_.trainer = std::string(qwenplan::name(read_.trainer));
+    if (choice->trainer) out_.trainer_from = From::flag;
+    if (!choice->version.empty()) out_.version_from = From::flag;
+    out_.findings = std::move(read_.findings);
+    ignores_ = ignores_of(*text, out_.findings);
+    out_.draft = read_.draft;
+    return true;
+  }
+
+  bool is_training() {
+    if (!read_.other_purpose.empty())
+      return refuse("not-a-training-file",
+                    {Error::Kind::unknown, "no training: the file " + read_.other_purpose, out_.file,
+                     "give the file of a training run"});
+    // Where a value cannot be read, there is no telling what the trainer would take.
+    for (const Finding& finding : out_.findings)
+      if (finding.rule == "invalid-value" || finding.rule == "torchtune/missing-key") {
+        out_.error = Error{Error::Kind::wrong, finding.message, where(out_.file, finding.place),
+                           finding.fix.empty() ? "correct the value" : finding.fix};
+        return false;
+      }
+    if (const auto launcher = asked_.value("launcher"))
+      if (auto error = add_launcher(*launcher, read_)) return refuse("unreadable-file", *std::move(error));
+    return true;
+  }
+
+  /// Why there is no estimate at all counts more than that no model is known.
+  bool find_model() {
+    std::string model = asked_.value("model").value_or(read_.model);
+    if (!asked_.has("model")) stored_ = stored_form(read_.model);
+    is_named_ = !model.empty();
+    if (is_named_) {
+      const auto found = written_model(checker_.tables_, model);
+      if (!found) return read_.unmodelled ? refuse("not-modelled", *read_.unmodelled) : refuse_model(model, found.error());
+      if (!found->is_file) model = found->asked;
+      asked_.given["model"] = {model};
+    }
+    if (stored_) tell_stored_form();
+    return read_.unmodelled ? refuse("not-modelled", *read_.unmodelled) : true;
+  }
+
+  bool refuse_model(const std::string& model, Error error) {
+    if (asked_.has("model")) return refuse("impossible-run", in_project(std::move(error)));
+    error.kind = Error::Kind::unknown;
+    error.where = at_model();
+    const std::string shown = "'" + model.substr(0, 200) + "'";
+    if (read_.has_tower || has_tower(model)) {
+      error.what = shown + " is a model with a vision or audio tower, which is not modelled";
+      error.hint = "modelled: causal language models";
+      return refuse("not-modelled", std::move(error), read_.model_place);
+    }
+    error.what = "unknown model " + shown;
+    error.hint = "name its shape with --model, such as a config.json or its kin";
+    return refuse("unknown-model", std::move(error), read_.model_place);
+  }
+
+  bool is_unpacked() const { return stored_ && stored_->is_float && read_.unpacks_stored; }
+
+  void tell_stored_form() {
+    const auto& own = read_.draft.quantization;
+    std::string words = "'" + read_.model.substr(0, 100) + "' is stored in " + std::string(stored_->how);
+    if (is_unpacked()) words += ", which " + out_.trainer + " unpacks to 16 bits";
+    if (own) words += ", and the file's own quantization is ignored";
+    else if (!is_unpacked()) words += ", although the file asks for none";
+    out_.findings.push_back(
+        {"quantized-checkpoint", std::move(words), own ? own->place : read_.model_place, "name the plain checkpoint"});
+  }
+
+  bool find_subject() {
+    release_ = {read_.trainer, version_of(read_.version).value_or(latest_version(read_.trainer))};
+    asked_.given["trainer"] = {std::string(qwenplan::name(release_.trainer)) + "@" + qwenplan::text(release_.version)};
+    auto subject = read_subject(asked_, checker_.tables_);
+    if (!subject)
+      return refuse(is_named_ ? rule_of(subject.error()) : RuleId("unknown-model"), in_project(subject.error()));
+    out_.model = subject->model.model.id;
+    if (auto error = not_emulated(*subject)) return refuse(rule_of(*error), std::move(*error), read_.model_place);
+    subject_ = *std::move(subject);
+    setup_.emplace(setup_of(*subject_));
+    return true;
+  }
+
+  /// A flag goes before the file; what a qwenplan.yaml says is for files that leave it open.
+  std::optional<Error> take_flag(const char* flag, RunDraft::Maybe<std::int64_t>& setting, std::int64_t most) {
+    const auto number = asked_.whole(flag, 1, most);
+    if (!number) return in_project(number.error());
+    const bool is_typed = checker_.in_.has(flag);
+    if (*number && (is_typed || !setting))
+      setting = Given<std::int64_t>{**number, is_typed ? From::flag : From::file, {}};
     return std::nullopt;
-  };
-  for (auto& error : {take_flag("seq-len", draft.length, kMostLength),
-                      take_flag("batch", draft.micro_batch, kMostBatch),
-                      take_flag("gpus", draft.gpus, 1 << 20)})
-    if (error) return refuse(out, "impossible-run", *error), concluded();
-  const bool is_launched = asked.has("launcher") && draft.gpus;
-  for (const TrainFile::Open& each : read->open)
-    if (each.flag.empty() || !(asked.has(each.flag) || (each.flag == "gpus" && is_launched)))
-      return refuse(out, "not-modelled", each.error, each.place), concluded();
-  if (read->unmodelled_experts && setup.model().experts)
-    return refuse(out, "not-modelled", *read->unmodelled_experts), concluded();
-  if (read->target_pattern) {
-    auto names = modules_matching(read->target_pattern->value, setup.model());
-    if (!names) return refuse(out, rule_of(names.error()), names.error(), read->target_pattern->place), concluded();
-    draft.lora_targets = Given<std::vector<std::string>>{*std::move(names), From::file, read->target_pattern->place};
   }
-  if (draft.length) draft.is_unbounded.reset();
-  if (subject->gpu && subject->gpu->count > 1 && !draft.gpus)
-    draft.gpus = Given<std::int64_t>{subject->gpu->count, From::flag};
-  if (stored) {
-    if (!stored->quantization && !is_unpacked)
-      return refuse(out, "not-modelled",
-                    {Error::Kind::unknown,
-                     "a base stored in " + std::string(stored->how) + " is not modelled",
-                     where(out.file, read->model_place), "name the plain checkpoint"},
-                    read->model_place),
-             concluded();
-    if (is_unpacked) {
-      if (draft.quantization) draft.method = Given<Method>{Method::lora, From::file, read->model_place};
-      draft.quantization.reset(), draft.double_quantizes.reset();
-    } else {
-      draft.quantization = Given<Quantization>{*stored->quantization, From::file, read->model_place};
-      if (!draft.method || draft.method->value == Method::lora)
-        draft.method = Given<Method>{Method::qlora, From::file, read->model_place};
-    }
-  }
-  draft.trainer = Given<TrainerRelease>{release, From::file, {}};
-  fill_defaults(release, setup.model(), setup.gpu(), draft);
-  add_default_rules(*read, draft, setup.model(), out.findings);
-  out.draft = draft;
 
-  if (is_spread(draft)) {
-    const auto alone = planned(setup, on_one_gpu(draft), subject->allocator);
-    const std::string spread = spread_words(draft);
-    std::string words = spread + (has_several_gpus(draft) ? " are" : " is") + " not modelled";
-    if (alone) {
+  bool take_flags() {
+    draft_ = read_.draft;
+    if (std::any_of(read_.datasets.begin(), read_.datasets.end(), [](const std::string& data) { return has_images(data); }))
+      draft_.trains_on_images = Given<bool>{true, From::file, read_.model_place};
+    for (auto& error : {take_flag("seq-len", draft_.length, kMostLength), take_flag("batch", draft_.micro_batch, kMostBatch),
+                        take_flag("gpus", draft_.gpus, 1 << 20)})
+      if (error) return refuse("impossible-run", *error);
+    const bool is_launched = asked_.has("launcher") && draft_.gpus;
+    for (const TrainFile::Open& each : read_.open)
+      if (each.flag.empty() || !(asked_.has(each.flag) || (each.flag == "gpus" && is_launched)))
+        return refuse("not-modelled", each.error, each.place);
+    if (read_.unmodelled_experts && setup_->model().experts) return refuse("not-modelled", *read_.unmodelled_experts);
+    if (const auto& pattern = read_.target_pattern) {
+      auto names = modules_matching(pattern->value, setup_->model());
+      if (!names) return refuse(rule_of(names.error()), names.error(), pattern->place);
+      draft_.lora_targets = Given<std::vector<std::string>>{*std::move(names), From::file, pattern->place};
+    }
+    if (draft_.length) draft_.is_unbounded.reset();
+    const auto& gpu = subject_->gpu;
+    if (gpu && gpu->count > 1 && !draft_.gpus) draft_.gpus = Given<std::int64_t>{gpu->count, From::flag};
+    return true;
+  }
+
+  /// How the checkpoint is stored goes before what the file asks for.
+  bool take_stored_form() {
+    if (!stored_) return true;
+    if (is_unpacked()) {
+      if (draft_.quantization) draft_.method = Given<Method>{Method::lora, From::file, read_.model_place};
+      draft_.quantization.reset(), draft_.double_quantizes.reset();
+      return true;
+    }
+    if (!stored_->quantization)
+      return refuse("not-modelled",
+                    {Error::Kind::unknown, "a base stored in " + std::string(stored_->how) + " is not modelled", at_model(),
+                     "name the plain checkpoint"},
+                    read_.model_place);
+    draft_.quantization = Given<Quantization>{*stored_->quantization, From::file, read_.model_place};
+    if (!draft_.method || draft_.method->value == Method::lora)
+      draft_.method = Given<Method>{Method::qlora, From::file, read_.model_place};
+    return true;
+  }
+
+  void fill() {
+    draft_.trainer = Given<TrainerRelease>{release_, From::file, {}};
+    fill_defaults(release_, setup_->model(), setup_->gpu(), draft_);
+    add_default_rules(read_, draft_, setup_->model(), out_.findings);
+    out_.draft = draft_;
+  }
+
+  bool is_for_one_gpu() {
+    if (!is_spread(draft_)) return true;
+    std::string words = spread_words(draft_) + (has_several_gpus(draft_) ? " are" : " is") + " not modelled";
+    if (const auto alone = planned(*setup_, on_one_gpu(draft_), subject_->allocator)) {
       words += "; on one card alone the same micro-batch " +
-               std::string(*alone->fit == Fit::exceeds ? "does not fit: it needs " : "needs ") +
-               text_of_need(*alone) + " of " + qwenplan::text(setup.device.usable->value);
-      out.one_gpu = *alone;
+               std::string(*alone->fit == Fit::exceeds ? "does not fit: it needs " : "needs ") + text_of_need(*alone) +
+               " of " + qwenplan::text(setup_->device.usable->value);
+      out_.one_gpu = *alone;
     }
-    Error error{Error::Kind::unknown, words, where(out.file, place_of_spread(draft)),
-                "check the run for one GPU"};
-    return refuse(out, "several-gpus", std::move(error), place_of_spread(draft)), concluded();
+    const Place place = place_of_spread(draft_);
+    return refuse("several-gpus", {Error::Kind::unknown, words, where(out_.file, place), "check the run for one GPU"}, place);
   }
 
-  const auto valid = validated(draft, setup.model(), subject->stack, setup.gpu());
-  if (!valid) {
+  bool validate() {
+    auto valid = validated(draft_, setup_->model(), subject_->stack, setup_->gpu());
+    if (valid) {
+      valid_ = *std::move(valid);
+      return true;
+    }
     Error error = valid.error();
-    const Place place = place_of_flag(error.where, draft);
-    error.where = where(out.file, place) + ", " + error.where;
+    const Place place = place_of_flag(error.where, draft_);
+    error.where = where(out_.file, place) + ", " + error.where;
     // A rule of the trainer may have told of that line already.
-    const bool is_told = place.line > 0 && std::any_of(out.findings.begin(), out.findings.end(), [&](const Finding& each) {
+    const bool is_told = place.line > 0 && std::any_of(out_.findings.begin(), out_.findings.end(), [&](const Finding& each) {
       return each.place.line == place.line && each.rule.severity() == Severity::error;
     });
-    if (is_told && error.kind == Error::Kind::wrong) {
-      out.error = std::move(error);
-      return concluded();
-    }
-    return refuse(out, rule_of(error), std::move(error), place), concluded();
+    if (!is_told || error.kind != Error::Kind::wrong) return refuse(rule_of(error), std::move(error), place);
+    out_.error = std::move(error);
+    return false;
   }
-  std::string key = out.model;
-  for (const Input& input : subject->inputs) key += '\n' + input.name + ' ' + to_json(input.value);
-  const Estimates::Entry* known = estimates_->find(key, valid->run);
-  if (!known) {
-    const bool has_time = subject->gpu && !not_timed(valid->run);
+
+  /// Files whose runs are equal share one estimate.
+  bool estimate() {
+    Estimates& estimates = *checker_.estimates_;
+    std::string key = out_.model;
+    for (const Input& input : subject_->inputs) key += '\n' + input.name + ' ' + to_json(input.value);
+    known_ = estimates.find(key, valid_->run);
+    if (known_) return true;
+    const bool has_time = subject_->gpu && !not_timed(valid_->run);
     StepWork work;
-    auto plan = planned(setup, draft, subject->allocator, Bytes(Saturating::kMax), has_time ? &work : nullptr);
-    if (!plan) return refuse(out, rule_of(plan.error()), plan.error()), concluded();
+    const auto plan =
+        planned(*setup_, draft_, subject_->allocator, Bytes(Saturating::kMax), has_time ? &work : nullptr);
+    if (!plan) return refuse(rule_of(plan.error()), plan.error());
     Estimates::Entry entry{plan->valid.run, *plan, {}, {}, {}};
     if (has_time) {
-      auto workload = estimates_->workloads.find(out.model);
-      if (workload == estimates_->workloads.end())
-        workload = estimates_->workloads.emplace(out.model, one_epoch(asked, setup.model())).first;
-      if (!workload->second) return refuse(out, "unreadable-file", workload->second.error()), concluded();
-      if (auto time = job_time(setup, valid->run, *workload->second, calibration_, &work)) {
+      auto workload = estimates.workloads.find(out_.model);
+      if (workload == estimates.workloads.end())
+        workload = estimates.workloads.emplace(out_.model, one_epoch(asked_, setup_->model())).first;
+      if (!workload->second) return refuse("unreadable-file", workload->second.error());
+      if (auto time = job_time(*setup_, valid_->run, *workload->second, checker_.calibration_, &work)) {
         entry.time = std::move(*time);
         entry.time->timing.work = {};
       }
     }
-    entry.advice = advised(setup, *plan, 1);  // a finding has one fix
-    entry.rules = card_rules(setup, *plan, subject->allocator);
-    known = &estimates_->entries.emplace(key, std::move(entry))->second;
+    entry.advice = advised(*setup_, *plan, 1);  // a finding has one fix
+    entry.rules = card_rules(*setup_, *plan, subject_->allocator);
+    known_ = &estimates.entries.emplace(key, std::move(entry))->second;
+    return true;
   }
-  // Where the model's context stands for a length that nobody gave, the need is only a bound.
-  const bool is_bound = read->trainer == Trainer::ms_swift && draft.length && draft.length->from == From::trainer;
-  if (is_bound && *known->plan.fit != Fit::fits)
-    return refuse(out, "not-modelled",
+
+  /// Where the model's context stands for a length that nobody gave, the need is only a bound.
+  bool is_of_known_length() {
+    const bool is_bound = read_.trainer == Trainer::ms_swift && draft_.length && draft_.length->from == From::trainer;
+    if (!is_bound || *known_->plan.fit == Fit::fits) return true;
+    return refuse("not-modelled",
                   {Error::Kind::unknown,
-                   "no length is written: the whole context needs " + text_of_need(known->plan) + " of " +
-                       qwenplan::text(setup.device.usable->value) + ", and shorter samples need less",
-                   where(out.file, read->model_place), "give the length with --seq-len"},
-                  read->model_place),
-           concluded();
-  out.plan = known->plan;
-  out.plan->draft = draft;
-  out.plan->valid = *valid;
-  out.advice = known->advice;
-  if (known->time) out.time = checked_time(*known->time, *read, epochs_);
-  out.headline = headline(setup, *out.plan).text;
-  for (const CardRule& each : known->rules)
-    out.findings.push_back(each.finding_in(draft));
-  add_memory_rule(out.headline, out.advice, *out.plan, out.findings);
-  add_run_rules(out.trainer, read->version, *out.plan, setup.model(), out.findings);
-  return concluded();
-}
+                   "no length is written: the whole context needs " + text_of_need(known_->plan) + " of " +
+                       qwenplan::text(setup_->device.usable->value) + ", and shorter samples need less",
+                   at_model(), "give the length with --seq-len"},
+                  read_.model_place);
+  }
+
+  void add_verdict() {
+    out_.plan = known_->plan;
+    out_.plan->draft = draft_;
+    out_.plan->valid = *valid_;
+    out_.advice = known_->advice;
+    if (known_->time) out_.time = checked_time(*known_->time, read_, checker_.epochs_);
+    out_.headline = headline(*setup_, *out_.plan).text;
+    for (const CardRule& each : known_->rules) out_.findings.push_back(each.finding_in(draft_));
+    add_memory_rule(out_.headline, out_.advice, *out_.plan, out_.findings);
+    add_run_rules(out_.trainer, read_.version, *out_.plan, setup_->model(), out_.findings);
+  }
+
+  Checker& checker_;
+  const std::string& file_;
+  CheckedFile out_;
+  const ProjectFile* project_ = nullptr;
+  Invocation asked_;  ///< the flags, and what the project's file says beside them
+  std::vector<std::string> ignored_rules_;
+  std::vector<Ignore> ignores_;
+  FailOn fail_on_ = FailOn::error;
+  TrainFile read_;
+  bool is_named_ = false;  ///< the model, by the file or by a flag
+  std::optional<StoredForm> stored_;
+  TrainerRelease release_;
+  std::optional<Subject> subject_;
+  std::optional<Setup> setup_;  ///< of the subject
+  RunDraft draft_;
+  std::optional<ValidRun> valid_;
+  const Estimates::Entry* known_ = nullptr;
+};
+
+CheckedFile Checker::check(const std::string& file) { return OneFile(*this, file).answer(); }
 
 }  // namespace qwenplan

@@ -68,6 +68,7 @@ class Checker {
 
  private:
   struct Estimates;
+  class OneFile;
   Result<const ProjectFile*> project_at(const std::string& path);
 
   const Invocation& in_;
