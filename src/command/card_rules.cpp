@@ -8,6 +8,7 @@
 #include "qwenplan/estimate/parameters.hpp"
 #include "qwenplan/judge/advice.hpp"
 #include "render/quantity.hpp"
+#include "render/trainer/change.hpp"
 
 namespace qwenplan {
 namespace {
@@ -98,13 +99,13 @@ std::vector<CardRule> card_rules(const Setup& setup, const Plan& plan,
   return rules;
 }
 
-void add_memory_rule(const std::string& headline, const std::vector<Advice>& advice,
+void add_memory_rule(Trainer trainer, const std::string& headline, const std::vector<Advice>& advice,
                      const Plan& plan, std::vector<Finding>& findings) {
   if (!plan.fit || plan.fit == Fit::fits) return;
   std::string fix;
   for (const Advice& each : advice)
     if (each.fit < *plan.fit) {
-      fix = each.change + " saves " + text(each.saves) + ", then it " +
+      fix = change_in_file(trainer, each.change) + " saves " + text(each.saves) + ", then it " +
             (each.fit == Fit::fits ? "fits" : "is tight");
       break;
     }

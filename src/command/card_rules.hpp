@@ -29,7 +29,7 @@ std::vector<CardRule> card_rules(const Setup& setup, const Plan& plan,
                                  const AllocatorSettings& allocator);
 
 /// Whether it fits, with the change that helps most.
-void add_memory_rule(const std::string& headline, const std::vector<Advice>& advice,
+void add_memory_rule(Trainer trainer, const std::string& headline, const std::vector<Advice>& advice,
                      const Plan& plan, std::vector<Finding>& findings);
 
 /// What the trainer puts in for a missing length or batch, and who decides how many GPUs there are.

@@ -560,7 +560,7 @@ class Checker::OneFile {
     if (known_->time) out_.time = checked_time(*known_->time, read_, checker_.epochs_);
     out_.headline = headline(*setup_, *out_.plan).text;
     for (const CardRule& each : known_->rules) out_.findings.push_back(each.finding_in(draft_));
-    add_memory_rule(out_.headline, out_.advice, *out_.plan, out_.findings);
+    add_memory_rule(read_.trainer, out_.headline, out_.advice, *out_.plan, out_.findings);
     add_run_rules(out_.trainer, read_.version, *out_.plan, setup_->model(), out_.findings);
   }
 
