@@ -333,22 +333,7 @@ void spread(const SwiftCommand& command, const std::string& name, const Neighbou
   RunDraft& draft = file.draft;
   const ProcessLaunch& launch = command.launch;
   if (launch.is_launcher) {
-    std::string left_to = launch.left_to;
-    if (!launch.settings.text.empty()) {
-      const std::string& path = launch.settings.text;
-      auto settings = launch.settings.unresolved.empty() ? accelerate_setting(path, launch.settings.place, neighbours)
-                                                         : std::nullopt;
-      if (settings)
-        put_launch(*std::move(settings), file);
-      else if (left_to.empty())
-        left_to = "'" + path.substr(0, 100) + "', which is not here";
-    }
-    if (launch.processes) draft.gpus = launch.processes;
-    if (!draft.gpus && !left_to.empty())
-      file.open.push_back({"gpus",
-                           {Error::Kind::unknown, "how many processes run is left to " + left_to,
-                            where(name, launch.place), "give it with --gpus, or the file with --launcher"},
-                           launch.place});
+    put_process_launch(launch, name, neighbours, file);
     return;
   }
   const std::int64_t processes = command.processes ? command.processes->value * command.nodes : 1;

@@ -5,6 +5,7 @@
 #include <string_view>
 #include <vector>
 
+#include "read/trainer/command_flags.hpp"
 #include "read/trainer/document.hpp"
 #include "read/trainer/process_launch.hpp"
 #include "read/trainer/train_file.hpp"
@@ -24,15 +25,6 @@ struct SwiftCommand {
 
   /// What a variable of the environment says about cards and processes.
   void take(std::string_view variable, const Node& value);
-};
-
-/// A flag of the script whose value only a run of it would tell.
-struct OpenFlag {
-  std::string key;
-  std::string variable;
-  bool is_either = false;    ///< branches of the script set it differently
-  bool decides_run = false;  ///< whatever the reader asks for
-  Place place;
 };
 
 /// Reads ms-swift's arguments as a map, from a file or from a command's flags.

@@ -6,6 +6,7 @@
 #include <string_view>
 
 #include "qwenplan/describe/valid_run.hpp"
+#include "read/trainer/launcher.hpp"
 #include "read/trainer/settings.hpp"
 
 namespace qwenplan {
@@ -103,6 +104,26 @@ ProcessLaunch process_launch(const std::vector<ShellWord>& words, std::size_t pr
     }
   }
   return out;
+}
+
+void put_process_launch(const ProcessLaunch& launch, const std::string& name, const Neighbours& neighbours, TrainFile& file) {
+  RunDraft& draft = file.draft;
+  std::string left_to = launch.left_to;
+  if (!launch.settings.text.empty()) {
+    const std::string& path = launch.settings.text;
+    auto settings = launch.settings.unresolved.empty() ? accelerate_setting(path, launch.settings.place, neighbours)
+                                                       : std::nullopt;
+    if (settings)
+      put_launch(*std::move(settings), file);
+    else if (left_to.empty())
+      left_to = "'" + path.substr(0, 100) + "', which is not here";
+  }
+  if (launch.processes) draft.gpus = launch.processes;
+  if (!draft.gpus && !left_to.empty())
+    file.open.push_back({"gpus",
+                         {Error::Kind::unknown, "how many processes run is left to " + left_to,
+                          where(name, launch.place), "give it with --gpus, or the file with --launcher"},
+                         launch.place});
 }
 
 }  // namespace qwenplan

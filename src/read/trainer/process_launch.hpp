@@ -7,6 +7,7 @@
 
 #include "qwenplan/describe/run_draft.hpp"
 #include "read/trainer/shell_text.hpp"
+#include "read/trainer/train_file.hpp"
 
 namespace qwenplan {
 
@@ -25,5 +26,8 @@ struct ProcessLaunch {
 /// cards the environment shows; 0 where it does not say.
 ProcessLaunch process_launch(const std::vector<ShellWord>& words, std::size_t program,
                              std::int64_t visible);
+
+/// Puts into a trainer's file how many cards a launcher starts, with the settings that it is given.
+void put_process_launch(const ProcessLaunch& launch, const std::string& name, const Neighbours& neighbours, TrainFile& file);
 
 }  // namespace qwenplan

@@ -22,6 +22,7 @@ struct Source {
 // One reader for each trainer. A reader always answers: what it cannot use is a finding, or the
 // reason in `unmodelled`.
 TrainFile read_llama_factory(const Source& source);
+TrainFile read_llama_factory_script(const Source& source);
 TrainFile read_llama_factory_v1(const Source& source);
 TrainFile read_axolotl(const Source& source);
 TrainFile read_trl(const Source& source);

@@ -71,3 +71,32 @@ TEST_CASE("LLaMA-Factory: an adapter that is trained on has the rank that it was
   CHECK_FALSE(reading(loaded + "lora_rank: 8\n").unmodelled);
   CHECK_FALSE(reading(loaded + "create_new_adapter: true\n").unmodelled);
 }
+
+TEST_CASE("LLaMA-Factory: the flags of a script are read as its file is") {
+  const std::string flags =
+      " --stage sft --do_train --model_name_or_path Qwen/Qwen2.5-7B --dataset mine --template qwen --finetuning_type lora "
+      "--lora_target q_proj,v_proj --cutoff_len 1024 --per_device_train_batch_size 2 --output_dir out --quantization_bit 4 --fp16\n";
+  for (const char* program : {"llamafactory-cli train", "python ../../src/train_bash.py", "python src/train.py"}) {
+    const TrainFile file = reading(std::string("#!/bin/bash\nCUDA_VISIBLE_DEVICES=0 ") + program + flags, "run.sh");
+    CHECK(file.trainer == Trainer::llama_factory);
+    CHECK(file.model == "Qwen/Qwen2.5-7B");
+    CHECK(file.draft.method->value == Method::qlora);
+    CHECK(file.draft.length->value == 1024);
+    CHECK(file.draft.micro_batch->value == 2);
+    CHECK(file.draft.precision->value == Precision::fp16_mixed);
+    CHECK(file.draft.lora_targets->value == std::vector<std::string>{"q_proj", "v_proj"});
+    CHECK_FALSE(file.draft.gpus);
+    CHECK(file.findings.empty());
+  }
+  CHECK(reading("CUDA_VISIBLE_DEVICES=0,1 llamafactory-cli train" + flags, "run.sh").draft.gpus->value == 2);
+  CHECK(reading("NPROC_PER_NODE=4 FORCE_TORCHRUN=1 llamafactory-cli train" + flags, "run.sh").draft.gpus->value == 4);
+  CHECK(reading("deepspeed --num_gpus 4 src/train_bash.py" + flags, "run.sh").draft.gpus->value == 4);
+  CHECK(reading("llamafactory-cli export --model_name_or_path a --export_dir b\n", "run.sh").other_purpose.find("export") !=
+        std::string::npos);
+  const TrainFile open = reading("llamafactory-cli train --model_name_or_path a --stage sft --do_train --cutoff_len $LENGTH "
+                                 "--output_dir $OUT \"$@\"\n",
+                                 "run.sh");
+  REQUIRE(open.open.size() == 1);
+  CHECK(open.open[0].flag == "seq-len");
+  CHECK(says(open, "unresolved-value"));
+}

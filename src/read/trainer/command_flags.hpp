@@ -1,0 +1,48 @@
+#pragma once
+
+#include <cstddef>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "read/trainer/document.hpp"
+#include "read/trainer/shell_text.hpp"
+#include "read/trainer/train_file.hpp"
+
+namespace qwenplan {
+
+/// A flag of a script whose value only a run of it would tell.
+struct OpenFlag {
+  std::string key;
+  std::string variable;
+  bool is_either = false;    ///< branches of the script set it differently
+  bool decides_run = false;  ///< whatever the reader asks for
+  Place place;
+};
+
+/// A word of a command as a value of a file.
+Node scalar_of(const ShellWord& word);
+
+/// The flags of a command as a map, as a file of arguments has it.
+class CommandFlags {
+ public:
+  CommandFlags(const std::vector<ShellWord>& words, std::size_t first);
+
+  /// A file of arguments comes first; its values count where no flag says more. Returns its name where
+  /// it is not here.
+  std::optional<ShellWord> take_file(const Neighbours& neighbours);
+  void read();
+
+  Node root;
+  std::vector<OpenFlag> open;
+  std::vector<const ShellWord*> further;  ///< words that may be no word or more flags
+
+ private:
+  /// --key value, --key=value, and --key with several values or none.
+  void flag();
+
+  const std::vector<ShellWord>& words_;
+  std::size_t at_;
+};
+
+}  // namespace qwenplan
