@@ -80,7 +80,10 @@ Result<std::vector<std::string>> modules_matching(const std::string& words, cons
       const std::string_view holder = holder_of(module, model, layer);
       if (holder.empty()) continue;
       ++of;
-      taken += pattern.matches("model.layers." + std::to_string(layer) + "." + std::string(holder) + std::string(name));
+      const std::string within = "layers." + std::to_string(layer) + "." + std::string(holder) + std::string(name);
+      // With its tower a decoder is a part of the model, and text alone may be trained either way.
+      taken += pattern.matches("model." + within) ||
+               (model.vision && pattern.matches("model.language_model." + within));
     }
     if (taken > 0 && taken < of)
       return Error{Error::Kind::unknown, "adapters on '" + std::string(name) + "' of some layers alone are not modelled", kWhere,

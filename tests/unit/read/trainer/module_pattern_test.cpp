@@ -27,6 +27,9 @@ TEST_CASE("a pattern of target modules has to match a layer's whole name, as wit
   CHECK(*modules_matching("^(?!.*mlp).*_proj$", model) == Names{"q_proj", "k_proj", "v_proj", "o_proj"});
   CHECK(*modules_matching("lm_head|.*k_proj", model) == Names{"k_proj", "lm_head"});
   CHECK(*modules_matching("model\\.embed_tokens", model) == Names{"embed_tokens"});
+  Model within = model;
+  within.vision = VisionTower{};
+  CHECK(*modules_matching("model.language_model.layers.[\\d]+.self_attn.(q|v)_proj", within) == Names{"q_proj", "v_proj"});
   // A plain name is a pattern too, and no layer's whole name.
   CHECK(error_of("q_proj", model).kind == Error::Kind::wrong);
   CHECK(error_of("language_model.model.layers.[\\d]+.mlp.up_proj", model).kind == Error::Kind::wrong);
