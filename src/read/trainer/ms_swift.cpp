@@ -482,6 +482,8 @@ TrainFile read_swift_arguments(const Node& root, const SwiftCommand& command, co
   s.know(kMoreSwiftKeys);
   // Megatron has several hundred arguments of its own.
   if (!is_megatron && file.other_purpose.empty()) s.report_unknown("unknown-key-refused", "ms-swift stops at it");
+  if (file.unmodelled)
+    if (const Place at = s.place(file.unmodelled->where); at.line > 0) file.unmodelled->where = where(name, at);
   for (const OpenFlag& each : open) {
     TrainFile::Open setting = open_setting(each, name);
     if (each.decides_run || (s.was_asked(each.key) && !is_beside_the_step(each.key)))

@@ -45,13 +45,13 @@ SwiftCall call_in(const ShellCommand& command) {
   for (std::size_t i = 0; i < command.words.size(); ++i) {
     const std::string& word = command.words[i].text;
     const bool is_megatron = word == "megatron";
-    const bool takes_verb = word == "swift" || word.ends_with("/swift") || is_megatron ||
-                            is_any(verb_in(word), {"main", "_megatron/main"});
-    const std::string verb = !takes_verb                          ? verb_in(word)
-                             : i + 1 < command.words.size() ? command.words[i + 1].text
-                                                            : std::string();
+    std::string verb = verb_in(word);
+    const bool is_inner = verb.starts_with("_megatron");  // swift/cli/_megatron/sft.py
+    if (is_inner) verb.erase(0, std::min(verb.size(), std::string_view("_megatron/").size()));
+    const bool takes_verb = word == "swift" || word.ends_with("/swift") || is_megatron || verb == "main";
+    if (takes_verb) verb = i + 1 < command.words.size() ? command.words[i + 1].text : std::string();
     if (verb.empty() || verb.starts_with("-")) continue;
-    return {&command, i, i + (takes_verb ? 2 : 1), verb, is_megatron || verb_in(word).starts_with("_megatron")};
+    return {&command, i, i + (takes_verb ? 2 : 1), verb, is_megatron || is_inner};
   }
   return {};
 }

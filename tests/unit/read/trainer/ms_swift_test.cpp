@@ -209,6 +209,8 @@ TEST_CASE("Commands of ms-swift that do not train are told from those that do", 
     CHECK(file.trainer == Trainer::ms_swift);
     CHECK(file.other_purpose.find("does not train") != std::string::npos);
   }
+  CHECK(reading("python -m swift.cli._megatron.sft --model a/b --dataset c\n", "a.sh").unmodelled);
+  CHECK(reading("python swift/cli/main.py sft --model a/b --dataset c\n", "a.sh").model == "a/b");
   // The command that trains is read, whatever else the script does.
   const auto mixed = reading("swift export --model x/y\nswift pt --model a/b --dataset c\nswift infer\n", "a.sh");
   CHECK(mixed.other_purpose.empty());
@@ -250,7 +252,8 @@ TEST_CASE("What ms-swift can do and is not modelled has its own name", "[ms-swif
         "rlhf_type: dpo\nloss_type: [sigmoid, bco_pair, sft]", "rlhf_type: dpo\nrpo_alpha: 0.1", "rlhf_type: ppo"}) {
     CAPTURE(more);
     const auto file = reading(text + more + "\n");
-    CHECK(file.unmodelled);
+    REQUIRE(file.unmodelled);
+    CHECK(file.unmodelled->where.find("line") != std::string::npos);
     CHECK_FALSE(says(file, "invalid-value"));
   }
   for (const char* plain : {"tuner_backend: peft", "init_weights: pissa", "loss_scale: last_round+ignore_empty_think",
@@ -260,6 +263,12 @@ TEST_CASE("What ms-swift can do and is not modelled has its own name", "[ms-swif
   }
   CHECK(reading(text + "packing: true\nattn_impl: flash_attn\npacking_length: 64\n").draft.length->value == 64);
   CHECK(reading(text + "neftune_noise_alpha: 15\n").draft.neftune_alpha->value == 15);
+}
+
+TEST_CASE("A reason of a script has its line, by the key's old name too", "[ms-swift]") {
+  const auto file = reading("swift sft \\\n  --model a/b \\\n  --dataset c \\\n  --train_type longlora\n", "a.sh");
+  REQUIRE(file.unmodelled);
+  CHECK(file.unmodelled->where.find("line 4") != std::string::npos);
 }
 
 TEST_CASE("What a script takes from elsewhere is said", "[ms-swift]") {
