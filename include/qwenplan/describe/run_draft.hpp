@@ -514,7 +514,7 @@ inline std::optional<Error> outside_of_tower(const RunDraft& d, const Run& run, 
 /// others take the class for text, which leaves it out.
 inline std::optional<Error> settle_tower(const RunDraft& d, const Model& model, Run& run, ValidRun& out) {
   if (!model.vision) return std::nullopt;
-  const std::optional<Trainer> trainer = d.trainer ? std::optional(d.trainer->value.trainer) : std::nullopt;
+  const Trainer trainer = d.trainer ? d.trainer->value.trainer : Trainer::transformers;
   if (trainer != Trainer::trl && trainer != Trainer::llama_factory && trainer != Trainer::ms_swift) {
     out.notes.push_back("the text decoder alone is loaded, without the vision tower");
     return std::nullopt;

@@ -207,9 +207,9 @@ inline constexpr std::int64_t kWorthwhile = 100;
 }  // namespace advice
 
 /// At most so many ways to make a run fit the card that it does not fit yet, each asked again with
-/// the change in it; first those that take least from the result. Where no single change is enough,
-/// one combination comes first, then what saves most without being enough. Empty where the run fits, or where there is no
-/// card.
+/// the change in it; first those that take least from the result. Where no single change of its kind
+/// is enough, a combination stands for it. What saves most without being enough comes last. Empty
+/// where the run fits, or where there is no card.
 ///
 /// `again` answers a Question with an optional<MemoryEstimate>: none where the change is impossible
 /// for this model or card. Each answer is a step to emulate, so it is asked as seldom as possible,
@@ -273,7 +273,45 @@ std::vector<Advice> advise(const MemoryEstimate& now, const Run& run, const Ques
     if (fit > *fit_now || (fit == *fit_now && saving(then) < worthwhile)) return;
     found.push_back({step.change, family.cost, family.sacrifice, saving(then), fit});
   };
+  // What is useful so far, all of it together, if that is enough.
+  std::size_t tried = 1;  // so many of them: one alone is not enough
+  const auto combine = [&] {
+    if (!found.empty() || useful.size() <= tried) return;
+    tried = useful.size();
+    const auto with_all = [&](const std::vector<const Useful*>& changes) {
+      Question question = whole;
+      for (const Useful* change : changes) change->step->apply(question, change->step->value);
+      return again(question, too_many);
+    };
+    std::vector<const Useful*> together;
+    for (const Useful& change : useful) together.push_back(&change);
+    std::optional<MemoryEstimate> then = with_all(together);
+    if (!is_fit(then)) return;
+    // Without the greatest sacrifices, as many as can be; then without each that is not needed.
+    together.resize(fewest(together.size(), then, [&](std::size_t count) {
+      return with_all({together.begin(), together.begin() + static_cast<std::ptrdiff_t>(count)});
+    }));
+    for (std::size_t i = together.size() - 1; i-- > 0;) {
+      std::vector<const Useful*> fewer = together;
+      fewer.erase(fewer.begin() + static_cast<std::ptrdiff_t>(i));
+      std::optional<MemoryEstimate> without = with_all(fewer);
+      if (!is_fit(without)) continue;
+      together = std::move(fewer);
+      then = std::move(without);
+    }
+    Advice combined{{}, "all of these together", Sacrifice::nothing, saving(*then), Fit::fits};
+    for (const Useful* change : together) {
+      combined.change += (combined.change.empty() ? "" : " ") + change->step->change;
+      combined.sacrifice = std::max(combined.sacrifice, change->family->sacrifice);
+    }
+    found.push_back(std::move(combined));
+  };
+
+  Sacrifice sacrifice = Sacrifice::nothing;
   for (const Family& family : families) {
+    // Several changes that take little come before one that takes more.
+    if (family.sacrifice != sacrifice) combine();
+    sacrifice = family.sacrifice;
     if (found.size() == most) break;
     // The strongest step first: where that is not enough, no milder one is.
     std::optional<MemoryEstimate> then = again(question_of(family.steps.back()), too_many);
@@ -289,37 +327,7 @@ std::vector<Advice> advise(const MemoryEstimate& now, const Run& run, const Ques
     });
     add(family, family.steps[steps - 1], *then);
   }
-
-  if (found.empty() && useful.size() > 1) {
-    const auto with_all = [&](const std::vector<const Useful*>& changes) {
-      Question question = whole;
-      for (const Useful* change : changes) change->step->apply(question, change->step->value);
-      return again(question, too_many);
-    };
-    std::vector<const Useful*> together;
-    for (const Useful& change : useful) together.push_back(&change);
-    std::optional<MemoryEstimate> then = with_all(together);
-    if (is_fit(then)) {
-      // Without the greatest sacrifices, as many as can be; then without each that is not needed.
-      together.resize(fewest(together.size(), then, [&](std::size_t count) {
-        return with_all({together.begin(), together.begin() + static_cast<std::ptrdiff_t>(count)});
-      }));
-      for (std::size_t i = together.size() - 1; i-- > 0;) {
-        std::vector<const Useful*> fewer = together;
-        fewer.erase(fewer.begin() + static_cast<std::ptrdiff_t>(i));
-        std::optional<MemoryEstimate> tried = with_all(fewer);
-        if (!is_fit(tried)) continue;
-        together = std::move(fewer);
-        then = std::move(tried);
-      }
-      Advice combined{{}, "all of these together", Sacrifice::nothing, saving(*then), Fit::fits};
-      for (const Useful* change : together) {
-        combined.change += (combined.change.empty() ? "" : " ") + change->step->change;
-        combined.sacrifice = std::max(combined.sacrifice, change->family->sacrifice);
-      }
-      found.push_back(std::move(combined));
-    }
-  }
+  combine();
 
   // The places that are left go to what helps most without being enough: of runs that were given up,
   // those that came furthest.

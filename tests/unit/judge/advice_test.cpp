@@ -166,6 +166,20 @@ TEST_CASE("a milder step that is not enough is passed over") {
   CHECK(advice[0].saves == 12_GiB);
 }
 
+TEST_CASE("several changes that take nothing together come before one that takes data") {
+  // 8 + 2 + 8 = 18 GiB, on 13: half the batch saves 4, states in RAM 2; an eighth of the length 7.
+  World world{13_GiB};
+  const auto advice = world.advise(asking(Method::lora, 4096, 2));
+  REQUIRE(advice.size() >= 2);
+  CHECK(advice[0].change == "--batch 1 --grad-accum 2 --optimizer paged-adamw");
+  CHECK(advice[0].sacrifice == Sacrifice::nothing);
+  CHECK(advice[0].saves == 6_GiB);
+  CHECK(advice[0].fit == Fit::fits);
+  CHECK(find(advice, "--seq-len 1536") == nullptr);  // 13 GiB, and the fragments
+  REQUIRE(find(advice, "--seq-len 1024"));
+  CHECK(find(advice, "--seq-len 1024")->sacrifice == Sacrifice::data);
+}
+
 TEST_CASE("where no change is enough, one combination comes first, with nothing in it to spare") {
   // Full in fp32: 16 + 2 + 8 = 26 GiB, on 8. The least that the base needs is 4, as qlora; beside
   // it 2 of states and 2 of tokens are too much by the fragments alone.
