@@ -370,3 +370,21 @@ TEST_CASE("a script whose value is open ends with status 3, unless a flag gives 
   CHECK(open.out.find("'LEN'") != std::string::npos);
   CHECK(run("qwenplan check " + file + " --gpu rtx4090 --seq-len 1024").status == 0);
 }
+
+TEST_CASE("where no length is written, ms-swift's whole context is a bound") {
+  const auto of = [](const std::string& model) { return "model: Qwen/" + model + "\ntuner_type: lora\ndataset: mine\n"; };
+  const Checked bound = checked(of("Qwen2.5-0.5B-Instruct"), "--gpu rtx3060");
+  CHECK(bound.status == 3);
+  CHECK(bound.file["verdict"].is_null());
+  CHECK(bound.file["run"]["seq-len"] == json({{"value", 32768}, {"from", "trainer"}}));
+  CHECK(bound.file["error"]["hint"].get<std::string>().find("--seq-len") != std::string::npos);
+  // The instruct checkpoints of 7B are made for fewer positions than their base.
+  CHECK(checked(of("Qwen2.5-7B-Instruct"), "--gpu rtx3060").file["run"]["seq-len"]["value"] == 32768);
+  CHECK(checked(of("Qwen2.5-7B"), "--gpu rtx3060").file["run"]["seq-len"]["value"] == 131072);
+  const Checked given = checked(of("Qwen2.5-0.5B-Instruct"), "--gpu rtx3060 --seq-len 512 --batch 4");
+  CHECK(given.status == 0);
+  CHECK(given.file["run"]["grad-accum"]["value"] == 4);
+  // Whose file it is stands in it, and of which version does not.
+  CHECK(given.file["run"]["trainer"] == json({{"value", "ms-swift"}, {"from", "file"}}));
+  CHECK(given.file["run"]["trainer-version"]["from"] == "default");
+}
