@@ -343,7 +343,7 @@ inline std::optional<Error> trainers_addition_not_modelled(const RunDraft& d) {
   if (d.objective) {
     const Objective objective = d.objective->value;
     if (objective == Objective::ppo || objective == Objective::grpo || objective == Objective::rloo)
-      return unmodelled("the rollouts of " + std::string(name(objective)), "--objective",
+      return unmodelled("the generation of answers in " + std::string(name(objective)), "--objective",
                         "modelled: sft, pretrain, dpo, ipo, orpo, simpo, kto, reward");
     if (objective == Objective::distillation)
       return unmodelled("a teacher", "--objective",
@@ -506,7 +506,7 @@ inline std::optional<Error> outside_of_tower(const RunDraft& d, const Run& run, 
   if (run.picture == Picture::within && run.attention == Attention::flash)
     return wrong("sdpa's flash kernel takes no padding mask, and a picture in the batch is masked", "--attention", "use sdpa or fa2");
   if (run.offloads_activations || run.offloads_checkpoints)
-    return unmodelled("activations in host memory" + whose, "--offload-activations, --offload-checkpoints", "leave it out");
+    return unmodelled("keeping activations in host memory" + whose, "--offload-activations, --offload-checkpoints", "leave it out");
   return std::nullopt;
 }
 
@@ -574,7 +574,7 @@ inline std::optional<Error> outside_of_linear_attention(const RunDraft& d, const
     return unmodelled("linear attention over rows of more than " + std::to_string(kMostChunkedLength) + " tokens", "--seq-len",
                       "use shorter sequences");
   if (run.offloads_activations)
-    return unmodelled("activations in host memory" + whose, "--offload-activations", "leave it out");
+    return unmodelled("keeping activations in host memory" + whose, "--offload-activations", "leave it out");
   if (is_by_matrix(run.optimizer))
     return unmodelled(std::string(name(run.optimizer)) + " on the convolutions" + whose, "--optimizer", "use adamw-8bit");
   return std::nullopt;
@@ -750,7 +750,7 @@ inline std::optional<Error> settle_loss(const RunDraft& d, const Model& model, R
   take("upcast-head-output", d.upcasts_head_output, run.upcasts_head_output);
   const bool is_in_layers = run.liger_rope || run.liger_rms_norm || run.liger_glu;
   if (is_in_layers && is_of_today_alone(model.architecture))
-    return unmodelled("Liger's kernels in the layers of " + std::string(name(model.architecture)), "--use-liger-kernel",
+    return unmodelled("Liger's code in the layers of " + std::string(name(model.architecture)), "--use-liger-kernel",
                       "leave it out, or use --loss fused for its loss alone");
   if (run.loss == Loss::fused && model.is_cohere())
     return unmodelled("a fused loss of logits that are scaled", "--loss", "use --loss standard");
@@ -773,7 +773,7 @@ inline std::optional<Error> outside_of_weights(const Run& run) {
                    "leave it out");
   if (run.packs || run.borders == Borders::mask) return refused("packing", "--packing", "leave it out");
   if (run.offloads_checkpoints || run.offloads_activations)
-    return refused("activations in host memory", "--offload-checkpoints, --offload-activations", "leave it out");
+    return refused("keeping activations in host memory", "--offload-checkpoints, --offload-activations", "leave it out");
   return std::nullopt;
 }
 
@@ -798,7 +798,7 @@ inline std::optional<Error> outside_of_unsloth(const Run& run) {
   if (run.checkpoints && !run.checkpoints_reentrant)
     return refused("checkpointing without reentry", "--no-reentrant", "leave it out");
   if (run.offloads_activations)
-    return refused("activations in host memory", "--offload-activations", "leave it out");
+    return refused("keeping activations in host memory", "--offload-activations", "leave it out");
   if (run.liger_rope || run.liger_rms_norm || run.liger_glu)
     return refused("a kernel of Liger's", "--use-liger-kernel", "leave it out");
   const bool is_own_loss = run.loss == Loss::fused && (run.fused_loss == FusedLoss::unsloth ||
@@ -849,7 +849,7 @@ inline std::optional<Error> outside_of_code(const Run& run, const Model& model) 
   if (run.offloads_checkpoints)
     return refused("checkpoints in host memory", "--offload-checkpoints", "leave it out");
   if (run.offloads_activations && run.code == ModelCode::litgpt)
-    return refused("activations in host memory", "--offload-activations", "leave it out");
+    return refused("keeping activations in host memory", "--offload-activations", "leave it out");
   if (run.optimizer_in_backward && run.code == ModelCode::litgpt)
     return refused("an optimizer that steps during backward", "--optimizer-in-backward", "leave it out");
   if (run.adds_noise) return wrong(whose + " has no NEFTune", "--neftune-alpha", "leave it out");
@@ -1144,7 +1144,7 @@ inline Result<ValidRun> decided(const RunDraft& d, const Model& model, const Sta
       const bool is_unsloth = d.code && d.code->value == ModelCode::unsloth;
       const bool is_taken = takes_fused_adapters(model.architecture);
       if (model.linear_attention || (is_unsloth && !is_taken))
-        return draft::unmodelled("fused functions of adapters on " + std::string(name(model.architecture)),
+        return draft::unmodelled("the fusing of adapters on " + std::string(name(model.architecture)),
                                  "--lora-kernels", "leave it out");
       if (!is_taken && (run.fuses_qkv || run.fuses_o))
         return wrong("axolotl stops at the attention of " + std::string(name(model.architecture)) +
@@ -1161,7 +1161,7 @@ inline Result<ValidRun> decided(const RunDraft& d, const Model& model, const Sta
           run.autocasts && (model.architecture == Architecture::starcoder2 ||
                             (model.architecture == Architecture::arcee && run.is_quantized()));
       if (is_wide(run.norm_weights) || is_wide(run.embedding_weights) || answers_wide)
-        return draft::unmodelled("the fused functions of adapters on hidden states in fp32",
+        return draft::unmodelled("the fusing of adapters on hidden states in fp32",
                                  "--lora-kernels", "add --no-kbit-upcast, or leave it out");
       shown("lora-kernels", true, d.lora_mlp_kernel ? d.lora_mlp_kernel->from
                                   : d.lora_qkv_kernel ? d.lora_qkv_kernel->from

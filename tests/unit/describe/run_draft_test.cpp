@@ -242,7 +242,7 @@ TEST_CASE("what is not modelled is named, never ignored") {
          give(d.method, Method::freeze);
          give(d.trainer, TrainerRelease{Trainer::trl, latest_version(Trainer::trl)});
        }},
-      {"rollouts of grpo", [](RunDraft& d) { give(d.objective, Objective::grpo); }},
+      {"generation of answers in grpo", [](RunDraft& d) { give(d.objective, Objective::grpo); }},
       {"dpo as trl 1.14.0",
        [](RunDraft& d) {
          give(d.objective, Objective::dpo);
