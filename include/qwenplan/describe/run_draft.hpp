@@ -145,6 +145,13 @@ struct ValidRun {
   Run run;
   std::vector<RunSetting> settings;  ///< each of them, in the order of the help
   std::vector<std::string> notes;    ///< what a user should know: possible, but unusual
+
+  void show(std::string_view flag, RunSetting::Value value, From from) {
+    RunSetting& shown = settings.emplace_back();
+    shown.flag = flag;
+    shown.value = std::move(value);
+    shown.from = from;
+  }
 };
 
 constexpr std::string_view name(Method method) {
@@ -523,7 +530,7 @@ inline std::optional<Error> settle_tower(const RunDraft& d, const Model& model, 
     return unmodelled("training on images", "the data", "use data of text alone");
   run.has_tower = true;
   run.tower_weights = run.weights;
-  out.settings.push_back({"vision-tower", std::string("loaded"), From::trainer});
+  out.show("vision-tower", std::string("loaded"), From::trainer);
   if (trainer == Trainer::trl) {
     // The class of the checkpoint (trainer/utils.py, create_model_from_path), all of it trained, in one format;
     // PEFT's all-linear finds the tower's layers too. A tower that does not run has no gradients.
@@ -618,7 +625,7 @@ namespace draft {
 template <class T>
 void show_given(ValidRun& out, std::string_view flag, const RunDraft::Maybe<T>& given,
                 RunSetting::Value value) {
-  if (given) out.settings.push_back({flag, std::move(value), given->from});
+  if (given) out.show(flag, std::move(value), given->from);
 }
 
 /// Formats that differ from the base's.
@@ -683,10 +690,10 @@ inline std::optional<Error> settle_objective(const RunDraft& d, const Model& mod
   run.reference_weights = run.preference_code != PreferenceCode::llama_factory ? run.weights
                           : is_pure                                            ? run.half
                                                                                : model.stored;
-  out.settings.push_back({"reference", std::string(has_second ? "second-model" : "without-adapters"),
-                          d.has_reference ? d.has_reference->from
-                          : d.trainer     ? From::trainer
-                                          : From::by_default});
+  out.show("reference", std::string(has_second ? "second-model" : "without-adapters"),
+           d.has_reference ? d.has_reference->from
+           : d.trainer     ? From::trainer
+                           : From::by_default);
   return std::nullopt;
 }
 
@@ -694,9 +701,6 @@ inline std::optional<Error> settle_objective(const RunDraft& d, const Model& mod
 inline std::optional<Error> settle_loss(const RunDraft& d, const Model& model, Run& run,
                                         ValidRun& out) {
   const auto from_of = [](const auto& given) { return given ? given->from : From::by_default; };
-  const auto show = [&](std::string_view flag, RunSetting::Value value, From from) {
-    out.settings.push_back({flag, std::move(value), from});
-  };
   if (d.loss) run.loss = d.loss->value;
   if (d.fused_loss) run.fused_loss = d.fused_loss->value;
   if (d.chunked_loss) run.chunked_loss = d.chunked_loss->value;
@@ -707,11 +711,11 @@ inline std::optional<Error> settle_loss(const RunDraft& d, const Model& model, R
     out.notes.push_back(
         "flash-attn's cross-entropy takes the place of Llama's loss only; this model keeps its own");
   }
-  show("loss", std::string(name(run.loss)), from_of(d.loss));
+  out.show("loss", std::string(name(run.loss)), from_of(d.loss));
   if (run.loss == Loss::fused)
-    show("loss-kernel", std::string(name(run.fused_loss)), from_of(d.fused_loss));
+    out.show("loss-kernel", std::string(name(run.fused_loss)), from_of(d.fused_loss));
   if (run.loss == Loss::chunked) {
-    show("loss-code", std::string(name(run.chunked_loss)), from_of(d.chunked_loss));
+    out.show("loss-code", std::string(name(run.chunked_loss)), from_of(d.chunked_loss));
     const bool counts_tokens =
         run.chunked_loss == ChunkedLoss::trl || run.chunked_loss == ChunkedLoss::litgpt;
     if (run.chunked_loss == ChunkedLoss::litgpt) run.loss_chunk_tokens = 128;
@@ -720,7 +724,7 @@ inline std::optional<Error> settle_loss(const RunDraft& d, const Model& model, R
     if (const auto error = outside(given, counts_tokens ? "loss-chunk-tokens" : "loss-chunks", kMostLength))
       return error;
     if (given) size = given->value;
-    show(counts_tokens ? "loss-chunk-tokens" : "loss-chunks", size, from_of(given));
+    out.show(counts_tokens ? "loss-chunk-tokens" : "loss-chunks", size, from_of(given));
   }
   // A piece's node is remembered: a run of more pieces than this is split into that many.
   constexpr std::int64_t kMostPieces = 4096;
@@ -737,7 +741,7 @@ inline std::optional<Error> settle_loss(const RunDraft& d, const Model& model, R
   if (d.metrics) {
     run.metrics = d.metrics->value;
     if (run.metrics != LogitMetrics::none)
-      show("metrics", std::string(name(run.metrics)), d.metrics->from);
+      out.show("metrics", std::string(name(run.metrics)), d.metrics->from);
   }
   const auto take = [&](std::string_view flag, const RunDraft::Maybe<bool>& given, bool& setting) {
     if (!given) return;
@@ -898,24 +902,21 @@ inline Result<ValidRun> decided(const RunDraft& d, const Model& model, const Sta
 
   ValidRun out;
   Run& run = out.run;
-  const auto shown = [&](std::string_view flag, RunSetting::Value value, From from) {
-    out.settings.push_back({flag, std::move(value), from});
-  };
   const auto from_of = [](const auto& given) { return given ? given->from : From::by_default; };
   /// Takes what was given, else the default; shows a number or a truth as it is.
   const auto settle = [&](std::string_view flag, const auto& given, auto otherwise) {
     const auto value = given ? given->value : otherwise;
-    shown(flag, RunSetting::Value(value), from_of(given));
+    out.show(flag, RunSetting::Value(value), from_of(given));
     return value;
   };
   /// The same for an enumeration, which is shown by its name.
   const auto settle_name = [&](std::string_view flag, const auto& given, auto otherwise) {
     const auto value = given ? given->value : otherwise;
-    shown(flag, RunSetting::Value(std::string(name(value))), from_of(given));
+    out.show(flag, RunSetting::Value(std::string(name(value))), from_of(given));
     return value;
   };
 
-  if (d.trainer) shown("trainer", text(d.trainer->value), d.trainer->from);
+  if (d.trainer) out.show("trainer", text(d.trainer->value), d.trainer->from);
 
   // What is trained, and on which base.
   const bool is_quantized = d.quantization && d.quantization->value != Quantization::none;
@@ -927,7 +928,7 @@ inline Result<ValidRun> decided(const RunDraft& d, const Model& model, const Sta
     return wrong("qlora needs a quantized base", "--quant", "use --quant nf4, or --method lora");
   if (method == Method::lora && is_quantized) method = Method::qlora;
   run.method = method;
-  shown("method", std::string(name(method)), from_of(d.method));
+  out.show("method", std::string(name(method)), from_of(d.method));
   const bool has_adapters = run.has_adapters();
   if (!has_adapters) {
     const auto refused = [&](bool is_given, const char* flag) -> std::optional<Error> {
@@ -983,7 +984,7 @@ inline Result<ValidRun> decided(const RunDraft& d, const Model& model, const Sta
   }
   if (d.neftune_alpha) {
     run.adds_noise = d.neftune_alpha->value > 0;
-    shown("neftune-alpha", d.neftune_alpha->value, d.neftune_alpha->from);
+    out.show("neftune-alpha", d.neftune_alpha->value, d.neftune_alpha->from);
   }
 
   // Adam as transformers' TrainingArguments picks it: fused from 4.54 on with torch 2.8 or later.
@@ -992,7 +993,7 @@ inline Result<ValidRun> decided(const RunDraft& d, const Model& model, const Sta
   run.optimizer = is_fused_default ? OptimizerKind::adamw_fused : OptimizerKind::adamw_foreach;
   if (d.optimizer && d.optimizer->value != "adamw")
     run.optimizer = *draft::by_name<OptimizerKind>(d.optimizer->value, kOptimizers);
-  shown("optimizer", std::string(name(run.optimizer)), from_of(d.optimizer));
+  out.show("optimizer", std::string(name(run.optimizer)), from_of(d.optimizer));
   if (is_by_matrix(run.optimizer)) {
     const bool is_low = run.optimizer == OptimizerKind::galore || run.optimizer == OptimizerKind::apollo;
     const std::string whose(name(run.optimizer));
@@ -1044,7 +1045,7 @@ inline Result<ValidRun> decided(const RunDraft& d, const Model& model, const Sta
     run.trained_layers = std::min(model.layers, asked > 0 ? asked : -asked);
     run.first_trained_layer = asked > 0 ? model.layers - run.trained_layers : 0;
     run.trained_weights = is_true ? run.weights : DType::fp32;
-    shown("freeze-layers", asked, from_of(d.trained_layers));
+    out.show("freeze-layers", asked, from_of(d.trained_layers));
     if (run.trained_weights != run.weights && !is_mixed)
       return wrong("layers in fp32 do not go with others in 16 bits without autocast", "--precision",
                    "use bf16-mixed, or bf16-true");
@@ -1060,7 +1061,7 @@ inline Result<ValidRun> decided(const RunDraft& d, const Model& model, const Sta
                                     : method == Method::qlora ? Quantization::nf4
                                                               : Quantization::none;
   run.quantization = quantization;
-  shown("quant", std::string(name(quantization)), from_of(d.quantization));
+  out.show("quant", std::string(name(quantization)), from_of(d.quantization));
   const bool is_4bit = quantization == Quantization::nf4 || quantization == Quantization::fp4;
   if (d.double_quantizes && d.double_quantizes->value && !is_4bit)
     return wrong("double quantization is for nf4 and fp4", "--double-quant",
@@ -1084,7 +1085,7 @@ inline Result<ValidRun> decided(const RunDraft& d, const Model& model, const Sta
     return Error{Error::Kind::unknown, "experts on a card before Ampere are not modelled", "--gpu",
                  "grouped matrix products need compute capability 8.0"};
   run.attention = attention;
-  shown("attention", std::string(name(attention)), from_of(d.attention));
+  out.show("attention", std::string(name(attention)), from_of(d.attention));
   if (const auto error = draft::settle_tower(d, model, run, out)) return *error;
   run.is_padded = settle("padded", d.is_padded, run.picture == Picture::within) || run.picture == Picture::within;
   if (d.packs) run.packs = settle("packing", d.packs, false);
@@ -1124,13 +1125,13 @@ inline Result<ValidRun> decided(const RunDraft& d, const Model& model, const Sta
                                     d.code ? d.code->value : ModelCode::transformers);
     if (!set) return set.error();
     run.lora_targets = *set;
-    shown("lora-targets", d.lora_targets ? joined(d.lora_targets->value) : "all-linear",
+    out.show("lora-targets", d.lora_targets ? joined(d.lora_targets->value) : "all-linear",
           from_of(d.lora_targets));
     if (d.modules_to_save) {
       const auto saved = draft::saved_modules(d.modules_to_save->value);
       if (!saved) return saved.error();
       run.modules_to_save = *saved;
-      shown("modules-to-save", joined(d.modules_to_save->value), d.modules_to_save->from);
+      out.show("modules-to-save", joined(d.modules_to_save->value), d.modules_to_save->from);
     }
     // PEFT's autocast_adapter_dtype, since 0.12. Before, adapters took the base weight's format.
     const DType adapter =
@@ -1163,7 +1164,7 @@ inline Result<ValidRun> decided(const RunDraft& d, const Model& model, const Sta
       if (is_wide(run.norm_weights) || is_wide(run.embedding_weights) || answers_wide)
         return draft::unmodelled("the fusing of adapters on hidden states in fp32",
                                  "--lora-kernels", "add --no-kbit-upcast, or leave it out");
-      shown("lora-kernels", true, d.lora_mlp_kernel ? d.lora_mlp_kernel->from
+      out.show("lora-kernels", true, d.lora_mlp_kernel ? d.lora_mlp_kernel->from
                                   : d.lora_qkv_kernel ? d.lora_qkv_kernel->from
                                                       : d.lora_o_kernel->from);
     }
@@ -1172,7 +1173,7 @@ inline Result<ValidRun> decided(const RunDraft& d, const Model& model, const Sta
                                "leave one of them out");
     if (d.uses_dora) {
       run.uses_dora = d.uses_dora->value;
-      shown("dora", run.uses_dora, d.uses_dora->from);
+      out.show("dora", run.uses_dora, d.uses_dora->from);
       // TRL's cast of a quantized model's adapters to bf16 leaves the sizes out.
       const bool is_trl = d.trainer && d.trainer->value.trainer == Trainer::trl;
       run.magnitude = is_trl && run.is_quantized() ? DType::fp32 : run.adapter;
@@ -1186,7 +1187,7 @@ inline Result<ValidRun> decided(const RunDraft& d, const Model& model, const Sta
   if (const auto error = draft::settle_objective(d, model, run, out)) return *error;
   if (d.weighs_tokens && d.weighs_tokens->value) {
     run.weighs_tokens = true;
-    shown("weighs-tokens", true, d.weighs_tokens->from);
+    out.show("weighs-tokens", true, d.weighs_tokens->from);
     if (const auto error = draft::outside_of_weights(run)) return *error;
   }
   if (model.max_positions > 0 && run.length > model.max_positions)
@@ -1197,7 +1198,7 @@ inline Result<ValidRun> decided(const RunDraft& d, const Model& model, const Sta
   if (run.stops_at_scaler())
     out.notes.push_back(
         "PyTorch's gradient scaler refuses trained parameters in fp16; use fp32 for them");
-  if (d.lora_alpha) shown("lora-alpha", d.lora_alpha->value, d.lora_alpha->from);
+  if (d.lora_alpha) out.show("lora-alpha", d.lora_alpha->value, d.lora_alpha->from);
   if (d.code) {
     run.code = d.code->value;
     if (run.code == ModelCode::unsloth) {
@@ -1208,7 +1209,7 @@ inline Result<ValidRun> decided(const RunDraft& d, const Model& model, const Sta
             "Unsloth compiles its layers with this torch, and what they allocate is the compiler's choice: the "
             "range is half of a layer's tensors wider to both sides, which nobody measured");
     }
-    shown("model-code", std::string(name(run.code)), d.code->from);
+    out.show("model-code", std::string(name(run.code)), d.code->from);
     if (const auto error = draft::outside_of_code(run, model)) return *error;
   }
   return out;
