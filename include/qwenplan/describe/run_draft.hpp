@@ -561,8 +561,8 @@ inline std::optional<Error> settle_tower(const RunDraft& d, const Model& model, 
     run.keeps_decay_wide = model.linear_attention && model.linear_attention->is_stored_wide;
   }
   out.notes.push_back(run.picture == Picture::within
-                          ? "the vision tower is loaded too, frozen; a picture of " + std::to_string(run.picture_tokens) +
-                                " tokens with what fills rows up stands in each micro-batch of text"
+                          ? "the vision tower is loaded too, frozen; a picture stands in each micro-batch of text and makes its rows "
+                            "longer by " + std::to_string(run.picture_tokens) + " tokens"
                       : run.picture == Picture::beside
                           ? "the vision tower is loaded too, frozen; a picture runs through it beside each micro-batch of text"
                           : "the vision tower is loaded too, frozen");
