@@ -360,7 +360,15 @@ TrainFile read_trl(const Source& source) {
   const auto packing = s.truth("packing");
   const bool is_packed = packing && packing->value;
   // Samples that are cut at the end of a row need no borders: its batches are plain ones.
-  const auto strategy = s.text("packing_strategy");
+  auto strategy = s.text("packing_strategy");
+  if (strategy && strategy->value == "ffd") {
+    s.say("renamed-key", "packing_strategy", "'packing_strategy: ffd' is called 'bfd' since TRL 0.20, which stops at it",
+          "packing_strategy: bfd");
+    strategy->value = "bfd";
+  } else if (strategy && !strategy->value.starts_with("bfd") && strategy->value != "wrapped") {
+    s.say("invalid-value", "packing_strategy", "packing_strategy: expected bfd, bfd_split or wrapped, found " + s.node("packing_strategy")->shown(),
+          "packing_strategy: bfd");
+  }
   if (is_packed && (!strategy || strategy->value.starts_with("bfd")))
     draft.packs = draft.is_padding_free = packing;
   if (s.is_on("padding_free")) draft.is_padding_free = from_file(true, s.place("padding_free"));

@@ -153,3 +153,14 @@ TEST_CASE("A split batch is that of all GPUs", "[trl]") {
   CHECK(alone.draft.micro_batch->value == 16);
   CHECK_FALSE(says(reading(text + "accelerator_config: {split_batches: false}\n"), "split-batches"));
 }
+
+TEST_CASE("TRL's way to pack has an old name, and others are refused", "[trl]") {
+  const std::string text = "model_name_or_path: a/b\ndtype: bfloat16\npacking: true\npacking_strategy: ";
+  const auto old = reading(text + "ffd\n");
+  CHECK(says(old, "renamed-key"));
+  REQUIRE(old.draft.packs);
+  CHECK(old.draft.packs->value);
+  CHECK_FALSE(reading(text + "wrapped\n").draft.packs);
+  CHECK_FALSE(says(reading(text + "bfd_split\n"), "invalid-value"));
+  CHECK(says(reading(text + "tight\n"), "invalid-value"));
+}
