@@ -137,6 +137,13 @@ void add_default_rules(const TrainFile& file, const RunDraft& d, const Model& mo
                           "no length is written, and " + who + " takes " + length + " tokens",
                           file.model_place, "write the length"});
   }
+  const bool has_adapters = d.method && (d.method->value == Method::lora || d.method->value == Method::qlora);
+  if (file.trainer == Trainer::trl && has_adapters && d.lora_targets && d.lora_targets->from == From::trainer &&
+      !has_default_targets(model.architecture))
+    findings.push_back({"trl/no-targets",
+                        "no layer is named for the adapters, and PEFT has no default for " +
+                            std::string(name(model.architecture)),
+                        d.method->place, "lora_target_modules: all-linear"});
   if (!d.gpus && ((d.zero && d.zero->value != "0") || d.fsdp))
     findings.push_back({"launcher-decides",
                         "how many GPUs share the model is for the launcher to say, not in the file",

@@ -74,6 +74,23 @@ TEST_CASE("a run that is too long does not fit, and what it says would help does
   CHECK(checked(kFactory + "cutoff_len: 8192\nenable_liger_kernel: true\n", "--gpu rtx3060").status == 0);
 }
 
+TEST_CASE("TRL stops where PEFT finds no layer for the adapters") {
+  const auto trl = [](const std::string& model, const std::string& more) {
+    return only_file(checked("model_name_or_path: " + model + "\ndataset_name: d\noutput_dir: o\nuse_peft: true\n"
+                             "dtype: bfloat16\nmax_length: 512\nper_device_train_batch_size: 1\n" + more,
+                             "--gpu a100 --json"));
+  };
+  CHECK(says(trl("Qwen/Qwen3-30B-A3B", ""), "trl/no-targets"));
+  CHECK(says(trl("Qwen/Qwen3.5-4B", ""), "trl/no-targets"));
+  CHECK(trl("Qwen/Qwen3-30B-A3B", "")["status"] == "invalid");
+  for (const char* named : {"lora_target_modules: all-linear\n", "lora_target_modules: [q_proj, v_proj]\n"})
+    CHECK_FALSE(says(trl("Qwen/Qwen3-30B-A3B", named), "trl/no-targets"));
+  CHECK(trl("Qwen/Qwen3-0.6B", "")["status"] == "fits");
+  // A list of one becomes a pattern, which has to match whole names.
+  CHECK(says(trl("Qwen/Qwen3-0.6B", "lora_target_modules: [q_proj]\n"), "impossible-run"));
+  CHECK(trl("Qwen/Qwen3-0.6B", "lora_target_modules: ['.*q_proj']\n")["status"] == "fits");
+}
+
 TEST_CASE("an unknown key is shown with its line and the one that was meant") {
   const json file = only_file(checked(kFactory + "lerning_rate: 1.0e-4\n", "--gpu rtx3060 --json"));
   REQUIRE(says(file, "unknown-key-refused"));

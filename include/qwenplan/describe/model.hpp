@@ -36,6 +36,23 @@ constexpr bool takes_fused_adapters(Architecture a) {
   return a != Architecture::phi3 && a != Architecture::cohere && a != Architecture::olmo2 && a != Architecture::olmo3;
 }
 
+/// Classes for which PEFT knows layers that get an adapter where none are named (utils/constants.py).
+constexpr bool has_default_targets(Architecture a) {
+  switch (a) {
+    case Architecture::qwen2:
+    case Architecture::qwen3:
+    case Architecture::llama:
+    case Architecture::mistral:
+    case Architecture::mixtral:
+    case Architecture::gemma:
+    case Architecture::gemma2:
+    case Architecture::gemma3:
+      return true;
+    default:
+      return false;
+  }
+}
+
 /// Classes whose attention norms query and key.
 constexpr bool norms_query_and_key(Architecture a) {
   return a == Architecture::qwen3 || a == Architecture::qwen3_moe || a == Architecture::gemma3 ||

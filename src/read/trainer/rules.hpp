@@ -533,6 +533,12 @@ inline constexpr Rule kRules[] = {
      "All weights are trained.",
      "Write use_peft: true.",
      "TRL, trainer/utils.py: get_peft_config"},
+    {"trl/no-targets", Severity::error,
+     "No layer is named for the adapters.",
+     "PEFT knows layers for the classes of its own table alone, and stops at others, such as Qwen3-MoE, "
+     "Qwen3.5 and Phi-3.",
+     "Write lora_target_modules: all-linear.",
+     "PEFT, utils/constants.py"},
     {"trl/packing-without-flash", Severity::warning,
      "Packed samples can see each other.",
      "Only flash attention keeps the samples of a packed row apart.",

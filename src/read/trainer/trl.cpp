@@ -226,7 +226,10 @@ void read_adapters(Settings& s, TrainFile& file) {
   draft.lora_targets = s.words("lora_target_modules");
   if (draft.lora_targets && draft.lora_targets->value == std::vector<std::string>{"all"})
     s.say("invalid-value", "lora_target_modules", "PEFT finds no module 'all'", "lora_target_modules: all-linear");
-  // PEFT's table for Qwen, Llama, Mistral and Gemma.
+  // TRL makes one word of a list of one (trainer/model_config.py), which PEFT takes for a pattern.
+  else if (draft.lora_targets && draft.lora_targets->value.size() == 1 && draft.lora_targets->value[0] != "all-linear")
+    file.target_pattern = from_file(draft.lora_targets->value[0], draft.lora_targets->place);
+  // PEFT's table, for the classes that are in it.
   otherwise(draft.lora_targets, std::vector<std::string>{"q_proj", "v_proj"});
   if (s.has("lora_target_parameters"))
     set_unmodelled(file, "adapters on experts are not modelled", "lora_target_parameters",
