@@ -517,17 +517,26 @@ inline std::optional<Error> outside_of_tower(const RunDraft& d, const Run& run, 
   return std::nullopt;
 }
 
-/// The vision tower of a model of text and images, which some trainers load also where the data is text. The
+/// Whether a trainer loads a model of text and images with its vision tower also where the data is text; the
 /// others take the class for text, which leaves it out.
+inline bool loads_tower(Trainer trainer) {
+  return trainer == Trainer::trl || trainer == Trainer::llama_factory || trainer == Trainer::ms_swift ||
+         trainer == Trainer::axolotl;
+}
+
+/// The vision tower of a model of text and images.
 inline std::optional<Error> settle_tower(const RunDraft& d, const Model& model, Run& run, ValidRun& out) {
   if (!model.vision) return std::nullopt;
   const Trainer trainer = d.trainer ? d.trainer->value.trainer : Trainer::transformers;
-  if (trainer != Trainer::trl && trainer != Trainer::llama_factory && trainer != Trainer::ms_swift) {
+  if (d.trains_on_images && d.trains_on_images->value)
+    return unmodelled("training on images", "the data", "use data of text alone");
+  if (!loads_tower(trainer)) {
     out.notes.push_back("the text decoder alone is loaded, without the vision tower");
     return std::nullopt;
   }
-  if (d.trains_on_images && d.trains_on_images->value)
-    return unmodelled("training on images", "the data", "use data of text alone");
+  if (trainer == Trainer::axolotl)  // AutoModelForImageTextToText, by the checkpoint's model_type (loaders/model.py)
+    return unmodelled("the vision tower that axolotl loads with " + std::string(name(model.architecture)), "--trainer",
+                      "modelled: TRL's, LLaMA-Factory's and ms-swift's");
   run.has_tower = true;
   run.tower_weights = run.weights;
   out.show("vision-tower", std::string("loaded"), From::trainer);
@@ -535,7 +544,7 @@ inline std::optional<Error> settle_tower(const RunDraft& d, const Model& model, 
     // The class of the checkpoint (trainer/utils.py, create_model_from_path), all of it trained, in one format;
     // PEFT's all-linear finds the tower's layers too. A tower that does not run has no gradients.
     run.trains_tower = run.method == Method::full;
-    const auto is_all = [](const std::string& each) { return each == "all-linear" || each == "all"; };
+    const auto is_all = [](const std::string& each) { return each == "all-linear"; };
     run.adapts_tower = run.has_adapters() &&
                        (!d.lora_targets || std::any_of(d.lora_targets->value.begin(), d.lora_targets->value.end(), is_all));
     out.notes.push_back("the vision tower is loaded too" +
@@ -1087,7 +1096,9 @@ inline Result<ValidRun> decided(const RunDraft& d, const Model& model, const Sta
   run.attention = attention;
   out.show("attention", std::string(name(attention)), from_of(d.attention));
   if (const auto error = draft::settle_tower(d, model, run, out)) return *error;
-  run.is_padded = settle("padded", d.is_padded, run.picture == Picture::within) || run.picture == Picture::within;
+  run.is_padded = settle("padded", d.is_padded, run.picture == Picture::within);
+  if (run.picture == Picture::within && !run.is_padded)
+    return wrong("a picture in the batch is masked, so that the batch has a padding mask", "--no-padded", "leave it out");
   if (d.packs) run.packs = settle("packing", d.packs, false);
   if (d.is_padding_free) run.is_joined = settle("padding-free", d.is_padding_free, false);
   if (const auto error = draft::shape_rows(d, run, out.notes)) return *error;

@@ -541,9 +541,15 @@ TEST_CASE("Qwen3.5: adapters on linear attention, and what its code in transform
   CHECK_FALSE(factory.trains_tower);
   CHECK(with(Trainer::llama_factory, [](RunDraft& d) { give(d.shows_picture, false); })->run.picture == Picture::none);
   CHECK(is_unknown(with(Trainer::llama_factory, [](RunDraft& d) { give(d.is_padding_free, true); })));
+  CHECK(kind_of(with(Trainer::llama_factory, [](RunDraft& d) { give(d.is_padded, false); })) == Error::Kind::wrong);
   CHECK(with(Trainer::ms_swift, nothing)->run.picture == Picture::beside);
   CHECK(is_unknown(with(Trainer::ms_swift, [](RunDraft& d) { give(d.objective, Objective::dpo); })));
   CHECK(says(asked([](RunDraft&) {}), "without the vision tower"));
+  // Those that load the decoder alone do not train on images either; axolotl loads the whole model.
+  CHECK(is_unknown(asked([](RunDraft& d) { give(d.trains_on_images, true); })));
+  const auto with_axolotl = with(Trainer::axolotl, nothing);
+  REQUIRE(is_unknown(with_axolotl));
+  CHECK(with_axolotl.error().what.find("vision tower that axolotl loads") != std::string::npos);
 }
 
 TEST_CASE("adapters on the embedding and on the output layer") {
