@@ -341,8 +341,9 @@ class Checker::OneFile {
     }
     read_ = *std::move(read);
     out_.trainer = std::string(qwenplan::name(read_.trainer));
-    if (choice->trainer) out_.trainer_from = From::flag;
-    if (!choice->version.empty()) out_.version_from = From::flag;
+    const From said = checker_.in_.has("trainer") ? From::flag : From::file;  // the project's
+    if (choice->trainer) out_.trainer_from = said;
+    if (!choice->version.empty()) out_.version_from = said;
     out_.findings = std::move(read_.findings);
     ignores_ = ignores_of(*text, out_.findings);
     out_.draft = read_.draft;

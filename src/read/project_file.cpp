@@ -88,7 +88,7 @@ struct Reader {
     std::vector<std::string> known = std::move(others);
     known.emplace_back("ignore");
     for (const auto& [flag, kind] : kFlags) known.emplace_back(flag);
-    const auto near = nearest(entry.key, known);
+    const auto near = nearest_keys(entry.key, known);
     std::string all;
     for (const std::string& each : known) (all += all.empty() ? "" : ", ") += each;
     return wrong("unknown key '" + entry.key.substr(0, 60) + "'", entry.place,

@@ -55,7 +55,7 @@ inline bool is_slip(std::string_view key, std::string_view name) {
       if (c != '_' && c != '-') plain += static_cast<char>(c >= 'A' && c <= 'Z' ? c - 'A' + 'a' : c);
     return plain;
   };
-  if (edit_distance(letters(key), letters(name)) <= 1 && key.size() > 4) return true;
+  if (key.size() > 4 && edit_distance(letters(key), letters(name)) <= 1) return true;
   while (!key.empty() && !name.empty()) {
     const std::string_view mine = key.substr(0, key.find('_'));
     const std::string_view theirs = name.substr(0, name.find('_'));

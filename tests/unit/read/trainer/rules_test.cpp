@@ -325,7 +325,7 @@ const std::set<std::string> kElsewhere = {
     "trainer-defaults",  "default-length",    "default-batch",         "eval-batch",
     "several-gpus",      "not-modelled",      "unknown-model",         "not-a-training-file",
     "unreadable-file",   "impossible-run",    "launcher-decides",      "unused-ignore",
-    "unknown-rule",      "quantized-checkpoint", "ms-swift/no-length"};
+    "unknown-rule",      "quantized-checkpoint", "ms-swift/no-length",   "trl/no-targets"};
 
 TrainFile read(const Case& each, const std::string& text) {
   TrainerChoice choice;
