@@ -154,8 +154,7 @@ void read_hf_arguments(Settings& s, TrainFile& file, const Neighbours& neighbour
                      "liger_kernel_config", "use fused_linear_cross_entropy, Liger's default");
   }
   draft.neftune_alpha = s.number("neftune_noise_alpha");
-  if (const auto smoothing = s.number("label_smoothing_factor"); smoothing && smoothing->value > 0)
-    set_unmodelled(file, "label smoothing is not modelled", "label_smoothing_factor", "label_smoothing_factor: 0");
+  refuse_label_smoothing(s, file);
   if (s.is_on("torch_compile")) draft.compiles = from_file(true, s.place("torch_compile"));
   if (const Node* deepspeed = s.node("deepspeed"))
     put_launch(deepspeed_setting({"deepspeed", s.place("deepspeed"), *deepspeed}, neighbours),
@@ -172,6 +171,11 @@ void read_hf_arguments(Settings& s, TrainFile& file, const Neighbours& neighbour
   if (const auto batch = s.whole("per_device_eval_batch_size")) file.eval_batch = batch->value;
   if (const auto workers = s.whole("dataloader_num_workers")) file.workers = workers->value;
   read_evaluation(s, file);
+}
+
+void refuse_label_smoothing(Settings& s, TrainFile& file) {
+  if (const auto smoothing = s.number("label_smoothing_factor"); smoothing && smoothing->value > 0)
+    set_unmodelled(file, "label smoothing is not modelled", "label_smoothing_factor", "label_smoothing_factor: 0");
 }
 
 void say_old_hf_names(Settings& s) {

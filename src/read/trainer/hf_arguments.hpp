@@ -24,6 +24,9 @@ void otherwise(RunDraft::Maybe<T>& setting, T value) {
 /// built on them. Sets no default but those that all of them share: see `hf_defaults`.
 void read_hf_arguments(Settings& settings, TrainFile& file, const Neighbours& neighbours);
 
+/// Label smoothing, which takes whole logits in place of the model's own loss, is not modelled.
+void refuse_label_smoothing(Settings& settings, TrainFile& file);
+
 /// Says which keys transformers 5 has no more, to a trainer that takes its arguments as they are.
 void say_old_hf_names(Settings& settings);
 

@@ -1,6 +1,7 @@
 #include <string>
 
 #include "qwenplan/base/parse.hpp"
+#include "read/trainer/hf_arguments.hpp"
 #include "read/trainer/keys.hpp"
 #include "read/trainer/launcher.hpp"
 #include "read/trainer/readers.hpp"
@@ -24,7 +25,7 @@ constexpr std::string_view kHarmless =
     "report_to run_name plot_loss seed data_seed ddp_timeout ddp_find_unused_parameters "
     "resume_from_checkpoint eval_strategy eval_steps eval_dataset "
     "dataloader_drop_last dataloader_pin_memory dataloader_prefetch_factor "
-    "dataloader_persistent_workers remove_unused_columns group_by_length label_smoothing_factor "
+    "dataloader_persistent_workers remove_unused_columns group_by_length "
     "load_best_model_at_end metric_for_best_model greater_is_better tf32 push_to_hub hub_model_id "
     "hub_token hf_hub_token ms_hub_token om_hub_token include_num_input_tokens_seen "
     "include_effective_tokens_per_second predict_with_generate compute_accuracy disable_shuffling "
@@ -37,7 +38,7 @@ constexpr std::string_view kHarmless =
     "quantization_device_map "
     "image_max_pixels image_min_pixels video_max_pixels video_min_pixels video_fps video_maxlen "
     "use_swanlab swanlab_project swanlab_workspace swanlab_run_name swanlab_mode swanlab_api_key "
-    "use_dft_loss torch_empty_cache_steps disable_tqdm log_level "
+    "torch_empty_cache_steps disable_tqdm log_level "
     "full_determinism "
     "save_on_each_node dataloader_num_workers per_device_eval_batch_size max_new_tokens "
     "temperature "
@@ -342,10 +343,11 @@ void read_contradictions(Settings& in, TrainFile& file) {
 /// Switches that bring something of their own, and whether they are on.
 void read_refused(Settings& in, const Source& source, TrainFile& file) {
   for (const char* key : {"use_unsloth", "use_kt", "use_llama_pro", "shift_attn",
-                          "use_asft_loss", "use_eaft_loss", "use_hyper_parallel", "train_from_scratch", "resize_vocab"})
+                          "use_dft_loss", "use_asft_loss", "use_eaft_loss", "use_hyper_parallel", "train_from_scratch", "resize_vocab"})
     if (in.is_on(key))
       set_unmodelled(file, std::string("'") + key + "' of LLaMA-Factory is not modelled",
                      where(source.name, in.place(key)), "leave it out");
+  refuse_label_smoothing(in, file);
   if (const auto share = in.number("moe_aux_loss_coef"); share && share->value != 0)
     file.unmodelled_experts = Error{Error::Kind::unknown, "the loss that balances experts is not modelled",
                                     where(source.name, share->place), "leave it out"};

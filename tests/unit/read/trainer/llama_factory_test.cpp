@@ -29,7 +29,10 @@ TEST_CASE("LLaMA-Factory: keys of earlier versions are told with the version tha
 TEST_CASE("LLaMA-Factory: keys of its classes and of transformers are known") {
   for (const char* line : {"length_penalty: 1.0", "use_liger_kernel: false", "use_mca: false", "hyper_parallel_args: a.json"})
     CHECK_FALSE(says(reading(kFile + line + "\n"), "unknown-key-refused"));
-  CHECK(reading(kFile + "use_eaft_loss: true\n").unmodelled->what.find("use_eaft_loss") != std::string::npos);
+  for (const std::string key : {"use_dft_loss", "use_asft_loss", "use_eaft_loss"})
+    CHECK(reading(kFile + key + ": true\n").unmodelled->what.find(key) != std::string::npos);
+  CHECK(reading(kFile + "label_smoothing_factor: 0.1\n").unmodelled->what.find("label smoothing") != std::string::npos);
+  CHECK_FALSE(reading(kFile + "use_dft_loss: false\nlabel_smoothing_factor: 0\n").unmodelled);
   const TrainFile kernels = reading(kFile + "use_liger_kernel: true\n");
   CHECK(kernels.draft.loss->value == Loss::fused);
   CHECK(kernels.draft.liger_rms_norm->value);
