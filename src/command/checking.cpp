@@ -445,8 +445,13 @@ class Checker::OneFile {
         return refuse("not-modelled", each.error, each.place);
     if (read_.unmodelled_experts && setup_->model().experts) return refuse("not-modelled", *read_.unmodelled_experts);
     if (const auto& pattern = read_.target_pattern) {
-      auto names = modules_matching(pattern->value, setup_->model());
-      if (!names) return refuse(rule_of(names.error()), names.error(), pattern->place);
+      const Model& model = setup_->model();
+      auto names = modules_matching(pattern->value, model, model.vision && draft::loads_tower(read_.trainer));
+      if (!names) {
+        Error error = names.error();
+        error.where = where(out_.file, pattern->place);
+        return refuse(rule_of(error), std::move(error), pattern->place);
+      }
       draft_.lora_targets = Given<std::vector<std::string>>{*std::move(names), From::file, pattern->place};
     }
     if (draft_.length) draft_.is_unbounded.reset();

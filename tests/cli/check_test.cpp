@@ -87,7 +87,9 @@ TEST_CASE("TRL stops where PEFT finds no layer for the adapters") {
     CHECK_FALSE(says(trl("Qwen/Qwen3-30B-A3B", named), "trl/no-targets"));
   CHECK(trl("Qwen/Qwen3-0.6B", "")["status"] == "fits");
   // A list of one becomes a pattern, which has to match whole names.
-  CHECK(says(trl("Qwen/Qwen3-0.6B", "lora_target_modules: [q_proj]\n"), "impossible-run"));
+  const json one = trl("Qwen/Qwen3-0.6B", "lora_target_modules: [q_proj]\n");
+  REQUIRE(says(one, "impossible-run"));
+  CHECK(one["error"]["where"].get<std::string>().find("line 8") != std::string::npos);
   CHECK(trl("Qwen/Qwen3-0.6B", "lora_target_modules: ['.*q_proj']\n")["status"] == "fits");
 }
 
