@@ -1,9 +1,58 @@
 #include "read/trainer/command_flags.hpp"
 
 #include <algorithm>
+#include <iterator>
+#include <string_view>
 #include <utility>
 
+#include "read/trainer/settings.hpp"
+
 namespace qwenplan {
+namespace {
+
+/// Settings that change neither memory nor time of a step, although they are read.
+bool is_beside_the_step(std::string_view key) {
+  constexpr std::string_view kBeside[] = {
+      "model",         "model_name_or_path", "dataset",        "val_dataset",
+      "eval_dataset",  "dataset_dir",        "cache_dir",      "output_dir",
+      "logging_dir",   "run_name",           "report_to",      "overwrite_output_dir",
+      "learning_rate", "lr_scheduler_type",  "warmup_ratio",   "warmup_steps",
+      "weight_decay",  "seed",               "data_seed",      "resume_from_checkpoint",
+      "max_steps",     "num_train_epochs",   "logging_steps",  "save_steps",
+      "save_strategy", "save_total_limit",   "eval_steps",     "eval_strategy",
+      "max_samples",   "evaluation_strategy", "ddp_timeout",   "per_device_eval_batch_size",
+      "val_size",      "split_dataset_ratio", "plot_loss",     "load_best_model_at_end",
+      "overwrite_cache", "preprocessing_num_workers", "dataloader_num_workers"};
+  return std::find(std::begin(kBeside), std::end(kBeside), key) != std::end(kBeside);
+}
+
+/// Why a flag leaves the run open.
+TrainFile::Open open_setting(const OpenFlag& flag, const std::string& name) {
+  constexpr std::pair<std::string_view, std::string_view> kOurs[] = {
+      {"max_length", "seq-len"},
+      {"cutoff_len", "seq-len"},
+      {"per_device_train_batch_size", "batch"},
+      {"NPROC_PER_NODE", "gpus"},
+      {"NNODES", "gpus"},
+      {"CUDA_VISIBLE_DEVICES", "gpus"}};
+  const auto* const ours = std::find_if(std::begin(kOurs), std::end(kOurs),
+                                        [&](const auto& each) { return each.first == flag.key; });
+  const std::string given = ours == std::end(kOurs) ? "" : std::string(ours->second);
+  const bool is_variable = given == "gpus";
+  const bool is_argument = flag.variable.find_first_not_of("0123456789") == std::string::npos;
+  const std::string subject =
+      flag.key.empty() ? "the script adds flags" : "the value of " + std::string(is_variable ? "" : "--") + flag.key;
+  const std::string what = subject + (flag.key.empty() ? " by '" : " needs '") + flag.variable.substr(0, 40) + "', which " +
+                           (flag.is_either ? "its branches set differently"
+                            : is_argument  ? "an argument of the script or of a function gives"
+                                           : "the script does not set");
+  return {given,
+          {Error::Kind::unknown, what, where(name, flag.place),
+           given.empty() ? "write the value out" : "give it with --" + given},
+          flag.place};
+}
+
+}  // namespace
 
 Node scalar_of(const ShellWord& word) {
   Node node;
@@ -18,11 +67,10 @@ CommandFlags::CommandFlags(const std::vector<ShellWord>& words, std::size_t firs
 }
 
 std::optional<ShellWord> CommandFlags::take_file(const Neighbours& neighbours) {
-  ShellWord file;
-  for (std::size_t i = at_; i < words_.size() && file.text.empty(); ++i)
-    if ((words_[i].text == "--config" || (i == at_ && !words_[i].text.starts_with("--"))))
-      file = words_[i].text != "--config" ? words_[i] : i + 1 < words_.size() ? words_[i + 1] : ShellWord();
-  if (file.text.empty()) return std::nullopt;
+  if (at_ >= words_.size()) return std::nullopt;
+  const ShellWord& file = words_[at_];
+  const bool is_file = file.text.ends_with(".yaml") || file.text.ends_with(".yml") || file.text.ends_with(".json");
+  if (file.text.starts_with("--") || (!is_file && file.unresolved.empty())) return std::nullopt;
   const auto text = file.unresolved.empty() ? neighbours.text_of(file.text) : std::nullopt;
   if (!text) return file;
   auto document = parse_document(*text, file.text, syntax_of(*text, file.text));
@@ -41,6 +89,17 @@ void CommandFlags::read() {
     if (words_[at_].is_open) further.push_back(&words_[at_]);
     ++at_;
   }
+}
+
+void CommandFlags::take_further(RuleId rule, std::vector<Finding>& findings) {
+  for (const ShellWord* word : further)
+    for (const std::string& variable : word->unresolved) {
+      if (word->is_either)
+        open.push_back({"", variable, true, true, word->place});
+      else
+        findings.push_back({rule, "'" + variable.substr(0, 40) + "' may bring more flags, which are not known here",
+                            word->place, {}});
+    }
 }
 
 void CommandFlags::flag() {
@@ -63,7 +122,6 @@ void CommandFlags::flag() {
     else
       values.push_back(&words_[at_]);
   }
-  if (entry.key == "config") return;
   bool is_resolved = true;
   for (const ShellWord* value : values) {
     is_resolved = is_resolved && value->unresolved.empty();
@@ -90,6 +148,19 @@ void CommandFlags::flag() {
     *before = std::move(entry);
   else
     root.entries.push_back(std::move(entry));
+}
+
+void put_open_flag(const OpenFlag& flag, bool is_read, const std::string& name, RuleId rule, TrainFile& file) {
+  TrainFile::Open setting = open_setting(flag, name);
+  if (flag.decides_run || (is_read && !is_beside_the_step(flag.key)))
+    file.open.push_back(std::move(setting));
+  else
+    file.findings.push_back({rule, std::move(setting.error.what), flag.place, {}});
+}
+
+Error missing_arguments(const ShellWord& file, const std::string& name) {
+  return {Error::Kind::unknown, "the file of arguments '" + file.text.substr(0, 100) + "' is not here",
+          where(name, file.place), "give that file itself"};
 }
 
 }  // namespace qwenplan

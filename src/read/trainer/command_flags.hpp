@@ -32,6 +32,9 @@ class CommandFlags {
   /// it is not here.
   std::optional<ShellWord> take_file(const Neighbours& neighbours);
   void read();
+  /// Takes the words that may be more flags: those that a branch of the script sets leave the run open,
+  /// the others are told.
+  void take_further(RuleId rule, std::vector<Finding>& findings);
 
   Node root;
   std::vector<OpenFlag> open;
@@ -44,5 +47,12 @@ class CommandFlags {
   const std::vector<ShellWord>& words_;
   std::size_t at_;
 };
+
+/// Puts a flag that only a run of the script would tell into a file: open where it decides memory or time of a
+/// step, and told by `rule` where it does not. `is_read`: the reader asks for its key.
+void put_open_flag(const OpenFlag& flag, bool is_read, const std::string& name, RuleId rule, TrainFile& file);
+
+/// Why a run cannot be read whose file of arguments is not here.
+Error missing_arguments(const ShellWord& file, const std::string& name);
 
 }  // namespace qwenplan

@@ -1,9 +1,7 @@
-#include <algorithm>
-#include <iterator>
 #include <string_view>
 #include <utility>
 
-#include "qwenplan/describe/valid_run.hpp"
+#include "qwenplan/describe/run_draft.hpp"
 #include "read/trainer/command_flags.hpp"
 #include "read/trainer/process_launch.hpp"
 #include "read/trainer/readers.hpp"
@@ -35,35 +33,16 @@ FactoryCall call_in(const ShellCommand& command) {
   return {};
 }
 
-/// The variables around the command that say how many cards take part.
-struct Around {
-  RunDraft::Maybe<std::int64_t> processes;  ///< NPROC_PER_NODE
-  std::int64_t nodes = 1;
-  std::int64_t visible = 0;  ///< of CUDA_VISIBLE_DEVICES; 0: not said
-  Place place;
-};
-
-Around around(const ShellCommand& command) {
-  Around out;
-  for (const auto& [variable, value] : command.environment) {
-    if (!value.unresolved.empty()) continue;
-    const auto count = scalar_of(value).whole();
-    if (variable == "NPROC_PER_NODE" && count)
-      out.processes = from_file(std::clamp<std::int64_t>(*count, 1, kMostBatch), value.place);
-    if (variable == "NNODES" && count) out.nodes = std::clamp<std::int64_t>(*count, 1, kMostBatch);
-    if (variable == "CUDA_VISIBLE_DEVICES" && !value.text.empty()) {
-      out.visible = 1 + std::count(value.text.begin(), value.text.end(), ',');
-      out.place = value.place;
-    }
+/// Behind a file its settings stand without hyphens, as OmegaConf takes them: key=value.
+std::vector<ShellWord> words_of(const FactoryCall& call) {
+  std::vector<ShellWord> words = call.command->words;
+  for (std::size_t i = call.first_flag + 1; i < words.size(); ++i) {
+    const std::string& text = words[i].text;
+    const bool is_behind_file = !words[call.first_flag].text.starts_with("--");
+    if (is_behind_file && !text.starts_with("--") && text.find('=') != std::string::npos) words[i].text = "--" + text;
   }
-  return out;
+  return words;
 }
-
-/// Flags that decide a step, and the flag of ours that can give them.
-constexpr std::pair<std::string_view, std::string_view> kDeciding[] = {
-    {"cutoff_len", "seq-len"}, {"per_device_train_batch_size", "batch"}, {"stage", ""},     {"finetuning_type", ""},
-    {"quantization_bit", ""},  {"lora_rank", ""},                         {"lora_target", ""}, {"optim", ""},
-    {"flash_attn", ""},        {"deepspeed", ""},                         {"", ""}};
 
 }  // namespace
 
@@ -82,40 +61,30 @@ TrainFile read_llama_factory_script(const Source& source) {
     return file;
   }
 
-  CommandFlags flags(found.command->words, found.first_flag);
+  const std::vector<ShellWord> words = words_of(found);
+  CommandFlags flags(words, found.first_flag);
+  if (const auto missing = flags.take_file(source.neighbours)) {
+    TrainFile file;
+    file.trainer = Trainer::llama_factory;
+    file.unmodelled = missing_arguments(*missing, source.name);
+    return file;
+  }
   flags.read();
   TrainFile file = read_llama_factory({flags.root, source.text, source.name, source.neighbours, source.version});
-  for (const ShellWord* word : flags.further)
-    for (const std::string& variable : word->unresolved) {
-      if (word->is_either)
-        flags.open.push_back({"", variable, true, true, word->place});
-      else
-        file.findings.push_back({"unresolved-value", "'" + variable.substr(0, 40) + "' may bring more flags, which are not known here",
-                                 word->place, {}});
-    }
-  for (const OpenFlag& each : flags.open) {
-    const auto* const ours = std::find_if(std::begin(kDeciding), std::end(kDeciding),
-                                          [&](const auto& deciding) { return deciding.first == each.key; });
-    if (ours == std::end(kDeciding)) continue;
-    const std::string given(ours->second);
-    const std::string what = (each.key.empty() ? "the script adds flags by '" : "the value of --" + each.key + " needs '") +
-                             each.variable.substr(0, 40) + "', which " +
-                             (each.is_either ? "its branches set differently" : "the script does not set");
-    file.open.push_back({given,
-                         {Error::Kind::unknown, what, where(source.name, each.place),
-                          given.empty() ? "write the value out" : "give it with --" + given},
-                         each.place});
-  }
-
-  const Around said = around(*found.command);
-  const ProcessLaunch launch = process_launch(found.command->words, found.program, said.visible);
-  if (launch.is_launcher) {
-    put_process_launch(launch, source.name, source.neighbours, file);
-  } else if (found.is_cli && said.visible != 1 && (said.processes || said.visible > 1)) {
-    // Its command line starts torchrun where it sees several cards (launcher.py).
+  flags.take_further("unresolved-value", file.findings);
+  const CommandLaunch around = launch_of(*found.command, found.program);
+  const LaunchEnvironment& said = around.environment;
+  // Its command line starts torchrun where it sees several cards (launcher.py); the script does not.
+  const bool starts_processes = !around.launch.is_launcher && found.is_cli && said.visible != 1;
+  if (around.launch.is_launcher) {
+    put_process_launch(around.launch, source.name, source.neighbours, file);
+  } else if (starts_processes && (said.processes || said.visible > 1)) {
     const std::int64_t each = said.processes ? said.processes->value : said.visible;
-    file.draft.gpus = from_file(each * said.nodes, said.processes ? said.processes->place : said.place);
+    file.draft.gpus = from_file(each * said.nodes, said.processes ? said.processes->place : said.visible_place);
   }
+  std::vector<OpenFlag> open = std::move(flags.open);
+  if (starts_processes || around.launch.is_launcher) open.insert(open.end(), around.open.begin(), around.open.end());
+  for (const OpenFlag& each : open) put_open_flag(each, true, source.name, "unresolved-value", file);
   return file;
 }
 

@@ -115,42 +115,6 @@ constexpr std::string_view kKeys =
     "vllm_tensor_parallel_size vllm_use_async_engine wandb_log_unique_prompts "
     "whiten_rewards write_batch_size zero_hpz_partition_size ";
 
-/// Settings that change neither memory nor time of a step, although they are read.
-bool is_beside_the_step(const std::string& key) {
-  for (const std::string_view each :
-       {"dataset", "val_dataset", "model", "num_train_epochs", "max_steps", "save_steps", "save_strategy",
-        "eval_steps", "eval_strategy", "evaluation_strategy", "logging_steps", "save_total_limit",
-        "per_device_eval_batch_size", "dataloader_num_workers", "load_best_model_at_end",
-        "split_dataset_ratio"})
-    if (key == each) return true;
-  return false;
-}
-
-/// Why a flag leaves the run open.
-TrainFile::Open open_setting(const OpenFlag& flag, const std::string& name) {
-  constexpr std::pair<std::string_view, std::string_view> kOurs[] = {
-      {"max_length", "seq-len"},
-      {"per_device_train_batch_size", "batch"},
-      {"NPROC_PER_NODE", "gpus"},
-      {"NNODES", "gpus"},
-      {"CUDA_VISIBLE_DEVICES", "gpus"}};
-  const auto* const ours = std::find_if(std::begin(kOurs), std::end(kOurs),
-                                        [&](const auto& each) { return each.first == flag.key; });
-  const std::string given = ours == std::end(kOurs) ? "" : std::string(ours->second);
-  const bool is_variable = given == "gpus";
-  const bool is_argument = flag.variable.find_first_not_of("0123456789") == std::string::npos;
-  const std::string subject =
-      flag.key.empty() ? "the script adds flags" : "the value of " + std::string(is_variable ? "" : "--") + flag.key;
-  const std::string what = subject + (flag.key.empty() ? " by '" : " needs '") + flag.variable.substr(0, 40) + "', which " +
-                           (flag.is_either ? "its branches set differently"
-                            : is_argument  ? "an argument of the script or of a function gives"
-                                           : "the script does not set");
-  return {given,
-          {Error::Kind::unknown, what, where(name, flag.place),
-           given.empty() ? "write the value out" : "give it with --" + given},
-          flag.place};
-}
-
 /// What goes with LoRA and makes another run of it.
 void read_beside_lora(Settings& s, TrainFile& file) {
   if (const auto backend = s.text("tuner_backend"); backend && backend->value == "unsloth")
@@ -325,7 +289,7 @@ void read_loss(Settings& s, TrainFile& file) {
 /// True where each process spreads one model over several of the visible cards.
 bool splits_model(const SwiftCommand& command) {
   if (command.launch.is_launcher) return false;
-  return command.visible / (command.processes ? command.processes->value : 1) > 1;
+  return command.environment.visible / (command.environment.processes ? command.environment.processes->value : 1) > 1;
 }
 
 /// How many cards the run takes, as its launcher or the environment says.
@@ -336,36 +300,23 @@ void spread(const SwiftCommand& command, const std::string& name, const Neighbou
     put_process_launch(launch, name, neighbours, file);
     return;
   }
-  const std::int64_t processes = command.processes ? command.processes->value * command.nodes : 1;
+  const std::int64_t processes = command.environment.processes ? command.environment.processes->value * command.environment.nodes : 1;
   if (splits_model(command)) {
     // Each process counts its samples, and not each card.
     otherwise(draft.accumulation, trainer_defaults::swift_accumulation(draft.micro_batch->value, processes));
     if (!draft.checkpoints || draft.checkpoints->value) otherwise(draft.checkpoints_reentrant, processes == 1);
-    if (!draft.gpus) draft.gpus = from_file(command.visible * command.nodes, command.visible_place);
-    if (!command.processes)
+    if (!draft.gpus) draft.gpus = from_file(command.environment.visible * command.environment.nodes, command.environment.visible_place);
+    if (!command.environment.processes)
       file.findings.push_back({"ms-swift/no-nproc-per-node", "without NPROC_PER_NODE one model is split over the " +
-                                   std::to_string(command.visible) + " GPUs, one working at a time",
-                               command.visible_place,
-                               "NPROC_PER_NODE=" + std::to_string(command.visible)});
-  } else if (command.processes && !draft.gpus) {
-    draft.gpus = from_file(processes, command.processes->place);
+                                   std::to_string(command.environment.visible) + " GPUs, one working at a time",
+                               command.environment.visible_place,
+                               "NPROC_PER_NODE=" + std::to_string(command.environment.visible)});
+  } else if (command.environment.processes && !draft.gpus) {
+    draft.gpus = from_file(processes, command.environment.processes->place);
   }
 }
 
 }  // namespace
-
-void SwiftCommand::take(std::string_view variable, const Node& value) {
-  const auto text = value.text();
-  if (variable == "NPROC_PER_NODE") {
-    if (const auto count = value.whole())
-      processes = from_file(std::clamp<std::int64_t>(*count, 1, kMostBatch), value.place);
-  } else if (variable == "NNODES") {
-    nodes = std::clamp<std::int64_t>(value.whole().value_or(1), 1, kMostBatch);
-  } else if (variable == "CUDA_VISIBLE_DEVICES" && text && !text->empty()) {
-    visible = 1 + std::count(text->begin(), text->end(), ',');
-    visible_place = value.place;
-  }
-}
 
 TrainFile read_swift_arguments(const Node& root, const SwiftCommand& command, const std::string& name,
                                const Neighbours& neighbours, const std::vector<OpenFlag>& open) {
@@ -478,19 +429,13 @@ TrainFile read_swift_arguments(const Node& root, const SwiftCommand& command, co
   if (splits_model(command) && s.is_set("deepspeed") && !s.is_on("use_ray"))
     s.say("ms-swift/split-and-deepspeed", "deepspeed",
           "DeepSpeed does not work with a model that is split over the visible GPUs",
-          "NPROC_PER_NODE=" + std::to_string(command.visible));
+          "NPROC_PER_NODE=" + std::to_string(command.environment.visible));
   s.know(kMoreSwiftKeys);
   // Megatron has several hundred arguments of its own.
   if (!is_megatron && file.other_purpose.empty()) s.report_unknown("unknown-key-refused", "ms-swift stops at it");
   if (file.unmodelled)
     if (const Place at = s.place(file.unmodelled->where); at.line > 0) file.unmodelled->where = where(name, at);
-  for (const OpenFlag& each : open) {
-    TrainFile::Open setting = open_setting(each, name);
-    if (each.decides_run || (s.was_asked(each.key) && !is_beside_the_step(each.key)))
-      file.open.push_back(std::move(setting));
-    else
-      file.findings.push_back({"ms-swift/unresolved", setting.error.what, each.place, {}});
-  }
+  for (const OpenFlag& each : open) put_open_flag(each, s.was_asked(each.key), name, "ms-swift/unresolved", file);
   return file;
 }
 
@@ -500,7 +445,7 @@ TrainFile read_ms_swift(const Source& source) {
   const Neighbours& neighbours = source.neighbours;
   SwiftCommand command;
   if (const Node* environment = root.find("ENV"))
-    for (const Entry& each : environment->entries) command.take(each.key, each.value);
+    for (const Entry& each : environment->entries) command.environment.take(each.key, each.value);
   return read_swift_arguments(root, command, name, neighbours);
 }
 

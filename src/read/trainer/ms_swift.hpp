@@ -1,8 +1,6 @@
 #pragma once
 
-#include <cstdint>
 #include <string>
-#include <string_view>
 #include <vector>
 
 #include "read/trainer/command_flags.hpp"
@@ -17,14 +15,8 @@ struct SwiftCommand {
   std::string verb;  ///< sft, pt, rlhf; empty for a file
   std::string method;  ///< of version 2's own commands: dpo, orpo, simpo
   bool is_megatron = false;
-  RunDraft::Maybe<std::int64_t> processes;  ///< NPROC_PER_NODE
-  std::int64_t nodes = 1;                   ///< NNODES
-  std::int64_t visible = 0;                 ///< of CUDA_VISIBLE_DEVICES; 0: not said
-  Place visible_place;
+  LaunchEnvironment environment;
   ProcessLaunch launch;
-
-  /// What a variable of the environment says about cards and processes.
-  void take(std::string_view variable, const Node& value);
 };
 
 /// Reads ms-swift's arguments as a map, from a file or from a command's flags.

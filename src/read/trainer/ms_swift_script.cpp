@@ -56,30 +56,6 @@ SwiftCall call_in(const ShellCommand& command) {
   return {};
 }
 
-/// What the environment of a command says, and which of it only a run of the script would tell.
-SwiftCommand command_of(const SwiftCall& call, std::vector<OpenFlag>& open) {
-  SwiftCommand command;
-  command.verb = is_old_method(call.verb) ? "rlhf" : call.verb;
-  if (is_old_method(call.verb)) command.method = call.verb;
-  command.is_megatron = call.is_megatron;
-  std::vector<OpenFlag> untold;
-  for (const auto& [variable, value] : call.command->environment) {
-    if (value.unresolved.empty())
-      command.take(variable, scalar_of(value));
-    else if (is_any(variable, {"NPROC_PER_NODE", "CUDA_VISIBLE_DEVICES", "NNODES"}))
-      for (const std::string& each : value.unresolved)
-        untold.push_back({variable, each, value.is_either, true, value.place});
-  }
-  command.launch = process_launch(call.command->words, call.program, command.visible);
-  for (OpenFlag& each : untold) {
-    // With processes the visible cards do not count, and a launcher has its own words for both.
-    const bool is_visible = each.key == "CUDA_VISIBLE_DEVICES";
-    if (is_visible ? command.processes || command.launch.processes : command.launch.is_launcher) continue;
-    open.push_back(std::move(each));
-  }
-  return command;
-}
-
 /// A script of another trainer, which is only recognised.
 std::optional<TrainFile> other_trainer(const std::vector<ShellCommand>& commands, const std::string& name) {
   for (const ShellCommand& command : commands)
@@ -137,27 +113,30 @@ TrainFile read_ms_swift_script(const Source& source) {
   if (const auto missing = flags.take_file(source.neighbours)) {
     TrainFile file;
     file.trainer = Trainer::ms_swift;
-    set_unmodelled(file,
-                   found.is_megatron ? std::string("Megatron is not modelled")
-                                     : "the file of arguments '" + missing->text.substr(0, 100) + "' is not here",
-                   where(source.name, missing->place), "check that file itself");
+    if (found.is_megatron)
+      set_unmodelled(file, "Megatron is not modelled", where(source.name, missing->place), "modelled: swift sft");
+    else
+      file.unmodelled = missing_arguments(*missing, source.name);
     return file;
   }
   flags.read();
+  flags.take_further("ms-swift/unresolved", findings);
+  SwiftCommand command;
+  command.verb = is_old_method(found.verb) ? "rlhf" : found.verb;
+  if (is_old_method(found.verb)) command.method = found.verb;
+  command.is_megatron = found.is_megatron;
+  CommandLaunch around = launch_of(*found.command, found.program);
+  command.launch = std::move(around.launch);
   std::vector<OpenFlag> open = std::move(flags.open);
-  SwiftCommand command = command_of(found, open);
+  open.insert(open.end(), around.open.begin(), around.open.end());
+  // What the file of arguments sets counts where the environment does not have it.
   if (const Node* environment = flags.root.find("ENV"))
-    for (const Entry& each : environment->entries) command.take(each.key, each.value);
-  for (const ShellWord* word : flags.further)
-    for (const std::string& variable : word->unresolved) {
-      if (word->is_either)
-        open.push_back({"", variable, true, true, word->place});
-      else
-        findings.push_back({"ms-swift/unresolved",
-                            "'" + variable.substr(0, 40) + "' may bring more flags, which are not known here",
-                            word->place,
-                            {}});
+    for (const Entry& each : environment->entries) {
+      const auto& set = found.command->environment;
+      if (std::none_of(set.begin(), set.end(), [&](const auto& own) { return own.first == each.key; }))
+        around.environment.take(each.key, each.value);
     }
+  command.environment = std::move(around.environment);
   TrainFile file = read_swift_arguments(flags.root, command, source.name, source.neighbours, open);
   file.findings.insert(file.findings.begin(), findings.begin(), findings.end());
   return file;

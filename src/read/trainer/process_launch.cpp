@@ -106,6 +106,39 @@ ProcessLaunch process_launch(const std::vector<ShellWord>& words, std::size_t pr
   return out;
 }
 
+void LaunchEnvironment::take(std::string_view variable, const Node& value) {
+  const auto text = value.text();
+  if (variable == "NPROC_PER_NODE") {
+    if (const auto count = value.whole())
+      processes = from_file(std::clamp<std::int64_t>(*count, 1, kMostBatch), value.place);
+  } else if (variable == "NNODES") {
+    nodes = std::clamp<std::int64_t>(value.whole().value_or(1), 1, kMostBatch);
+  } else if (variable == "CUDA_VISIBLE_DEVICES" && text && !text->empty()) {
+    visible = 1 + std::count(text->begin(), text->end(), ',');
+    visible_place = value.place;
+  }
+}
+
+CommandLaunch launch_of(const ShellCommand& command, std::size_t program) {
+  CommandLaunch out;
+  std::vector<OpenFlag> untold;
+  for (const auto& [variable, value] : command.environment) {
+    if (value.unresolved.empty())
+      out.environment.take(variable, scalar_of(value));
+    else if (variable == "NPROC_PER_NODE" || variable == "CUDA_VISIBLE_DEVICES" || variable == "NNODES")
+      for (const std::string& each : value.unresolved)
+        untold.push_back({variable, each, value.is_either, true, value.place});
+  }
+  out.launch = process_launch(command.words, program, out.environment.visible);
+  for (OpenFlag& each : untold) {
+    // With processes the visible cards do not count, and a launcher has its own words for both.
+    const bool is_visible = each.key == "CUDA_VISIBLE_DEVICES";
+    if (is_visible ? out.environment.processes || out.launch.processes : out.launch.is_launcher) continue;
+    out.open.push_back(std::move(each));
+  }
+  return out;
+}
+
 void put_process_launch(const ProcessLaunch& launch, const std::string& name, const Neighbours& neighbours, TrainFile& file) {
   RunDraft& draft = file.draft;
   std::string left_to = launch.left_to;

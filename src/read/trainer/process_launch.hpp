@@ -3,9 +3,11 @@
 #include <cstddef>
 #include <cstdint>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "qwenplan/describe/run_draft.hpp"
+#include "read/trainer/command_flags.hpp"
 #include "read/trainer/shell_text.hpp"
 #include "read/trainer/train_file.hpp"
 
@@ -26,6 +28,25 @@ struct ProcessLaunch {
 /// cards the environment shows; 0 where it does not say.
 ProcessLaunch process_launch(const std::vector<ShellWord>& words, std::size_t program,
                              std::int64_t visible);
+
+/// What the variables around a command say about cards and processes.
+struct LaunchEnvironment {
+  RunDraft::Maybe<std::int64_t> processes;  ///< NPROC_PER_NODE
+  std::int64_t nodes = 1;                   ///< NNODES
+  std::int64_t visible = 0;                 ///< of CUDA_VISIBLE_DEVICES; 0: not said
+  Place visible_place;
+
+  void take(std::string_view variable, const Node& value);
+};
+
+/// A command's environment and launcher, and those of its variables that count and that only a run of the
+/// script would tell.
+struct CommandLaunch {
+  LaunchEnvironment environment;
+  ProcessLaunch launch;
+  std::vector<OpenFlag> open;
+};
+CommandLaunch launch_of(const ShellCommand& command, std::size_t program);
 
 /// Puts into a trainer's file how many cards a launcher starts, with the settings that it is given.
 void put_process_launch(const ProcessLaunch& launch, const std::string& name, const Neighbours& neighbours, TrainFile& file);

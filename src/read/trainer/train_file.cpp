@@ -153,7 +153,9 @@ std::optional<Owner> owner_of_script(const std::string& text) {
         says("llm_" + std::string(verb) + ".py"))
       return Owner{read_ms_swift_script};
   // With a file of settings behind them these are launchers only.
-  if ((says("llamafactory-cli") || says("train_bash.py") || says("src/train.py")) && says("--model_name_or_path"))
+  const bool is_factory = says("llamafactory-cli") || says("train_bash.py") ||
+                          (says("src/train.py") && (says("--stage") || says("--finetuning_type")));
+  if (is_factory && says("--model_name_or_path"))
     return Owner{read_llama_factory_script};
   return std::nullopt;
 }

@@ -102,4 +102,51 @@ TEST_CASE("LLaMA-Factory: the flags of a script are read as its file is") {
   REQUIRE(open.open.size() == 1);
   CHECK(open.open[0].flag == "seq-len");
   CHECK(says(open, "unresolved-value"));
+  CHECK(reading("python src/train.py --model_name_or_path a --stage sft --do_train\n", "run.sh").trainer == Trainer::llama_factory);
+  CHECK_FALSE(read_train_file("python src/train.py --model_name_or_path a\n", "run.sh", Beside()).ok());
+}
+
+TEST_CASE("LLaMA-Factory: a flag that the script does not decide is open, unless the step does not depend on it") {
+  const std::string start = "llamafactory-cli train --model_name_or_path a --stage sft --do_train ";
+  for (const char* key : {"packing", "pure_bf16", "bf16", "use_dora", "gradient_accumulation_steps", "enable_liger_kernel",
+                          "lora_target", "disable_gradient_checkpointing", "lora_dropout", "template", "adapter_name_or_path"}) {
+    CAPTURE(key);
+    const TrainFile file = reading(start + "--" + key + " $X\n", "run.sh");
+    REQUIRE(file.open.size() == 1);
+    CHECK(file.open[0].flag.empty());
+    CHECK(file.open[0].error.what.find(key) != std::string::npos);
+  }
+  const TrainFile beside = reading(start + "--output_dir $A --learning_rate $B --save_steps $C --seed $D\n", "run.sh");
+  CHECK(beside.open.empty());
+  CHECK(says(beside, "unresolved-value"));
+  CHECK(reading("f() {\n  " + start + "--cutoff_len $1\n}\nf 8\n", "run.sh").open.at(0).error.what.find("argument") !=
+        std::string::npos);
+}
+
+TEST_CASE("LLaMA-Factory: cards that the script does not decide are open") {
+  const std::string train = "llamafactory-cli train --model_name_or_path a --stage sft --do_train\n";
+  for (const char* variable : {"NPROC_PER_NODE", "NNODES", "CUDA_VISIBLE_DEVICES"}) {
+    CAPTURE(variable);
+    const TrainFile file = reading(variable + std::string("=$N FORCE_TORCHRUN=1 ") + train, "run.sh");
+    REQUIRE(file.open.size() == 1);
+    CHECK(file.open[0].flag == "gpus");
+    CHECK(file.open[0].error.what.find(variable) != std::string::npos);
+  }
+  CHECK(reading("NPROC_PER_NODE=2 CUDA_VISIBLE_DEVICES=$N " + train, "run.sh").open.empty());
+  CHECK(reading("NPROC_PER_NODE=$N torchrun --nproc_per_node 2 src/train.py --model_name_or_path a --stage sft\n", "run.sh")
+            .open.empty());
+}
+
+TEST_CASE("LLaMA-Factory: a script that trains with a file and exports by flags is read with the file") {
+  const std::string script =
+      "llamafactory-cli train run.yaml lora_rank=4\nllamafactory-cli export --model_name_or_path a --export_dir b\n";
+  const TrainFile file = reading(script, "run.sh", Beside({{"run.yaml", kFile + "cutoff_len: 512\nlora_rank: 8\n"}}));
+  CHECK(file.model == "Qwen/Qwen2.5-7B");
+  CHECK(file.draft.length->value == 512);
+  CHECK(file.draft.lora_rank->value == 4);
+  CHECK(file.other_purpose.empty());
+  const TrainFile missing = reading(script, "run.sh");
+  REQUIRE(missing.unmodelled);
+  CHECK(missing.unmodelled->what.find("run.yaml") != std::string::npos);
+  CHECK(missing.unmodelled->hint == "give that file itself");
 }

@@ -187,7 +187,7 @@ TEST_CASE("FSDP of ms-swift is a preset, a file or JSON", "[ms-swift]") {
 
 TEST_CASE("A script may name a file of arguments", "[ms-swift]") {
   const Beside beside(std::map<std::string, std::string>{{"pt.yaml", "model: a/b\ndataset: c\nmax_length: 512\nENV:\n  NPROC_PER_NODE: 2\n"}});
-  for (const char* start : {"swift sft pt.yaml", "swift pt --config pt.yaml"}) {
+  for (const char* start : {"swift sft pt.yaml", "NNODES=1 swift pt pt.yaml"}) {
     CAPTURE(start);
     const auto file = reading(std::string(start) + " --lora_rank 4\n", "a.sh", beside);
     CHECK(file.model == "a/b");
@@ -196,7 +196,18 @@ TEST_CASE("A script may name a file of arguments", "[ms-swift]") {
     CHECK(file.draft.gpus->value == 2);
     CHECK_FALSE(says(file, "unknown-key-refused"));
   }
-  const auto missing = reading("swift sft --config other.yaml\n", "a.sh", beside);
+  // The environment goes before what the file sets for it.
+  CHECK(reading("NPROC_PER_NODE=4 swift sft pt.yaml\n", "a.sh", beside).draft.gpus->value == 4);
+  const auto open = reading("NPROC_PER_NODE=$N swift sft pt.yaml\n", "a.sh", beside);
+  CHECK_FALSE(open.draft.gpus);
+  CHECK(open.open.at(0).flag == "gpus");
+  // A file is the first word; there is no such flag.
+  for (const char* flag : {"--config pt.yaml", "--config=pt.yaml"}) {
+    const auto none = reading("swift sft " + std::string(flag) + "\n", "a.sh", beside);
+    CHECK(none.model.empty());
+    CHECK(says(none, "unknown-key-refused"));
+  }
+  const auto missing = reading("swift sft other.yaml\n", "a.sh", beside);
   REQUIRE(missing.unmodelled);
   CHECK(missing.unmodelled->what.find("other.yaml") != std::string::npos);
 }
