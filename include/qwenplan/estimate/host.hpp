@@ -251,8 +251,7 @@ inline HostUse waiting_checkpoints(const Model& m, const Run& run) {
 
 /// safetensors holds the tensors of one file in memory while it writes them.
 inline HostUse saved_tensors(const Model& m, const Run& run, const Stack& stack) {
-  const Params trained = trained_parameters(m, run);
-  const Bytes whole = sized(trained, run.has_adapters() ? run.adapter : run.weights);
+  const Bytes whole = saved_weights(m, run);
   const Bytes shard = stack.transformers < Version{5, 0, 0} ? kShard : kLargeShard;
   return {HostTerm::saving, Range<Bytes>::exactly(std::min(whole, shard)), Evidence::literature};
 }

@@ -213,4 +213,27 @@ inline Params updated_parameters(const Model& model, const Run& run) {
   return trained_parameters(model, text);
 }
 
+/// Bytes of the weights that a run saves: without adapters the whole model, what is frozen too; else the
+/// adapters. PEFT also saves an embedding or an output layer that has an adapter.
+inline Bytes saved_weights(const Model& model, const Run& run) {
+  const auto sized = [](const Params& count, DType dtype) { return Bytes(count.count()) * element_size(dtype); };
+  const Params trained = trained_parameters(model, run);
+  if (!run.has_adapters()) {
+    Run whole = run;
+    whole.method = Method::full;
+    const bool is_part = run.method == Method::freeze;
+    Bytes bytes = sized(trained_parameters(model, whole) - (is_part ? trained : Params()), run.weights);
+    if (is_part) bytes += sized(trained, run.trained_weights);
+    if (run.has_tower && !run.trains_tower) bytes += sized(tower_parameters(model), run.tower_weights);
+    return bytes;
+  }
+  Bytes bytes = sized(trained, run.adapter);
+  if (run.code == ModelCode::transformers)
+    for (const Module module : {lm_head, embed_tokens})
+      if ((run.lora_targets & module) != 0 && (run.modules_to_save & module) == 0)
+        bytes += sized(Params(model.vocabulary * model.hidden),
+                       run.embedding_weights.value_or(run.upcasts_for_kbit ? DType::fp32 : run.weights));
+  return bytes;
+}
+
 }  // namespace qwenplan

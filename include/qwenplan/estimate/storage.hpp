@@ -115,22 +115,9 @@ inline Bytes optimizer_states(const Model& m, const Run& run) {
   }
 }
 
-/// Bytes of what a run trains, in the format that it has it in. PEFT also saves an embedding or an
-/// output layer that has an adapter.
-inline Bytes trained_weights(const Model& m, const Run& run) {
-  const Bytes trained =
-      Bytes(trained_parameters(m, run).count()) * element_size(run.has_adapters() ? run.adapter : run.weights);
-  Bytes base;
-  if (run.has_adapters() && run.code == ModelCode::transformers)
-    for (const Module module : {lm_head, embed_tokens})
-      if ((run.lora_targets & module) != 0 && (run.modules_to_save & module) == 0)
-        base += Bytes(m.vocabulary * m.hidden) * element_size(run.embedding_weights.value_or(run.upcasts_for_kbit ? DType::fp32 : run.weights));
-  return trained + base;
-}
-
 /// One checkpoint: weights, optimizer, and small files.
 inline Range<Bytes> checkpoint_size(const Model& m, const Run& run) {
-  return Range<Bytes>::exactly(trained_weights(m, run) + optimizer_states(m, run)) +
+  return Range<Bytes>::exactly(saved_weights(m, run) + optimizer_states(m, run)) +
          disk::kSmallFiles;
 }
 
@@ -142,7 +129,7 @@ struct DiskUse {
 
 /// Disk space of a job at its fullest.
 ///
-///   checkpoints = (kept + 1) * (trained weights + optimizer states + small files)
+///   checkpoints = (kept + 1) * (saved weights + optimizer states + small files)
 ///
 /// The trainer writes a new checkpoint before it deletes the oldest one.
 inline std::vector<DiskUse> disk_space(const Model& m, const Run& run, const DiskOptions& o) {
@@ -165,7 +152,7 @@ inline std::vector<DiskUse> disk_space(const Model& m, const Run& run, const Dis
                   {one.low * checkpoints, one.likely * checkpoints, one.high * checkpoints},
                   Evidence::exact});
   uses.push_back({DiskTerm::final_model,
-                  Range<Bytes>::exactly(trained_weights(m, run)) + kSmallFiles, Evidence::exact});
+                  Range<Bytes>::exactly(saved_weights(m, run)) + kSmallFiles, Evidence::exact});
   if (run.has_adapters() && o.merges)
     uses.push_back(
         {DiskTerm::merged_model, Range<Bytes>::exactly(base) + kSmallFiles, Evidence::exact});

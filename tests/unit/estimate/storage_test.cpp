@@ -68,6 +68,28 @@ TEST_CASE("an adapter's checkpoint holds the adapter alone") {
         Bytes(8 * (896 + 896) * 24 * 12) + disk::kSmallFiles.low);
 }
 
+TEST_CASE("a run that trains a part of a model saves all of it") {
+  Model model = small();
+  constexpr std::int64_t n = 494'032'768;
+  constexpr std::int64_t layer = 14'912'384;  // 896 x (1152 + 896 + 3 x 4864) + 1152 + 2 x 896
+  Run run = full();
+  run.weights = DType::bf16;
+  run.method = Method::freeze;
+  run.trained_layers = 2;
+  run.first_trained_layer = 22;
+  run.trained_weights = DType::fp32;
+  CHECK(saved_weights(model, run) == Bytes(2 * (n - 2 * layer) + 4 * 2 * layer));
+  // A tower that is loaded and frozen is saved as it is held.
+  model.vision = VisionTower{3, 8, 12, 2, 4, 2, 2, 9};
+  run = full();
+  CHECK(saved_weights(model, run) == Bytes(4 * n));
+  run.has_tower = true;
+  run.tower_weights = DType::bf16;
+  CHECK(saved_weights(model, run) == Bytes(4 * n + 2 * tower_parameters(model).count()));
+  run.trains_tower = true;  // in the format of all
+  CHECK(saved_weights(model, run) == Bytes(4 * (n + tower_parameters(model).count())));
+}
+
 TEST_CASE("one checkpoint more than is kept has to find room") {
   DiskOptions o;
   o.kept = 3;
