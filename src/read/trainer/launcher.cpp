@@ -480,7 +480,11 @@ Launch fsdp_settings(const Node* fsdp, const Node* config) {
     }
     if (whole->starts_with('{')) {
       const auto document = parse_document(*whole, "fsdp", Syntax::json);
-      if (!document) return out;
+      if (!document) {
+        out.unmodelled = Error{Error::Kind::unknown, "the setting of FSDP cannot be read: " + document.error().what, "fsdp",
+                               "write it as JSON"};
+        return out;
+      }
       out = fsdp_settings(document->root.find("fsdp"), document->root.find("fsdp_config"));
       if (!out.fsdp) out.fsdp = given(std::string("2"), fsdp->place);
       move_to(out, fsdp->place);

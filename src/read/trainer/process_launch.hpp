@@ -2,6 +2,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -19,6 +20,8 @@ struct ProcessLaunch {
   bool is_launcher = false;
   RunDraft::Maybe<std::int64_t> processes;  ///< of all machines
   ShellWord settings;                       ///< accelerate's file; no text: none is named
+  Node flags;  ///< accelerate's flags that spread the run, as its file has them
+  std::optional<Error> unmodelled;          ///< what of them cannot be told; `where` is empty
   /// Why the number of processes cannot be told, where it stands in words: "a hostfile".
   std::string left_to;
   Place place;

@@ -163,13 +163,53 @@ TEST_CASE("Whoever starts the processes says how many there are", "[ms-swift]") 
   CHECK(spread.draft.gpus->value == 2);
   CHECK(spread.draft.fsdp->value == "2");
   CHECK(spread.draft.fsdp->place.line == 1);
-  for (const char* open : {"accelerate launch --config_file gone.yaml", "accelerate launch", "deepspeed --hostfile h",
-                           "torchrun --nproc_per_node $N", "accelerate launch --config_file $F"}) {
+  CHECK(of("deepspeed --include worker-0:1@worker-1:0,2").draft.gpus->value == 3);
+  // A file that is not here may spread the model, whatever the number of processes.
+  for (const char* gone : {"accelerate launch --config_file gone.yaml", "accelerate launch --config_file $F",
+                           "accelerate launch --num_processes 1 --config_file gone.yaml"}) {
+    CAPTURE(gone);
+    const auto file = of(gone);
+    REQUIRE(file.open.size() == 1);
+    CHECK(file.open[0].flag == "launcher");
+  }
+  for (const char* open : {"accelerate launch", "deepspeed --hostfile h", "torchrun --nproc_per_node $N",
+                           "deepspeed --include worker-0@worker-1:0,2", "deepspeed --include localhost:"}) {
     CAPTURE(open);
     const auto file = of(open);
     CHECK_FALSE(file.draft.gpus);
     REQUIRE(file.open.size() == 1);
     CHECK(file.open[0].flag == "gpus");
+  }
+}
+
+TEST_CASE("accelerate's flags spread a run as its file does", "[ms-swift]") {
+  const auto of = [](const std::string& flags, const Beside& beside = {}) {
+    return reading("accelerate launch --num_processes 2 " + flags + " swift/cli/sft.py --model a/b --dataset c --max_length 8\n",
+                   "train.sh", beside);
+  };
+  CHECK(of("--use_deepspeed").draft.zero->value == "2");  // accelerate's own
+  const auto third = of("--use-deepspeed --zero_stage 3 --offload_optimizer_device=cpu --offload_param_device none");
+  CHECK(third.draft.zero->value == "3");
+  CHECK(third.draft.offload->value == "optimizer");
+  CHECK(third.draft.gpus->value == 2);
+  CHECK_FALSE(third.unmodelled);
+  const std::string own = R"({"zero_optimization": {"stage": 1}})";
+  CHECK(of("--use_deepspeed --deepspeed_config_file d.json", Beside({{"d.json", own}})).draft.zero->value == "1");
+  CHECK(of("--use_deepspeed --deepspeed_config_file gone.json").unmodelled);
+  const auto sharded = of("--use_fsdp --fsdp_version 2 --fsdp_offload_params true --fsdp_auto_wrap_policy TRANSFORMER_BASED_WRAP");
+  CHECK(sharded.draft.fsdp->value == "2");
+  CHECK(sharded.draft.offload->value == "params");
+  CHECK(of("--use_fsdp").draft.fsdp->value == "1");
+  // What cannot be told is named by its flag.
+  const std::string settings = "distributed_type: MULTI_GPU\nnum_processes: 2\n";
+  for (const auto& [flags, named] : {std::pair("--use_deepspeed --zero_stage $Z", "--zero_stage"), std::pair("--zero_stage 3", "--zero_stage"),
+                                     std::pair("--use_megatron_lm", "--use_megatron_lm"),
+                                     std::pair("--config_file f.yaml --use_fsdp", "--use_fsdp")}) {
+    CAPTURE(flags);
+    const auto file = of(flags, Beside({{"f.yaml", settings}}));
+    REQUIRE(file.unmodelled);
+    CHECK(file.unmodelled->what.find(named) != std::string::npos);
+    CHECK(file.unmodelled->where.find("line 1") != std::string::npos);
   }
 }
 
@@ -183,6 +223,9 @@ TEST_CASE("FSDP of ms-swift is a preset, a file or JSON", "[ms-swift]") {
   CHECK(whole.draft.fsdp->place.line == 3);
   CHECK(whole.draft.offload->value == "params");
   CHECK(whole.draft.checkpoints->value);
+  const auto torn = reading(text + "fsdp: '{\"fsdp\": '\n");
+  REQUIRE(torn.unmodelled);
+  CHECK(torn.unmodelled->what.find("FSDP") != std::string::npos);
 }
 
 TEST_CASE("A script may name a file of arguments", "[ms-swift]") {
