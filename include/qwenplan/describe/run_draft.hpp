@@ -231,12 +231,16 @@ inline Error unmodelled(std::string what, std::string where, std::string hint) {
           std::move(hint)};
 }
 
+/// PEFT's word for all linear layers, or LLaMA-Factory's, which --lora-targets takes for the same. TRL's files have
+/// the first alone.
+inline bool is_every_linear(const std::string& name) { return name == "all-linear" || name == "all"; }
+
 /// Which layers get an adapter. PEFT passes over names that it does not find, as long as it finds one.
 inline Result<ModuleSet> targets(const std::vector<std::string>& names, const Model& model, ModelCode code) {
   const std::string where = "--lora-targets";
   ModuleSet set = 0;
   for (const std::string& each : names) {
-    if (each == "all-linear" || each == "all") {
+    if (is_every_linear(each)) {
       set |= kEveryLinear;
     } else if (each == "attention") {
       set |= kAttentionModules | qkv_proj;
@@ -544,9 +548,8 @@ inline std::optional<Error> settle_tower(const RunDraft& d, const Model& model, 
     // The class of the checkpoint (trainer/utils.py, create_model_from_path), all of it trained, in one format;
     // PEFT's all-linear finds the tower's layers too. A tower that does not run has no gradients.
     run.trains_tower = run.method == Method::full;
-    const auto is_all = [](const std::string& each) { return each == "all-linear"; };
     run.adapts_tower = run.has_adapters() &&
-                       (!d.lora_targets || std::any_of(d.lora_targets->value.begin(), d.lora_targets->value.end(), is_all));
+                       (!d.lora_targets || std::any_of(d.lora_targets->value.begin(), d.lora_targets->value.end(), is_every_linear));
     out.notes.push_back("the vision tower is loaded too" +
                         std::string(run.adapts_tower ? ", with adapters" : run.trains_tower ? ", and counts as trained" : "") +
                         "; text never runs through it, so that it has no gradients");

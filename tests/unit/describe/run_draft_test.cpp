@@ -522,6 +522,12 @@ TEST_CASE("Qwen3.5: adapters on linear attention, and what its code in transform
   CHECK(says(asked(with_trl), "no gradients"));
   CHECK_FALSE(asked([](RunDraft&) {})->run.has_tower);
   CHECK(asked(with_trl)->run.picture == Picture::none);
+  const auto adapts = [&](const char* word) {
+    return asked([&](RunDraft& d) { with_trl(d), give(d.lora_targets, std::vector<std::string>{word}); })->run.adapts_tower;
+  };
+  CHECK(adapts("all-linear"));
+  CHECK(adapts("all"));  // the same of --lora-targets
+  CHECK_FALSE(adapts("q_proj"));
   CHECK(is_unknown(asked([&](RunDraft& d) { with_trl(d), give(d.trains_on_images, true); })));
 
   // LLaMA-Factory puts a picture of 64 tokens and two marks behind the first sample, and fills rows up to eights;
