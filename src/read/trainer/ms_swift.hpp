@@ -1,6 +1,7 @@
 #pragma once
 
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "read/trainer/command_flags.hpp"
@@ -18,6 +19,9 @@ struct SwiftCommand {
   LaunchEnvironment environment;
   ProcessLaunch launch;
 };
+
+/// Whether a script runs a command of ms-swift's, of any version; words of a comment are none.
+bool runs_ms_swift(std::string_view script);
 
 /// Reads ms-swift's arguments as a map, from a file or from a command's flags.
 TrainFile read_swift_arguments(const Node& root, const SwiftCommand& command, const std::string& name,

@@ -1,4 +1,5 @@
 #include <algorithm>
+#include <span>
 #include <utility>
 
 #include "read/trainer/command_flags.hpp"
@@ -10,9 +11,7 @@
 namespace qwenplan {
 namespace {
 
-bool is_any(std::string_view word, std::initializer_list<std::string_view> words) {
-  return std::find(words.begin(), words.end(), word) != words.end();
-}
+using Words = std::span<const std::string_view>;
 
 /// The verb of a program's name: "sft" of swift/cli/sft.py, swift.cli.sft and version 2's llm_sft.py.
 std::string verb_in(std::string_view word) {
@@ -28,9 +27,33 @@ std::string verb_in(std::string_view word) {
   return {};
 }
 
-bool is_training(std::string_view verb) { return is_any(verb, {"sft", "pt", "rlhf"}); }
+constexpr std::string_view kTraining[] = {"sft", "pt", "rlhf"};
 /// Version 2 had a command for each method.
-bool is_old_method(std::string_view verb) { return is_any(verb, {"dpo", "orpo", "simpo", "cpo", "kto"}); }
+constexpr std::string_view kOldMethods[] = {"dpo", "orpo", "simpo", "cpo", "kto"};
+constexpr std::string_view kOthers[] = {"infer",  "merge-lora", "web-ui", "deploy", "rollout",
+                                        "sample", "export",     "eval",   "app"};
+
+bool is_any(std::string_view word, Words words) { return std::find(words.begin(), words.end(), word) != words.end(); }
+bool is_training(std::string_view verb) { return is_any(verb, kTraining); }
+bool is_old_method(std::string_view verb) { return is_any(verb, kOldMethods); }
+
+/// Whether these words stand in a line of the script before any comment.
+bool has_words(std::string_view script, std::string_view words) {
+  const auto is_part = [](char letter) {
+    return (letter >= 'a' && letter <= 'z') || (letter >= 'A' && letter <= 'Z') || letter == '_' || letter == '-';
+  };
+  while (!script.empty()) {
+    const std::string_view line = script.substr(0, script.find('\n'));
+    script.remove_prefix(std::min(line.size() + 1, script.size()));
+    const std::string_view code = line.substr(0, line.find('#'));
+    for (std::size_t at = code.find(words); at != std::string_view::npos; at = code.find(words, at + 1)) {
+      const std::size_t end = at + words.size();
+      if ((at == 0 || !is_part(code[at - 1])) && (end == code.size() || !is_part(words.back()) || !is_part(code[end])))
+        return true;
+    }
+  }
+  return false;
+}
 
 /// A command of ms-swift's and where its flags begin.
 struct SwiftCall {
@@ -74,6 +97,15 @@ std::optional<TrainFile> other_trainer(const std::vector<ShellCommand>& commands
 
 }  // namespace
 
+bool runs_ms_swift(std::string_view script) {
+  if (has_words(script, "swift/cli/") || has_words(script, "swift.cli.")) return true;
+  for (const Words verbs : {Words(kTraining), Words(kOldMethods), Words(kOthers)})
+    for (const std::string_view verb : verbs)
+      for (const auto& [front, end] : {std::pair("swift ", ""), std::pair("megatron ", ""), std::pair("llm_", ".py")})
+        if (has_words(script, front + std::string(verb) + end)) return true;
+  return false;
+}
+
 TrainFile read_ms_swift_script(const Source& source) {
   const std::vector<ShellCommand>& commands = source.script->commands;
   if (auto other = other_trainer(commands, source.name)) return *std::move(other);
@@ -81,7 +113,7 @@ TrainFile read_ms_swift_script(const Source& source) {
   std::string other_verb;
   std::vector<Finding> findings;
   for (const ShellCommand& command : commands) {
-    const bool reads_another = !found.command && command.words.size() > 1 && is_any(command.words.front().text, {"source", "."});
+    const bool reads_another = !found.command && command.words.size() > 1 && (command.words.front().text == "source" || command.words.front().text == ".");
     if (reads_another)
       findings.push_back({"ms-swift/unresolved",
                           "what '" + command.words[1].text.substr(0, 100) + "' sets is not known: it is not read",

@@ -6,6 +6,7 @@
 
 #include "qwenplan/describe/trainer_defaults.hpp"
 #include "read/trainer/interpolation.hpp"
+#include "read/trainer/ms_swift.hpp"
 #include "read/trainer/readers.hpp"
 #include "read/trainer/settings.hpp"
 #include "read/trainer/shell_text.hpp"
@@ -145,13 +146,7 @@ std::optional<Owner> owner_of_script(const std::string& text) {
   if (says("openrlhf") || (says("--micro_train_batch_size") && says("--pretrain"))) return Owner{nullptr, Trainer::openrlhf};
   if (says("verl.trainer") || says("actor_rollout_ref")) return Owner{nullptr, Trainer::verl};
   if (says("xtuner") || says("mmengine")) return Owner{nullptr, Trainer::xtuner};
-  if (says("swift/cli/") || says("swift.cli.")) return Owner{read_ms_swift_script};
-  for (const std::string_view verb :
-       {"sft", "pt", "rlhf", "infer", "merge-lora", "web-ui", "deploy", "rollout", "sample", "export", "eval", "app",
-        "dpo", "orpo", "simpo"})
-    if (says("swift " + std::string(verb)) || says("megatron " + std::string(verb)) ||
-        says("llm_" + std::string(verb) + ".py"))
-      return Owner{read_ms_swift_script};
+  if (runs_ms_swift(text)) return Owner{read_ms_swift_script};
   // With a file of settings behind them these are launchers only.
   const bool is_factory = says("llamafactory-cli") || says("train_bash.py") ||
                           (says("src/train.py") && (says("--stage") || says("--finetuning_type")));

@@ -255,6 +255,15 @@ TEST_CASE("A script may name a file of arguments", "[ms-swift]") {
   CHECK(missing.unmodelled->what.find("other.yaml") != std::string::npos);
 }
 
+TEST_CASE("A script is ms-swift's by a command, and not by a comment's words", "[ms-swift]") {
+  for (const char* verb : {"sft", "rlhf", "eval", "cpo", "kto"}) {
+    CAPTURE(verb);
+    CHECK(reading("swift " + std::string(verb) + " --model a/b\n", "a.sh").trainer == Trainer::ms_swift);
+    CHECK_FALSE(read_train_file("# a swift " + std::string(verb) + "\ntorchrun train.py\n", "a.sh", Beside()).ok());
+  }
+  CHECK_FALSE(read_train_file("echo swift application\ntorchrun train.py\n", "a.sh", Beside()).ok());
+}
+
 TEST_CASE("Commands of ms-swift that do not train are told from those that do", "[ms-swift]") {
   for (const char* command : {"swift infer --model a/b", "swift export --model a/b --merge_lora true", "swift deploy",
                               "python swift/cli/infer.py", "python llm_infer.py --ckpt_dir x", "megatron export"}) {
