@@ -124,9 +124,9 @@ bool is_spread(const RunDraft& d) {
          several(d.context_parallel) || several(d.expert_parallel);
 }
 
-/// "8 GPUs with ZeRO 3"
 bool has_several_gpus(const RunDraft& d) { return d.gpus && d.gpus->value > 1; }
 
+/// "8 GPUs with ZeRO 3"
 std::string spread_words(const RunDraft& d) {
   std::string words = has_several_gpus(d) ? std::to_string(d.gpus->value) + " GPUs" : "";
   const auto add = [&](const std::string& more) { words += (words.empty() ? "" : " with ") + more; };

@@ -255,22 +255,38 @@ inline Tensor unused_exp(Tape& t, const Tensor& x) {
   return op.result(std::move(out));
 }
 
+/// Elements of the rule's tensors, over all rows and heads.
+struct DeltaSizes {
+  std::int64_t heads, chunks, positions;
+  std::int64_t places;      ///< positions with the padding
+  std::int64_t squares;     ///< each place beside those of its chunk
+  std::int64_t state_size;
+  std::int64_t part;        ///< values of one chunk
+};
+
+inline DeltaSizes delta_sizes(const Setting& s) {
+  const LinearAttention& shape = *s.model.linear_attention;
+  DeltaSizes of{};
+  of.heads = s.run.rows() * shape.value_heads;
+  of.chunks = (s.run.row_length() + kDeltaChunk - 1) / kDeltaChunk;
+  of.positions = of.heads * s.run.row_length();
+  of.places = of.heads * of.chunks * kDeltaChunk;
+  of.squares = of.places * kDeltaChunk;
+  of.state_size = of.heads * shape.key_head_dim * shape.value_head_dim;
+  of.part = of.heads * kDeltaChunk * shape.value_head_dim;
+  return of;
+}
+
 /// torch_chunk_gated_delta_rule as it was before transformers 5.17: within a chunk row by row. Query, key and
 /// value come with the value heads, all by positions.
 inline Tensor gated_delta_rule_by_rows(Tape& t, const Setting& s, Tensor query, Tensor key, Tensor value, Tensor decay,
                                        Tensor beta) {
   const LinearAttention& shape = *s.model.linear_attention;
   const DType dtype = query.dtype();
-  const std::int64_t heads = s.run.rows() * shape.value_heads;
-  const std::int64_t chunks = (s.run.row_length() + kDeltaChunk - 1) / kDeltaChunk;
-  const std::int64_t positions = heads * s.run.row_length();
-  const std::int64_t places = heads * chunks * kDeltaChunk;  // positions with the padding
-  const std::int64_t squares = places * kDeltaChunk;
-  const std::int64_t state_size = heads * shape.key_head_dim * shape.value_head_dim;
-  const std::int64_t part = heads * kDeltaChunk * shape.value_head_dim;
+  const DeltaSizes n = delta_sizes(s);
 
-  query = normalize_heads(t, s, query, positions);
-  key = normalize_heads(t, s, key, positions);
+  query = normalize_heads(t, s, query, n.positions);
+  key = normalize_heads(t, s, key, n.positions);
   {
     const auto by_heads = [&](const Tensor& x) {
       const Tensor copy = clone(t, x);
@@ -281,9 +297,9 @@ inline Tensor gated_delta_rule_by_rows(Tape& t, const Setting& s, Tensor query, 
     decay = by_heads(decay);
     query = std::move(q), key = std::move(k), value = std::move(v);
   }
-  for (Tensor* each : {&query, &key}) *each = padded(t, *each, places * shape.key_head_dim);
-  value = padded(t, value, places * shape.value_head_dim);
-  for (Tensor* each : {&beta, &decay}) *each = padded(t, *each, places);
+  for (Tensor* each : {&query, &key}) *each = padded(t, *each, n.places * shape.key_head_dim);
+  value = padded(t, value, n.places * shape.value_head_dim);
+  for (Tensor* each : {&beta, &decay}) *each = padded(t, *each, n.places);
   query = scale(t, query);
   Tensor v_beta, k_beta;
   {
@@ -302,7 +318,7 @@ inline Tensor gated_delta_rule_by_rows(Tape& t, const Setting& s, Tensor query, 
   Tensor pairs;
   {
     const Tensor rows = view(t, sums), columns = view(t, sums);
-    pairs = subtract(t, rows, columns, squares);
+    pairs = subtract(t, rows, columns, n.squares);
   }
   pairs = scale(t, pairs);  // its upper triangle is zero
   pairs = exp(t, pairs);
@@ -310,56 +326,56 @@ inline Tensor gated_delta_rule_by_rows(Tape& t, const Setting& s, Tensor query, 
   Tensor system;
   {
     const Tensor columns = view(t, key);
-    const Tensor product = head_product(t, s, {k_beta}, {columns}, squares, heads * chunks, kDeltaChunk);
+    const Tensor product = head_product(t, s, {k_beta}, {columns}, n.squares, n.heads * n.chunks, kDeltaChunk);
     system = mul(t, product, pairs);
   }
   system = fill_masked(t, system, hidden);
   system = negate(t, system);
   Tensor row, above;
-  system = solve_by_rows(t, std::move(system), heads * chunks, row, above);
+  system = solve_by_rows(t, std::move(system), n.heads * n.chunks, row, above);
   {
     const Tensor eye = t.allocate(kDeltaChunk * kDeltaChunk, DType::fp32);
     system = add_scalar(t, system);
   }
-  value = head_product(t, s, {system}, {v_beta}, places * shape.value_head_dim, heads * chunks, kDeltaChunk);
+  value = head_product(t, s, {system}, {v_beta}, n.places * shape.value_head_dim, n.heads * n.chunks, kDeltaChunk);
   Tensor keys;
   {
     const Tensor decayed = mul(t, k_beta, view(t, exp(t, sums)));
-    keys = head_product(t, s, {system}, {decayed}, places * shape.key_head_dim, heads * chunks, kDeltaChunk);
+    keys = head_product(t, s, {system}, {decayed}, n.places * shape.key_head_dim, n.heads * n.chunks, kDeltaChunk);
   }
-  Tensor state = t.allocate(state_size, value.dtype());
-  Tensor out = t.allocate(places * shape.value_head_dim, value.dtype());
+  Tensor state = t.allocate(n.state_size, value.dtype());
+  Tensor out = t.allocate(n.places * shape.value_head_dim, value.dtype());
   {
     const Tensor ones = t.allocate(kDeltaChunk * kDeltaChunk, DType::boolean);
     hidden = t.allocate(kDeltaChunk * kDeltaChunk, DType::boolean);
   }
 
-  const auto of_chunk = [&](const Tensor& x) { return slice(t, x, x.elements() / chunks); };
-  const auto last_of_chunk = [&] { return slice(t, of_chunk(sums), heads); };
+  const auto of_chunk = [&](const Tensor& x) { return slice(t, x, x.elements() / n.chunks); };
+  const auto last_of_chunk = [&] { return slice(t, of_chunk(sums), n.heads); };
   Tensor read, updated, across;  // of the chunk before until the next one's are there
-  for (std::int64_t i = 0; i < chunks; ++i) {
+  for (std::int64_t i = 0; i < n.chunks; ++i) {
     const Tensor q = of_chunk(query), k = of_chunk(key), v = of_chunk(value);
     {
-      const Tensor product = head_product(t, s, {q}, {view(t, k)}, heads * kDeltaChunk * kDeltaChunk, heads, kDeltaChunk);
+      const Tensor product = head_product(t, s, {q}, {view(t, k)}, n.heads * kDeltaChunk * kDeltaChunk, n.heads, kDeltaChunk);
       system = mul(t, product, of_chunk(pairs));
     }
-    read = head_product(t, s, {of_chunk(keys)}, {state}, part, heads, kDeltaChunk);
-    updated = subtract(t, v, read, part);
+    read = head_product(t, s, {of_chunk(keys)}, {state}, n.part, n.heads, kDeltaChunk);
+    updated = subtract(t, v, read, n.part);
     {
       const Tensor decayed = mul(t, q, view(t, exp(t, of_chunk(sums))));
-      across = head_product(t, s, {decayed}, {state}, part, heads, kDeltaChunk);
+      across = head_product(t, s, {decayed}, {state}, n.part, n.heads, kDeltaChunk);
     }
     {
       Tensor answer;
       {
-        const Tensor inside = head_product(t, s, {system}, {updated}, part, heads, kDeltaChunk);
+        const Tensor inside = head_product(t, s, {system}, {updated}, n.part, n.heads, kDeltaChunk);
         answer = add(t, across, inside);
       }
       auto op = t.record(gradient::placed, {&out, &answer});
-      t.touch(2 * part * element_size(DType::fp32));
+      t.touch(2 * n.part * element_size(DType::fp32));
       out = op.result(std::move(out));
     }
-    if (i + 1 < chunks) {
+    if (i + 1 < n.chunks) {
       Tensor kept;
       {
         const Tensor factor = exp(t, last_of_chunk());
@@ -370,12 +386,12 @@ inline Tensor gated_delta_rule_by_rows(Tape& t, const Setting& s, Tensor query, 
         Tensor rest;
         {
           const Tensor last = last_of_chunk();
-          rest = subtract(t, last, of_chunk(sums), heads * kDeltaChunk);
+          rest = subtract(t, last, of_chunk(sums), n.heads * kDeltaChunk);
         }
         rest = exp(t, rest);
         const Tensor weighted = mul(t, k, view(t, rest));
         rest.reset();
-        added = head_product(t, s, {view(t, weighted)}, {updated}, state_size, heads, shape.key_head_dim);
+        added = head_product(t, s, {view(t, weighted)}, {updated}, n.state_size, n.heads, shape.key_head_dim);
       }
       state = add(t, kept, added);
       continue;
@@ -385,7 +401,7 @@ inline Tensor gated_delta_rule_by_rows(Tape& t, const Setting& s, Tensor query, 
     const auto weighted_key = [&] {
       {
         const Tensor last = last_of_chunk();
-        const Tensor rest = subtract(t, last, of_chunk(sums), heads * kDeltaChunk);
+        const Tensor rest = subtract(t, last, of_chunk(sums), n.heads * kDeltaChunk);
         factor = unused_exp(t, rest);
       }
       drop_factors(t, k, factor);
@@ -396,7 +412,7 @@ inline Tensor gated_delta_rule_by_rows(Tape& t, const Setting& s, Tensor query, 
     leave_state(t, s, state, unused_exp(t, last_of_chunk()), weighted_key, false, updated);
   }
   state.reset();
-  if (places != positions) out = slice(t, out, positions * shape.value_head_dim);
+  if (n.places != n.positions) out = slice(t, out, n.positions * shape.value_head_dim);
   const Tensor by_positions = clone(t, out);
   return cast(t, by_positions, dtype);
 }
@@ -406,14 +422,8 @@ inline Tensor gated_delta_rule_by_rows(Tape& t, const Setting& s, Tensor query, 
 inline Tensor gated_delta_rule(Tape& t, const Setting& s, Tensor query, Tensor key, Tensor value, Tensor decay, Tensor beta) {
   const LinearAttention& shape = *s.model.linear_attention;
   const DType dtype = query.dtype();
-  const std::int64_t heads = s.run.rows() * shape.value_heads;
-  const std::int64_t chunks = (s.run.row_length() + kDeltaChunk - 1) / kDeltaChunk;
-  const std::int64_t positions = heads * s.run.row_length();
-  const std::int64_t places = heads * chunks * kDeltaChunk;  // positions with the padding
-  const std::int64_t squares = places * kDeltaChunk;
-  const std::int64_t state_size = heads * shape.key_head_dim * shape.value_head_dim;
-  const std::int64_t part = heads * kDeltaChunk * shape.value_head_dim;
-  const bool has_rest = places != positions;
+  const DeltaSizes n = delta_sizes(s);
+  const bool has_rest = n.places != n.positions;
   // What is in fp32 already is not copied by heads, unless padding does it: channels lie before positions,
   // as the convolution left them, or positions before heads, where these were repeated.
   const bool is_strided = dtype == DType::fp32 && !has_rest && shape.value_heads > 1;
@@ -426,15 +436,15 @@ inline Tensor gated_delta_rule(Tape& t, const Setting& s, Tensor query, Tensor k
     beta = cast(t, beta, DType::fp32);
     query = std::move(q), key = std::move(k), value = std::move(v);
   }
-  query = normalize_heads(t, s, query, positions);
-  key = normalize_heads(t, s, key, positions);
+  query = normalize_heads(t, s, query, n.positions);
+  key = normalize_heads(t, s, key, n.positions);
   query = scale(t, query);
   {
-    Tensor q = padded(t, query, places * shape.key_head_dim), k = padded(t, key, places * shape.key_head_dim);
-    value = padded(t, value, places * shape.value_head_dim);
+    Tensor q = padded(t, query, n.places * shape.key_head_dim), k = padded(t, key, n.places * shape.key_head_dim);
+    value = padded(t, value, n.places * shape.value_head_dim);
     query = std::move(q), key = std::move(k);
-    Tensor b = padded(t, beta, places);
-    decay = padded(t, decay, places);
+    Tensor b = padded(t, beta, n.places);
+    decay = padded(t, decay, n.places);
     beta = std::move(b);
   }
   Tensor v_beta, k_beta;
@@ -448,7 +458,7 @@ inline Tensor gated_delta_rule(Tape& t, const Setting& s, Tensor query, Tensor k
   }
   for (Tensor* chunked : {&query, &key}) *chunked = view(t, *chunked);
   // Solutions lie by columns, and so do the gradients of what went into them.
-  for (Tensor* chunked : {&k_beta, &v_beta}) *chunked = chunks > 1 ? reordered_view(t, *chunked) : view(t, *chunked);
+  for (Tensor* chunked : {&k_beta, &v_beta}) *chunked = n.chunks > 1 ? reordered_view(t, *chunked) : view(t, *chunked);
   decay = view(t, decay);
   Tensor hidden = t.allocate(kDeltaChunk * kDeltaChunk, DType::boolean);
   hidden = t.allocate(kDeltaChunk * kDeltaChunk, DType::boolean);
@@ -456,14 +466,14 @@ inline Tensor gated_delta_rule(Tape& t, const Setting& s, Tensor query, Tensor k
   Tensor pairs;
   {
     const Tensor rows = view(t, sums), columns = view(t, sums);
-    pairs = subtract(t, rows, columns, squares);
+    pairs = subtract(t, rows, columns, n.squares);
   }
   pairs = fill_masked(t, pairs, hidden);
   pairs = exp(t, pairs);
   const auto of_pairs = [&](const Tensor& rows) {
     const Tensor columns = view(t, key);
-    const bool copies = is_apart || (is_strided && chunks > 1);
-    const Tensor product = head_product(t, s, {rows, copies}, {columns, copies}, squares, heads * chunks, kDeltaChunk);
+    const bool copies = is_apart || (is_strided && n.chunks > 1);
+    const Tensor product = head_product(t, s, {rows, copies}, {columns, copies}, n.squares, n.heads * n.chunks, kDeltaChunk);
     return mul(t, product, pairs);
   };
   const Tensor system = of_pairs(k_beta);
@@ -473,49 +483,49 @@ inline Tensor gated_delta_rule(Tape& t, const Setting& s, Tensor query, Tensor k
     return mul(t, x, exponent);
   };
   const Tensor decayed = times_exp(k_beta, sums);
-  const Tensor values = solve_triangular(t, system, v_beta, heads * chunks);
-  const Tensor keys = solve_triangular(t, system, decayed, heads * chunks);
-  Tensor state = t.allocate(state_size, DType::fp32);
-  Tensor out = t.allocate(places * shape.value_head_dim, DType::fp32);
+  const Tensor values = solve_triangular(t, system, v_beta, n.heads * n.chunks);
+  const Tensor keys = solve_triangular(t, system, decayed, n.heads * n.chunks);
+  Tensor state = t.allocate(n.state_size, DType::fp32);
+  Tensor out = t.allocate(n.places * shape.value_head_dim, DType::fp32);
   query = times_exp(query, sums);
   {
     Tensor left;
     {
-      const Tensor last = slice(t, sums, heads * chunks);
-      left = subtract(t, last, sums, places);
+      const Tensor last = slice(t, sums, n.heads * n.chunks);
+      left = subtract(t, last, sums, n.places);
     }
     key = times_exp(key, std::move(left));
   }
-  const Tensor chunk_decay = view(t, exp(t, slice(t, sums, heads * chunks)));
+  const Tensor chunk_decay = view(t, exp(t, slice(t, sums, n.heads * n.chunks)));
 
-  const auto of_chunk = [&](const Tensor& x) { return slice(t, x, x.elements() / chunks); };
+  const auto of_chunk = [&](const Tensor& x) { return slice(t, x, x.elements() / n.chunks); };
   Tensor updated, across;  // of the chunk before until the next one's are there
-  for (std::int64_t i = 0; i < chunks; ++i) {
+  for (std::int64_t i = 0; i < n.chunks; ++i) {
     {
       const Tensor mine = of_chunk(values);
-      const Tensor read = head_product(t, s, {of_chunk(keys)}, {state}, part, heads, kDeltaChunk);
-      updated = subtract(t, mine, read, part);
+      const Tensor read = head_product(t, s, {of_chunk(keys)}, {state}, n.part, n.heads, kDeltaChunk);
+      updated = subtract(t, mine, read, n.part);
     }
-    across = head_product(t, s, {of_chunk(query), is_apart}, {state}, part, heads, kDeltaChunk);
+    across = head_product(t, s, {of_chunk(query), is_apart}, {state}, n.part, n.heads, kDeltaChunk);
     {
-      const Tensor inside = head_product(t, s, {of_chunk(within)}, {updated}, part, heads, kDeltaChunk);
+      const Tensor inside = head_product(t, s, {of_chunk(within)}, {updated}, n.part, n.heads, kDeltaChunk);
       const Tensor answer = add(t, across, inside);
       auto op = t.record(gradient::placed, {&out, &answer});
-      t.touch(2 * part * element_size(DType::fp32));
+      t.touch(2 * n.part * element_size(DType::fp32));
       out = op.result(std::move(out));
     }
-    if (i + 1 < chunks) {
+    if (i + 1 < n.chunks) {
       const Tensor kept = mul(t, state, of_chunk(chunk_decay));
       const Tensor turned = view(t, of_chunk(key));
-      const Tensor added = head_product(t, s, {turned, is_apart}, {updated}, state_size, heads, shape.key_head_dim);
+      const Tensor added = head_product(t, s, {turned, is_apart}, {updated}, n.state_size, n.heads, shape.key_head_dim);
       state = add(t, kept, added);
     } else {
       leave_state(t, s, state, of_chunk(chunk_decay), [&] { return of_chunk(key); }, is_apart, updated);
     }
   }
   state.reset();
-  if (chunks > 1) out = clone(t, out);  // the solutions lie by columns
-  if (has_rest) out = slice(t, out, positions * shape.value_head_dim);
+  if (n.chunks > 1) out = clone(t, out);  // the solutions lie by columns
+  if (has_rest) out = slice(t, out, n.positions * shape.value_head_dim);
   return cast(t, out, dtype);
 }
 
