@@ -28,12 +28,12 @@ OPTIONS = {'padded': '0', 'keep': '0', 'sm': '80', 'grad_accum': '1', 'half': 'b
 METHOD = '(full|freeze|qlora|lora|int8)(_(bf16_amp|bf16_single|bf16|amp|fp32adapter|fp32_amp|fp32|upcast|dq_noamp|dq|noamp|noprep|trl))?'
 OPTIMIZER = ('(?:paged_)?(?:adamw|lion|ademamix|rmsprop)(?:_fused|_foreach|_loop|_8bit)?|sgd(?:_momentum)?|adafactor|'
              'adagrad|muon|galore|apollo|adam_mini|schedule_free_adamw')
-TARGETS = ('all', 'attn', 'qv', 'mlp', 'qo', 'head', 'tokens', 'ends', 'whole')
+TARGETS = ('all', 'attn', 'qv', 'mlp', 'qo', 'head', 'tokens', 'ends', 'whole', 'every', 'parts')
 
 
 def settings_of(name):
     """The settings that the name of a recording carries: ten values, then options with theirs."""
-    name = re.sub('^(torchtune|litgpt|unsloth|trl[0-9.]*|swift)_', '', name)  # whose code it is, else transformers' and PEFT's
+    name = re.sub('^(torchtune|litgpt|unsloth|axolotl|trl[0-9.]*|swift)_', '', name)  # whose code it is, else transformers' and PEFT's
     head, options = re.match('(.*?_(?:%s))((?:_[a-z]+).*)$' % OPTIMIZER, name).groups()
     model, rest = head.split('_', 1)
     method = re.match(METHOD, rest).group(0)
@@ -48,10 +48,10 @@ def settings_of(name):
     return row
 
 
-def has_mask(source):
-    """A recording with a third input has a padding mask; not every name says so."""
+def has_mask(source, is_packed):
+    """A recording with a third input, or a fourth beside positions, has a padding mask; not every name says so."""
     with gzip.open(source, 'rt') as f:
-        return sum(',inputs,' in line for line in f) == 3
+        return sum(',inputs,' in line for line in f) == 3 + is_packed
 
 
 def write_list(out, sources):
@@ -64,7 +64,7 @@ def write_list(out, sources):
             name = os.path.basename(source).removesuffix('.csv.gz')
             row = settings_of(name)
             if not row['image']:
-                row['padded'] = int(has_mask(source))
+                row['padded'] = int(has_mask(source, int(row['packed'])))
             w.writerow([name + '.txt', *row.values()])
 
 

@@ -93,6 +93,18 @@ TEST_CASE("TRL stops where PEFT finds no layer for the adapters") {
   CHECK(trl("Qwen/Qwen3-0.6B", "lora_target_modules: ['.*q_proj']\n")["status"] == "fits");
 }
 
+TEST_CASE("axolotl's files for Qwen3.5 are estimated, packed and with fused adapters") {
+  const auto file = [](const std::string& more) {
+    return only_file(checked("base_model: Qwen/Qwen3.5-4B\ndatasets:\n  - path: some/data\n    type: alpaca\nadapter: qlora\n"
+                             "load_in_4bit: true\nlora_r: 16\nlora_alpha: 32\nlora_target_modules: [q_proj, linear_attn.in_proj_qkv]\n"
+                             "sequence_len: 2048\nmicro_batch_size: 1\ngradient_checkpointing: true\nbf16: auto\n" + more,
+                             "--gpu a100 --json"));
+  };
+  CHECK(file("sample_packing: true\nattn_implementation: flash_attention_2\n")["status"] == "fits");
+  CHECK(file("sample_packing: false\n")["status"] == "fits");
+  CHECK(file("sample_packing: true\n")["status"] == "unknown");  // no attention that knows borders
+}
+
 TEST_CASE("an unknown key is shown with its line and the one that was meant") {
   const json file = only_file(checked(kFactory + "lerning_rate: 1.0e-4\n", "--gpu rtx3060 --json"));
   REQUIRE(says(file, "unknown-key-refused"));

@@ -87,8 +87,9 @@ struct RecordedMethod {
   bool upcasts;
 };
 
-inline constexpr std::array<RecordedMethod, 23> kRecordedMethods{{
+inline constexpr std::array<RecordedMethod, 24> kRecordedMethods{{
     {"full_bf16", Method::full, true, true, false, Quantization::none, false, false},
+    {"full_bf16_amp", Method::full, true, true, true, Quantization::none, false, false},
     {"full_amp", Method::full, false, false, true, Quantization::none, false, false},
     {"full_fp32", Method::full, false, false, false, Quantization::none, false, false},
     {"lora_bf16", Method::lora, true, true, false, Quantization::none, false, false},
@@ -130,6 +131,7 @@ inline OptimizerKind optimizer_of(std::string name) {
 inline ModuleSet targets_of(std::string_view name) {
   if (name == "qv") return q_proj | v_proj;
   if (name == "qo") return q_proj | o_proj;
+  if (name == "parts") return q_proj | k_proj | v_proj | o_proj | up_proj | down_proj | in_proj_qkv | in_proj_z | out_proj;
   if (name == "mlp") return gate_proj | up_proj | down_proj;
   if (name == "head") return kAllLinear | lm_head;
   if (name == "tokens") return kAllLinear | embed_tokens;
@@ -163,6 +165,16 @@ inline ModelCode code_of(std::string_view trace) {
   if (trace.starts_with("litgpt_")) return ModelCode::litgpt;
   if (trace.starts_with("unsloth_")) return ModelCode::unsloth;
   return ModelCode::transformers;
+}
+
+/// axolotl's formats of norms and of embedding and head, and the packages that it brings along.
+inline void set_axolotl(Run& run, const CsvRow& row) {
+  if (run.method == Method::full || run.is_quantized()) {
+    run.norm_weights = run.embedding_weights = run.method == Method::full ? DType::fp32 : run.half;
+  }
+  run.has_delta_kernels = true;
+  run.packs = run.is_joined;
+  run.samples = row.integer("micro_batch");
 }
 
 /// The run of a recorded row; its table may leave out columns that all its rows share.
@@ -245,6 +257,7 @@ inline Run run_of(const CsvRow& row) {
   }
   run.is_joined = row.integer("packed") != 0;
   run.borders = run.is_joined ? Borders::positions : Borders::none;
+  if (row.has("trace") && row.text("trace").starts_with("axolotl_")) set_axolotl(run, row);
   run.adds_noise = row.integer("neftune") != 0;
   run.offloads_checkpoints = row.text("offload") == "unsloth";
   run.offloads_activations = row.text("offload") == "streams";
@@ -255,7 +268,8 @@ inline Run run_of(const CsvRow& row) {
     run.has_tower = row.integer("tower") > 0;
     run.tower_weights = run.weights;
     run.trains_tower = run.method == Method::full;
-    run.adapts_tower = row.text("lora_targets") == "whole";
+    run.adapts_patches = row.text("lora_targets") == "every";
+    run.adapts_tower = run.adapts_patches || row.text("lora_targets") == "whole";
     const std::string image = row.text("image");
     run.picture = image == "swift" ? Picture::beside : image == "factory" ? Picture::within : Picture::none;
     if (run.picture != Picture::none) run.trains_tower = false;

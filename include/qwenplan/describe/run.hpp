@@ -165,9 +165,12 @@ struct Run {
   bool has_tower = false;              ///< the model is loaded with its vision tower
   DType tower_weights = DType::bf16;   ///< stored format of the tower's weights that are not quantized
   bool trains_tower = false;           ///< its weights are trained, although text alone gives them no gradient
+  bool freezes_tower = false;          ///< neither its weights nor its adapters are trained
   bool adapts_tower = false;           ///< adapters are on its linear layers too
+  bool adapts_patches = false;         ///< and on its convolution of patches
   bool quantizes_tower = true;         ///< where the rest is quantized, and what is small in linear attention
   bool keeps_decay_wide = false;       ///< the decay and the gated norm of linear attention stay in fp32
+  bool has_delta_kernels = false;      ///< flash-linear-attention's kernels run the delta rule
   Picture picture = Picture::none;
   std::int64_t picture_tokens = 0;     ///< that it makes each row longer by, with what fills the row up
   bool adds_noise = false;             ///< NEFTune: noise on the embeddings' output

@@ -80,6 +80,7 @@ struct RunDraft {
   Maybe<double> lora_dropout;
   Maybe<bool> uses_dora;
   Maybe<std::vector<std::string>> lora_targets;     ///< names, or all-linear, attention, qv
+  Maybe<bool> lists_every_linear;  ///< all-linear is a list of names, which other layers can share, and not PEFT's word
   Maybe<std::vector<std::string>> modules_to_save;  ///< names
 
   // What trainers add.
@@ -101,6 +102,7 @@ struct RunDraft {
   Maybe<bool> liger_rope;      ///< Liger's rotary embedding
   Maybe<bool> liger_rms_norm;  ///< Liger's norm, which saves less for backward
   Maybe<bool> liger_glu;       ///< Liger's SwiGLU, which computes again what backward needs
+  Maybe<bool> fuses_gated_norm;  ///< axolotl's kernel for the gated norm of linear attention
   Maybe<bool> offloads_checkpoints;   ///< each layer's input waits in host memory for backward
   Maybe<bool> offloads_activations;   ///< whatever is saved for backward waits in host memory
   Maybe<bool> lora_mlp_kernel;  ///< the MLP and its adapters are one function, with less to save
@@ -235,11 +237,19 @@ inline Error unmodelled(std::string what, std::string where, std::string hint) {
 /// the first alone.
 inline bool is_every_linear(const std::string& name) { return name == "all-linear" || name == "all"; }
 
+/// A layer's name without the module that holds it, as in linear_attn.in_proj_z: PEFT compares the ends of paths.
+inline std::string without_holder(const std::string& name, const Model& model) {
+  for (const std::string_view holder : {"self_attn.", "linear_attn.", "mlp."})
+    if (name.starts_with(holder) && !(model.experts && holder == "mlp.")) return name.substr(holder.size());
+  return name;
+}
+
 /// Which layers get an adapter. PEFT passes over names that it does not find, as long as it finds one.
 inline Result<ModuleSet> targets(const std::vector<std::string>& names, const Model& model, ModelCode code) {
   const std::string where = "--lora-targets";
   ModuleSet set = 0;
-  for (const std::string& each : names) {
+  for (const std::string& name_or_path : names) {
+    const std::string each = without_holder(name_or_path, model);
     if (is_every_linear(each)) {
       set |= kEveryLinear;
     } else if (each == "attention") {
@@ -538,20 +548,22 @@ inline std::optional<Error> settle_tower(const RunDraft& d, const Model& model, 
     out.notes.push_back("the text decoder alone is loaded, without the vision tower");
     return std::nullopt;
   }
-  if (trainer == Trainer::axolotl)  // AutoModelForImageTextToText, by the checkpoint's model_type (loaders/model.py)
-    return unmodelled("the vision tower that axolotl loads with " + std::string(name(model.architecture)), "--trainer",
-                      "modelled: TRL's, LLaMA-Factory's and ms-swift's");
   run.has_tower = true;
   run.tower_weights = run.weights;
   out.show("vision-tower", std::string("loaded"), From::trainer);
-  if (trainer == Trainer::trl) {
-    // The class of the checkpoint (trainer/utils.py, create_model_from_path), all of it trained, in one format;
-    // PEFT's all-linear finds the tower's layers too. A tower that does not run has no gradients.
-    run.trains_tower = run.method == Method::full;
+  if (trainer == Trainer::trl || trainer == Trainer::axolotl) {
+    // The class of the checkpoint (TRL's trainer/utils.py, create_model_from_path; axolotl's loaders/model.py), all of
+    // it trained unless it is frozen, in one format; PEFT's all-linear finds the tower's layers too, and a list of all
+    // names its convolution, which is called as a linear layer is. A tower that does not run has no gradients.
+    run.freezes_tower = d.trains_vision && !d.trains_vision->value;
+    run.trains_tower = run.method == Method::full && !run.freezes_tower;
     run.adapts_tower = run.has_adapters() &&
                        (!d.lora_targets || std::any_of(d.lora_targets->value.begin(), d.lora_targets->value.end(), is_every_linear));
-    out.notes.push_back("the vision tower is loaded too" +
-                        std::string(run.adapts_tower ? ", with adapters" : run.trains_tower ? ", and counts as trained" : "") +
+    run.adapts_patches = run.adapts_tower && d.lists_every_linear && d.lists_every_linear->value;
+    if (run.adapts_patches && d.uses_dora && d.uses_dora->value)
+      return unmodelled("DoRA on the vision tower's convolution", "--dora", "name the layers that are to have adapters");
+    out.notes.push_back("the vision tower is loaded too" + std::string(run.adapts_tower ? ", with adapters" : "") +
+                        std::string(run.freezes_tower ? ", frozen" : run.trains_tower ? ", and counts as trained" : "") +
                         "; text never runs through it, so that it has no gradients");
     return std::nullopt;
   }
@@ -581,15 +593,40 @@ inline std::optional<Error> settle_tower(const RunDraft& d, const Model& model, 
   return outside_of_tower(d, run, model);
 }
 
-/// What transformers' own code of linear attention does in a way that is not modelled.
+/// Whether a trainer brings flash-linear-attention along (axolotl's requirements); its kernels then run instead of
+/// transformers' own code of linear attention.
+inline bool has_delta_kernels(const RunDraft& d, const Model& model) {
+  return model.linear_attention && d.trainer && d.trainer->value.trainer == Trainer::axolotl;
+}
+
+/// What axolotl does with those kernels in a way that is not modelled.
+inline std::optional<Error> outside_of_delta_kernels(const RunDraft& d, const Run& run, const std::string& whose) {
+  if (d.trainer->value.version < Version{0, 19, 0})
+    return unmodelled("the linear attention" + whose + " as " + text(d.trainer->value) + " runs it", "--trainer", "modelled: axolotl 0.19");
+  if (d.objective && d.objective->value != Objective::sft && d.objective->value != Objective::pretrain)
+    return unmodelled(std::string(name(d.objective->value)) + whose + " by flash-linear-attention's kernels", "--objective", "use sft");
+  if (d.fuses_gated_norm && d.fuses_gated_norm->value)
+    return unmodelled("axolotl's kernel for the gated norm" + whose, "liger_rms_norm_gated", "leave it out");
+  if (run.is_joined && !run.packs)
+    return unmodelled("batches without padding" + whose + " by flash-linear-attention's kernels", "--padding-free", "leave it out");
+  if (!run.packs) return std::nullopt;
+  if (run.borders == Borders::none)  // segment numbers stay in the mask that padding is told by
+    return unmodelled("packing" + whose + " with an attention that knows no borders", "--attention", "use fa2, sdpa or eager");
+  if (run.rows() > 1)
+    return wrong("flash-linear-attention takes packed samples as one row", "--batch", "use --batch 1, or --attention fa2");
+  return std::nullopt;
+}
+
+/// What is not modelled of linear attention.
 inline std::optional<Error> outside_of_linear_attention(const RunDraft& d, const Run& run, const Model& model) {
   if (!model.linear_attention) return std::nullopt;
   const std::string whose = " of " + std::string(name(model.architecture));
-  const auto is_by = [&](Trainer trainer) { return d.trainer && d.trainer->value.trainer == trainer; };
-  if ((run.packs || run.is_joined) && (is_by(Trainer::axolotl) || is_by(Trainer::ms_swift)))
+  if (run.has_delta_kernels)
+    if (auto error = outside_of_delta_kernels(d, run, whose)) return error;
+  if ((run.packs || run.is_joined) && d.trainer && d.trainer->value.trainer == Trainer::ms_swift)
     return unmodelled("packing" + whose + " by flash-linear-attention's kernels, without which the trainer refuses it,",
                       run.packs ? "--packing" : "--padding-free", "leave it out");
-  if (run.row_length() > kMostChunkedLength)
+  if (!run.has_delta_kernels && run.row_length() > kMostChunkedLength)
     return unmodelled("linear attention over rows of more than " + std::to_string(kMostChunkedLength) + " tokens", "--seq-len",
                       "use shorter sequences");
   if (run.offloads_activations)
@@ -602,6 +639,10 @@ inline std::optional<Error> outside_of_linear_attention(const RunDraft& d, const
 /// What a user of linear attention should know.
 inline void note_linear_attention(const Run& run, const Model& model, std::vector<std::string>& notes) {
   if (!model.linear_attention) return;
+  if (run.has_delta_kernels) {
+    notes.push_back("linear attention by the Triton kernels of flash-linear-attention, which axolotl requires");
+    return;
+  }
   notes.push_back(
       "linear attention as transformers' own PyTorch code computes it: with flash-linear-attention and causal-conv1d "
       "installed it takes less memory and time");
@@ -722,6 +763,11 @@ inline std::optional<Error> settle_loss(const RunDraft& d, const Model& model, R
     run.loss = Loss::standard;
     out.notes.push_back(
         "flash-attn's cross-entropy takes the place of Llama's loss only; this model keeps its own");
+  }
+  // Liger's takes the place of the text class' alone (integrations/liger/models/qwen3_5.py).
+  if (run.loss == Loss::fused && run.fused_loss == FusedLoss::liger && run.has_tower && d.trainer->value.trainer == Trainer::axolotl) {
+    run.loss = Loss::standard;
+    out.notes.push_back("axolotl puts Liger's fused loss into the class for text; with its vision tower the model keeps its own");
   }
   out.show("loss", std::string(name(run.loss)), from_of(d.loss));
   if (run.loss == Loss::fused)
@@ -1099,6 +1145,8 @@ inline Result<ValidRun> decided(const RunDraft& d, const Model& model, const Sta
   run.attention = attention;
   out.show("attention", std::string(name(attention)), from_of(d.attention));
   if (const auto error = draft::settle_tower(d, model, run, out)) return *error;
+  run.has_delta_kernels = draft::has_delta_kernels(d, model);
+  if (run.has_delta_kernels) out.show("delta-rule", std::string("flash-linear-attention"), From::trainer);
   run.is_padded = settle("padded", d.is_padded, run.picture == Picture::within);
   if (run.picture == Picture::within && !run.is_padded)
     return wrong("a picture in the batch is masked, so that the batch has a padding mask", "--no-padded", "leave it out");
@@ -1158,7 +1206,7 @@ inline Result<ValidRun> decided(const RunDraft& d, const Model& model, const Sta
     if (run.fuses_mlp || run.fuses_qkv || run.fuses_o) {
       const bool is_unsloth = d.code && d.code->value == ModelCode::unsloth;
       const bool is_taken = takes_fused_adapters(model.architecture);
-      if (model.linear_attention || (is_unsloth && !is_taken))
+      if ((model.linear_attention && !run.has_delta_kernels) || (is_unsloth && !is_taken))
         return draft::unmodelled("the fusing of adapters on " + std::string(name(model.architecture)),
                                  "--lora-kernels", "leave it out");
       if (!is_taken && (run.fuses_qkv || run.fuses_o))

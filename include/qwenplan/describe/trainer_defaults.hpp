@@ -157,8 +157,13 @@ inline void axolotl(RunDraft& d, const Situation& s) {
   if (has_adapters(d)) {
     otherwise(d.lora_dropout, 0.0);
     // prepare_model_for_kbit_training casts to fp32, and the loader casts norms, embeddings and
-    // head back.
-    otherwise(d.upcasts_for_kbit, false);
+    // head back: of a decoder with linear attention its convolutions and decays stay.
+    const bool keeps_rest = is_quantized(d) && s.model.linear_attention;
+    otherwise(d.upcasts_for_kbit, keeps_rest);
+    if (keeps_rest) {
+      otherwise(d.norm_weights, d.weights->value);
+      otherwise(d.embedding_weights, d.weights->value);
+    }
     if (is_quantized(d) && (has_reference(d) || is_reward(d))) otherwise(d.adapter, DType::bf16);
     // check_auto_enable_lora_kernels, unless one of them is given, the base is in 8 bits, or the
     // training is not supervised; with dropout since it is known there.

@@ -106,9 +106,10 @@ namespace gradient {
 inline void attended(Tape& t, const Node& n, const Tensor& grad, Tensor* out) {
   const Setting& setting = *static_cast<const Setting*>(n.context);
   const auto kernel = static_cast<AttentionKernel>(n.size[0]);
-  t.compute(attention_work(setting, kernel, grad.dtype(), n.size[1] != 0, 5), Node::kInputs);
+  constexpr int kGradients = 3;
+  t.compute(attention_work(setting, kernel, grad.dtype(), n.size[1] != 0, 5), kGradients);
   // The kernel makes all three, wanted or not.
-  for (int i = 0; i < Node::kInputs; ++i) out[i] = t.allocate(n.input_elements[i], grad.dtype());
+  for (int i = 0; i < kGradients; ++i) out[i] = t.allocate(n.input_elements[i], grad.dtype());
   if (kernel == AttentionKernel::efficient) use_efficient_backward(t, setting, grad.dtype());
   else use_flash_backward(t, setting, n.input_elements[1] < n.input_elements[0]);  // cuDNN's graph asks for as much
 }

@@ -14,6 +14,7 @@ struct Behavior {
   bool makes_attention_inputs_contiguous = false;  ///< query/key/value.contiguous() before sdpa (4.48 to 4.53)
   bool flash_expands_heads = false;  ///< the classes for flash-attn repeat K and V first (< 4.48)
   bool masks_are_boolean = true;         ///< masking_utils: bool mask, turned into the dtype in each layer (>= 4.53)
+  bool masks_by_positions = true;        ///< of packed samples also what comes later; before, by places in the row (>= 5.23)
   bool keeps_original_frequencies = true;  ///< rotary embedding keeps a second copy of inv_freq (>= 5.0)
   bool caches_rotary_tables = false;  ///< each layer holds cos and sin of all positions and picks its own (Qwen2, < 4.45)
   bool upcasts_logits_in_model = false;  ///< fp32 logits are the model's output (< 4.46)
@@ -65,6 +66,7 @@ inline Behavior behavior_of(const Stack& stack) {
       stack.transformers >= Version{4, 48, 0} && stack.transformers < Version{4, 54, 0};
   b.flash_expands_heads = stack.transformers < Version{4, 48, 0};
   b.masks_are_boolean = stack.transformers >= Version{4, 53, 0};
+  b.masks_by_positions = stack.transformers >= Version{5, 23, 0};
   b.keeps_original_frequencies = stack.transformers >= Version{5, 0, 0};
   b.caches_rotary_tables = stack.transformers < Version{4, 45, 0};
   b.upcasts_logits_in_model = stack.transformers < Version{4, 46, 0};

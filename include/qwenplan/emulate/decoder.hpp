@@ -224,7 +224,8 @@ inline Tensor self_attention(Tape& t, Setting& s, DecoderLayer& layer, const Ten
   // The gradient of the value comes back from a fused kernel in the projection's own order.
   if (layer.fused_qkv.setting != nullptr) {
     std::array<Tensor, 3> qkv = run_fused_qkv(t, s, layer.fused_qkv, x);
-    q = shape(Tensor(std::move(qkv[0])), layer.q_norm, m.heads);
+    if (m.gates_attention()) q = norm(t, s, layer.q_norm, with_gate(t, Tensor(std::move(qkv[0])), gate), s.tokens() * m.heads);
+    else q = shape(Tensor(std::move(qkv[0])), layer.q_norm, m.heads);
     k = shape(Tensor(std::move(qkv[1])), layer.k_norm, m.kv_heads);
     v = std::move(qkv[2]);
   } else if (layer.qkv.weight) {

@@ -4,11 +4,11 @@
 #include <cstdint>
 #include <utility>
 
-#include "qwenplan/emulate/linear.hpp"
+#include "qwenplan/emulate/fused_adapters.hpp"
 
-/// Gated DeltaNet, the linear attention of Qwen3.5, as transformers' own PyTorch code computes it where
-/// the packages flash-linear-attention and causal-conv1d are not installed: tokens in chunks, within a
-/// chunk by matrix products, from chunk to chunk by a state of each head (modeling_qwen3_5.py).
+/// Gated DeltaNet, the linear attention of Qwen3.5: tokens in chunks, within a chunk by matrix products,
+/// from chunk to chunk by a state of each head (modeling_qwen3_5.py). It is transformers' own PyTorch code,
+/// or the kernels of flash-linear-attention where a trainer brings that package along.
 namespace qwenplan::emulate {
 
 /// The weights of a layer that attends linearly.
@@ -18,6 +18,7 @@ struct DeltaNet {
   Tensor decay;        ///< A_log
   Tensor convolution;  ///< of each channel over time
   Tensor norm;         ///< over a value head
+  FusedAdapters fused_in, fused_out;  ///< of axolotl's forward for packed samples
 
   explicit operator bool() const { return static_cast<bool>(out.weight); }
 };
@@ -529,18 +530,164 @@ inline Tensor gated_delta_rule(Tape& t, const Setting& s, Tensor query, Tensor k
   return cast(t, out, dtype);
 }
 
+/// Chunks of all rows, which begin anew with each sample where samples are kept apart.
+inline std::int64_t kernel_chunks(const Setting& s) {
+  const std::int64_t pieces = s.run.packs ? std::max<std::int64_t>(1, s.run.samples) : s.run.rows();
+  const std::int64_t length = (s.tokens() + pieces - 1) / pieces;
+  return pieces * ((length + kDeltaChunk - 1) / kDeltaChunk);
+}
+
+/// In how many parts the kernels split a key for its gradient: by the shared memory of a multiprocessor
+/// (fla.utils.check_shared_mem).
+constexpr std::int64_t key_tiles(std::int64_t key_head_dim, int compute_capability) {
+  const int generation = compute_capability / 10;
+  const std::int64_t tile = generation == 9 || generation == 10 ? 128 : generation >= 8 ? 64 : 32;
+  return (key_head_dim + tile - 1) / tile;
+}
+
+/// Products of a chunk with itself, over the heads of all chunks.
+inline void multiply_chunks(Tape& t, const Setting& s, std::int64_t rows, std::int64_t inner, std::int64_t columns,
+                            DType dtype) {
+  t.multiply(rows, inner, columns, dtype, kernel_chunks(s) * s.model.linear_attention->value_heads, 0);
+}
+
+namespace gradient {
+
+/// causal_conv1d_bwd: what the activation took, again; the weight's gradient is a sum over chunks, wanted
+/// or not. sizes: chunks, taps.
+inline void convolved_by_kernel(Tape& t, const Node& n, const Tensor& grad, Tensor* out) {
+  tell_convolution(t, grad.elements(), n.size[1], grad.dtype());
+  const Tensor again = t.allocate(n.input_elements[0], n.input_dtype[0]);
+  tell_convolution(t, 2 * grad.elements(), n.size[1], grad.dtype());
+  out[0] = t.allocate(n.input_elements[0], n.input_dtype[0]);
+  const Tensor sums = t.allocate(n.size[0] * n.input_elements[1], DType::fp32);
+  const Tensor sum = t.allocate(n.input_elements[1], DType::fp32);
+  Tensor weight = n.input_dtype[1] == DType::fp32 ? sum : t.allocate(n.input_elements[1], n.input_dtype[1]);
+  if (n.input[1] != Tensor::kNone) out[1] = std::move(weight);
+}
+
+/// chunk_gated_delta_rule_bwd: what forward let go of is made again. inputs: query, key, value, decay, beta.
+inline void delta_rule_by_kernels(Tape& t, const Node& n, const Tensor&, Tensor* out) {
+  const Setting& s = *static_cast<const Setting*>(n.context);
+  const LinearAttention& shape = *s.model.linear_attention;
+  const std::int64_t k = shape.key_head_dim, v = shape.value_head_dim, c = kDeltaChunk;
+  const std::int64_t keys = n.input_elements[1], values = n.input_elements[2], gates = n.input_elements[3];
+  const std::int64_t states = kernel_chunks(s) * shape.value_heads * k * v;
+  const DType dtype = n.input_dtype[0];
+  Tensor query, key;
+  {
+    multiply_chunks(t, s, c, c, k + v, dtype);
+    const Tensor decayed = t.allocate(keys, dtype), weighted = t.allocate(values, dtype);
+    multiply_chunks(t, s, c, k, 2 * v, dtype);
+    const Tensor state = t.allocate(states, dtype), updated = t.allocate(values, dtype);
+    multiply_chunks(t, s, c, k + v, c, dtype);
+    Tensor local = t.allocate(values, dtype);
+    multiply_chunks(t, s, c, k, 3 * v, dtype);
+    const Tensor of_state = t.allocate(states, dtype);
+    Tensor inside = t.allocate(values, dtype);
+    local.reset();
+    multiply_chunks(t, s, c, k, 4 * c + 3 * v, dtype);
+    query = t.allocate(keys, dtype);
+    key = t.allocate(keys, dtype);
+    Tensor parts = t.allocate(key_tiles(k, s.compute_capability) * gates, DType::fp32);
+    const Tensor of_decayed = t.allocate(keys, dtype);
+    Tensor gate = t.allocate(gates, DType::fp32);
+    parts.reset();
+    multiply_chunks(t, s, c, c, 3 * k + 2 * v + 2 * c, dtype);
+    const Tensor of_key = t.allocate(keys, dtype);
+    out[2] = t.allocate(values, dtype);
+    const Tensor of_gate = t.allocate(gates, DType::fp32);
+    out[4] = t.allocate(n.input_elements[4], n.input_dtype[4]);
+    inside.reset();
+    t.touch(3 * keys * element_size(dtype));
+    out[3] = t.allocate(gates, DType::fp32);
+  }
+  out[0] = t.allocate(keys, dtype);
+  query.reset();
+  out[1] = t.allocate(keys, dtype);
+}
+
+}  // namespace gradient
+
+/// flash-linear-attention's causal_conv1d with its activation, which knows where samples begin.
+inline Tensor convolve_by_kernel(Tape& t, const Setting& s, const DeltaNet& net, const Tensor& x) {
+  const LinearAttention& shape = *s.model.linear_attention;
+  const Tensor weight = view(t, net.convolution);
+  auto op = t.record(gradient::convolved_by_kernel, {&x, &weight});
+  op.sizes(kernel_chunks(s), shape.kernel).save(x).save(weight);
+  tell_convolution(t, x.elements(), shape.kernel, x.dtype());
+  return op.result(t.allocate(x.elements(), x.dtype()));
+}
+
+/// flash-linear-attention's chunk_gated_delta_rule (0.5). A query and key that are parts of the convolution's
+/// answer are copied first, and so is the value.
+inline Tensor gated_delta_rule_by_kernels(Tape& t, const Setting& s, const Tensor& query, const Tensor& key,
+                                          const Tensor& value, const Tensor& decay, const Tensor& beta) {
+  const LinearAttention& shape = *s.model.linear_attention;
+  const std::int64_t k = shape.key_head_dim, v = shape.value_head_dim, c = kDeltaChunk;
+  const std::int64_t keys = query.elements(), values = value.elements(), heads = decay.elements();
+  const DType dtype = query.dtype();
+  const bool are_parts = shape.value_heads == shape.key_heads;
+  auto op = t.record(gradient::delta_rule_by_kernels, {&query, &key, &value, &decay, &beta});
+  op.context(&s);
+  const auto contiguous = [&](const Tensor& x, bool is_part) {
+    return is_part ? t.allocate(x.elements(), x.dtype()) : x.detached();
+  };
+  const Tensor q = contiguous(query, are_parts), k_whole = contiguous(key, are_parts), v_whole = contiguous(value, true);
+  const Tensor q_normed = t.allocate(keys, dtype), q_root = t.allocate(heads, DType::fp32);
+  const Tensor k_normed = t.allocate(keys, dtype), k_root = t.allocate(heads, DType::fp32);
+  const Tensor sums = t.allocate(heads, DType::fp32);
+  multiply_chunks(t, s, c, k, c, dtype);
+  const Tensor system = t.allocate(heads * c, dtype);
+  Tensor out;
+  {
+    multiply_chunks(t, s, c, c, k + v, dtype);
+    const Tensor decayed = t.allocate(keys, dtype), weighted = t.allocate(values, dtype);
+    multiply_chunks(t, s, c, k, 2 * v, dtype);
+    const Tensor state = t.allocate(kernel_chunks(s) * shape.value_heads * k * v, dtype);
+    const Tensor updated = t.allocate(values, dtype);
+    multiply_chunks(t, s, c, k, c + v, dtype);
+    multiply_chunks(t, s, c, c, v, dtype);
+    out = t.allocate(values, dtype);
+  }
+  op.save(q_normed).save(q_root).save(k_normed).save(k_root).save(v_whole).save(sums);
+  op.save(beta).save(beta).save(system);
+  return op.result(std::move(out));
+}
+
+/// What a layer of linear attention projects its input to.
+struct DeltaProjections {
+  Tensor mixed, z, b, a;
+};
+
+inline DeltaProjections project_delta(Tape& t, Setting& s, DeltaNet& net, const Tensor& x) {
+  if (net.fused_in.setting != nullptr) {
+    auto [mixed, z, b, a] = run_fused_projections(t, s, net.fused_in, x);
+    return {std::move(mixed), std::move(z), std::move(b), std::move(a)};
+  }
+  // What comes back through the heads lies by positions: a product of several sequences has it copied.
+  // Kernels give it back as it came, but for PyTorch's convolution.
+  const bool is_turned = s.run.rows() > 1, has_kernels = s.run.has_delta_kernels;
+  const auto order = [](bool turns) { return turns ? GradientOrder::by_columns : GradientOrder::by_rows; };
+  DeltaProjections out;
+  out.mixed = run_linear(t, s, net.qkv, x, order(is_turned));
+  out.z = run_linear(t, s, net.z, x);
+  out.b = run_linear(t, s, net.b, x, order(is_turned && !has_kernels));
+  out.a = run_linear(t, s, net.a, x);
+  return out;
+}
+
 /// A layer's linear attention. `present` tells padding from tokens, where there is any.
 inline Tensor gated_delta_net(Tape& t, Setting& s, DeltaNet& net, const Tensor& input, const Tensor& present) {
   const LinearAttention& shape = *s.model.linear_attention;
+  const bool has_kernels = s.run.has_delta_kernels, knows_samples = has_kernels && s.run.packs;
   const Tensor x = present && (s.behavior.masks_single_rows || s.run.rows() > 1) ? mul(t, input, present) : input;
-  // What comes back through the heads lies by positions: a product of several sequences has it copied.
-  const auto order = s.run.rows() > 1 ? GradientOrder::by_columns : GradientOrder::by_rows;
-  Tensor mixed = run_linear(t, s, net.qkv, x, order);
-  const Tensor z = run_linear(t, s, net.z, x);
-  const Tensor b = run_linear(t, s, net.b, x, order);
-  const Tensor a = run_linear(t, s, net.a, x);
+  DeltaProjections projected = project_delta(t, s, net, x);
+  const Tensor &z = projected.z, &b = projected.b, &a = projected.a;
   const Tape::InSection section(t, Section::attention);
-  mixed = convolve(t, s, net, mixed);
+  // axolotl's forward for packed samples holds its projections to the end.
+  Tensor mixed = knows_samples ? convolve_by_kernel(t, s, net, projected.mixed)
+                               : convolve(t, s, net, std::exchange(projected.mixed, {}));
   Tensor query, key, value;
   {
     auto split = t.record(gradient::passed, {&mixed});
@@ -550,8 +697,8 @@ inline Tensor gated_delta_net(Tape& t, Setting& s, DeltaNet& net, const Tensor& 
     value = split.result(mixed.viewed(s.tokens() * shape.value_size()));
     // Sums over the heads that share a key have put its gradient in order.
     const bool is_shared = shape.value_heads > shape.key_heads;
-    for (Tensor* each : {&query, &key}) *each = is_shared ? view(t, *each) : reordered_view(t, *each);
-    value = reordered_view(t, value);
+    for (Tensor* each : {&query, &key}) *each = is_shared || has_kernels ? view(t, *each) : reordered_view(t, *each);
+    value = has_kernels ? view(t, value) : reordered_view(t, value);
   }
   const Tensor beta = sigmoid(t, b);
   Tensor decay;
@@ -566,7 +713,9 @@ inline Tensor gated_delta_net(Tape& t, Setting& s, DeltaNet& net, const Tensor& 
   if (!s.behavior.repeats_heads_in_rule)
     for (Tensor* each : {&query, &key}) *each = repeat_heads(t, *each, shape.value_heads / shape.key_heads);
   Tensor out;
-  if (s.behavior.solves_chunks) {
+  if (has_kernels) {
+    out = gated_delta_rule_by_kernels(t, s, query, key, value, decay, beta);
+  } else if (s.behavior.solves_chunks) {
     out = gated_delta_rule(t, s, query, key, value, decay, beta);
     if (out.dtype() == DType::fp32) out = clone(t, out);  // heads behind positions; a cast has seen to that elsewhere
   } else {
@@ -574,7 +723,7 @@ inline Tensor gated_delta_net(Tape& t, Setting& s, DeltaNet& net, const Tensor& 
   }
   out = gated_norm(t, net.norm, out, z, s.tokens() * shape.value_heads);
   const Tape::InSection layers(t, Section::layers);
-  return run_linear(t, s, net.out, out);
+  return net.fused_out.setting != nullptr ? run_fused_o(t, s, net.fused_out, out) : run_linear(t, s, net.out, out);
 }
 
 }  // namespace qwenplan::emulate

@@ -36,6 +36,7 @@ inline Tensor matmul_with_adapter(Tape& t, const Setting& s, const Linear& layer
     t.multiply(s.tokens(), layer.inputs, outputs, dtype);
     out = t.allocate(s.tokens() * outputs, dtype);
   }
+  if (!layer.lora_a) return out;
   const Tape::InSection section(t, Section::adapters);
   const Tensor a = cast(t, layer.lora_a.detached(), dtype);
   const Tensor b = cast(t, layer.lora_b.detached(), dtype);
@@ -84,8 +85,8 @@ struct AdapterGradients : AdapterResults {
 /// What a fused function's backward looks at.
 struct FusedAdapters {
   const Setting* setting = nullptr;
-  using Layers = std::array<const Linear*, 3>;
-  Layers layers{};  ///< gate, up and down; q, k and v; or o alone
+  using Layers = std::array<const Linear*, 4>;
+  Layers layers{};  ///< gate, up and down; q, k and v; linear attention's qkv, z, b and a; or one alone
 };
 
 namespace gradient {
@@ -101,7 +102,7 @@ inline void leave(Tape& t, const Node& n) {
 inline void fused_mlp(Tape& t, const Node& n, const Tensor&, Tensor* out) {
   const auto& fused = *static_cast<const FusedAdapters*>(n.context);
   const Setting& s = *fused.setting;
-  const auto [gate, up, down] = fused.layers;
+  const auto [gate, up, down, none] = fused.layers;
   const DType dtype = n.input_dtype[0];
   const std::int64_t tokens = s.tokens();
   {
@@ -139,7 +140,7 @@ inline void fused_mlp(Tape& t, const Node& n, const Tensor&, Tensor* out) {
 inline void fused_qkv(Tape& t, const Node& n, const Tensor&, Tensor* out) {
   const auto& fused = *static_cast<const FusedAdapters*>(n.context);
   const Setting& s = *fused.setting;
-  const auto [q, k, v] = fused.layers;
+  const auto [q, k, v, none] = fused.layers;
   const DType dtype = n.input_dtype[0];
   t.use_matmul();
   AdapterGradients of_q(t, s, *q, dtype), of_k(t, s, *k, dtype), of_v(t, s, *v, dtype);
@@ -181,23 +182,57 @@ inline void fused_o(Tape& t, const Node& n, const Tensor&, Tensor* out) {
   of_o.give(t, o);
 }
 
+/// LoRA_FusedProj.backward: of layers that share an input, each with an adapter or without.
+inline void fused_projections(Tape& t, const Node& n, const Tensor&, Tensor* out) {
+  const auto& fused = *static_cast<const FusedAdapters*>(n.context);
+  const Setting& s = *fused.setting;
+  const DType dtype = n.input_dtype[0];
+  const bool drops = n.size[0] != 0;
+  if (drops) out[1] = t.allocate(n.input_elements[0], dtype);
+  std::array<AdapterResults, FusedAdapters::Layers().size()> results;
+  {
+    Tensor low;  // of the layer before until it is the next one's turn
+    t.use_matmul();
+    for (std::size_t i = 0; i < results.size(); ++i) {
+      const Linear& layer = *fused.layers[i];
+      low.reset();
+      if (layer.lora_a) {
+        AdapterGradients of(t, s, layer, dtype);
+        low = std::move(of.low);
+        results[i] = {std::move(of.a), std::move(of.b)};
+      }
+      const Tensor weight = dequantized(t, s, layer);
+      t.multiply(s.tokens(), layer.outputs, layer.inputs, dtype);
+      if (i == 0) out[0] = t.allocate(n.input_elements[0], dtype);
+      else t.compute({.launches = 0}, 0);
+    }
+  }
+  leave(t, n);
+  for (std::size_t i = 0; i < results.size(); ++i)
+    if (results[i].a) results[i].give(t, *fused.layers[i]);
+}
+
 }  // namespace gradient
 
-/// Copies of the adapters' matrices in the format of the input: made together, then kept by the node.
+/// Copies of an adapter's matrices in the format of the input, which the node keeps.
+inline void copy_adapter(Tape& t, const Linear& layer, DType dtype, std::vector<Tensor>& copies) {
+  if (!layer.lora_a) return;
+  copies.push_back(cast(t, layer.lora_a.detached(), dtype));
+  copies.push_back(cast(t, layer.lora_b.detached(), dtype));
+}
+
+/// Those of all layers, made together.
 inline std::vector<Tensor> copied_adapters(Tape& t, const FusedAdapters& fused, DType dtype) {
   std::vector<Tensor> copies;
-  for (const Linear* layer : fused.layers) {
-    if (layer == nullptr) continue;
-    copies.push_back(cast(t, layer->lora_a.detached(), dtype));
-    copies.push_back(cast(t, layer->lora_b.detached(), dtype));
-  }
+  for (const Linear* layer : fused.layers)
+    if (layer != nullptr) copy_adapter(t, *layer, dtype, copies);
   return copies;
 }
 
 inline void save_adapters(Tape::Recording& op, const FusedAdapters& fused, const std::vector<Tensor>& copies) {
   for (const Tensor& copy : copies) op.save(copy);
   for (const Linear* layer : fused.layers)
-    if (layer != nullptr) op.reaches(layer->lora_a).reaches(layer->lora_b);
+    if (layer != nullptr && layer->lora_a) op.reaches(layer->lora_a).reaches(layer->lora_b);
 }
 
 inline Tensor dropped(Tape& t, const Setting& s, const Tensor& x) {
@@ -218,7 +253,7 @@ inline bool has_adapters(const FusedAdapters& fused) {
 
 /// apply_lora_mlp_swiglu, and Gemma's with another activation.
 inline Tensor run_fused_mlp(Tape& t, const Setting& s, const FusedAdapters& fused, const Tensor& x) {
-  const auto [gate, up, down] = fused.layers;
+  const auto [gate, up, down, none] = fused.layers;
   const Tensor x_dropped = dropped(t, s, x);
   const DType dtype = x.dtype();
   auto op = t.record(gradient::fused_mlp, {&x, &x_dropped}, Tape::Required::yes);
@@ -243,6 +278,26 @@ inline std::array<Tensor, 3> run_fused_qkv(Tape& t, const Setting& s, const Fuse
   for (std::size_t i = 0; i < outs.size(); ++i)
     outs[i] = matmul_with_adapter(t, s, *fused.layers[i], fused.layers[i]->outputs, dtype);
   const std::vector<Tensor> copies = copied_adapters(t, fused, dtype);
+  op.save(x).save(x_dropped ? x_dropped : x);
+  save_adapters(op, fused, copies);
+  for (Tensor& out : outs) out = op.result(std::move(out));
+  for (Tensor& out : outs) out = output(t, std::move(out));
+  return outs;
+}
+
+/// apply_lora_gdn_in_proj: what linear attention projects its input to, as results of one node.
+inline std::array<Tensor, 4> run_fused_projections(Tape& t, const Setting& s, const FusedAdapters& fused, const Tensor& x) {
+  const Tensor x_dropped = dropped(t, s, x);
+  const DType dtype = x.dtype();
+  auto op = t.record(gradient::fused_projections, {&x, &x_dropped}, Tape::Required::yes);
+  op.sizes(x_dropped ? 1 : 0).context(&fused).collects_gradients();
+  std::array<Tensor, 4> outs;
+  std::vector<Tensor> copies;
+  for (std::size_t i = 0; i < outs.size(); ++i) {
+    const Linear& layer = *fused.layers[i];
+    outs[i] = matmul_with_adapter(t, s, layer, layer.outputs, dtype);
+    copy_adapter(t, layer, dtype, copies);
+  }
   op.save(x).save(x_dropped ? x_dropped : x);
   save_adapters(op, fused, copies);
   for (Tensor& out : outs) out = op.result(std::move(out));

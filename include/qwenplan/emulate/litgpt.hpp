@@ -289,7 +289,7 @@ class Training {
       const Tensor matrix = split.result(matrices.viewed(size * s_.run.lora_rank));
       parts.push_back(convolution(values, matrix, size));
     }
-    while (parts.size() < Node::kInputs) parts.emplace_back();
+    while (parts.size() < 3) parts.emplace_back();
     auto join = t_.record(gradient::parted, {&parts[0], &parts[1], &parts[2]});
     return join.result(t_.allocate(s_.tokens() * adapted_size(), low.dtype()));
   }

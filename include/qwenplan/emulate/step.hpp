@@ -852,8 +852,9 @@ class Training : public Tape::Layers, public Tape::GradientHook {
     Tensor one = t_.allocate(1, DType::boolean);
     Tensor causal;
     if (window == Window::sliding) {
-      const Tensor rows = t_.allocate(tokens, DType::int64);
-      const Tensor columns = t_.allocate(tokens, DType::int64);
+      const std::int64_t places = s_.behavior.masks_by_positions ? tokens : 0;
+      const Tensor rows = t_.allocate(places, DType::int64);
+      const Tensor columns = t_.allocate(places, DType::int64);
       Tensor within;
       {
         Tensor inner = t_.allocate(1, DType::boolean);
@@ -867,7 +868,7 @@ class Training : public Tape::Layers, public Tape::GradientHook {
       const Tensor before = both();
       causal = both();
     } else {
-      causal = compare();
+      causal = s_.behavior.masks_by_positions ? compare() : both();
     }
     Tensor allowed = both();
     causal.reset();

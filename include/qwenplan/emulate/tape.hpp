@@ -4,6 +4,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <initializer_list>
+#include <iterator>
 #include <utility>
 #include <vector>
 
@@ -74,13 +75,13 @@ struct Leaf {
 /// One operation in the graph: what its backward needs, and where its gradients go.
 struct Node {
   using Backward = void (*)(Tape& tape, const Node& node, const Tensor& grad, Tensor* out);
-  static constexpr int kInputs = 3;
+  static constexpr int kInputs = 5;
 
   Backward backward = nullptr;
   const void* context = nullptr;              ///< what its backward was told to look at
   std::int64_t size[3] = {0, 0, 0};           ///< sizes that the operation's backward wants to know
   std::int64_t input_elements[kInputs] = {};  ///< shapes that its gradients must be summed to
-  std::int32_t input[kInputs] = {Tensor::kNone, Tensor::kNone, Tensor::kNone};
+  std::int32_t input[kInputs] = {Tensor::kNone, Tensor::kNone, Tensor::kNone, Tensor::kNone, Tensor::kNone};
   DType input_dtype[kInputs] = {};
   std::uint32_t first_saved = 0;
   std::uint16_t saved = 0;
@@ -987,7 +988,8 @@ inline void Tape::execute(std::size_t index) {
   }
   grad.reset();
   if (!from_frame) let_go(done);
-  std::int32_t to[Node::kInputs] = {done.input[0], done.input[1], done.input[2]};
+  std::int32_t to[Node::kInputs];
+  std::copy(std::begin(done.input), std::end(done.input), std::begin(to));
   // A leaf's gradient is accumulated as soon as it is complete, before any other node runs.
   const bool leaves_first = !done.leaves_last;
   for (const bool leaves : {leaves_first, !leaves_first}) {

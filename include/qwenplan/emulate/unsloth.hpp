@@ -163,7 +163,7 @@ inline void add_to_input(Tape& t, const Setting& s, const Linear& layer, DType d
 inline void mlp(Tape& t, const Node& n, const Tensor&, Tensor* out) {
   const auto& fused = *static_cast<const FusedAdapters*>(n.context);
   const Setting& s = *fused.setting;
-  const auto [gate, up, down] = fused.layers;
+  const auto [gate, up, down, none] = fused.layers;
   const DType dtype = n.input_dtype[0];
   const std::int64_t tokens = s.tokens();
   t.use_matmul();
@@ -218,12 +218,12 @@ inline void qkv(Tape& t, const Node& n, const Tensor&, Tensor* out) {
     std::array<Tensor, 3> lows;
     for (std::size_t i = 0; i < lows.size(); ++i) lows[i] = low_rank(t, s, *fused.layers[i], dtype);
     Tensor left;
-    for (const Linear* layer : fused.layers) {
-      left = masked(t, s, s.tokens() * layer->inputs, dtype);
-      fill(t, s, *layer, dtype);
+    for (std::size_t i = 0; i < lows.size(); ++i) {
+      left = masked(t, s, s.tokens() * fused.layers[i]->inputs, dtype);
+      fill(t, s, *fused.layers[i], dtype);
     }
     left.reset();
-    for (const Linear* layer : fused.layers) add_to_input(t, s, *layer, dtype);
+    for (std::size_t i = 0; i < lows.size(); ++i) add_to_input(t, s, *fused.layers[i], dtype);
     out[0] = t.saved(n, 0);
   }
   leave(t, n);
@@ -268,7 +268,7 @@ inline void turned(Tape& t, const Node& n, const Tensor&, Tensor* out) {
 
 /// apply_lora_mlp_swiglu.
 inline Tensor run_mlp(Tape& t, Setting& s, const FusedAdapters& fused, const Tensor& x) {
-  const auto [gate, up, down] = fused.layers;
+  const auto [gate, up, down, none] = fused.layers;
   auto op = t.record(gradient::mlp, {&x}, Tape::Required::yes);
   op.context(&fused).collects_gradients();
   Dropouts dropouts(t, s);

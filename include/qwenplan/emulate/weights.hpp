@@ -351,6 +351,7 @@ inline void prepare_weights(Tape& t, Setting& s, Weights& w) {
   const auto adapt = [&](Linear& linear, Module module) {
     if ((run.lora_targets & module) != 0 && linear.weight) wrap(linear);
   };
+  if (run.adapts_patches) wrap(w.vision.patches);
   if (run.adapts_tower) w.vision.for_linears(wrap);
   // PEFT's ModulesToSaveWrapper keeps the original beside a trainable copy of the same format:
   // autocast_adapter_dtype looks at adapters only.
@@ -389,7 +390,15 @@ inline void prepare_weights(Tape& t, Setting& s, Weights& w) {
   };
   for (DecoderLayer& layer : w.layers) {
     fuse(layer.fused_qkv, run.fuses_qkv, {&layer.q, &layer.k, &layer.v});
-    fuse(layer.fused_o, run.fuses_o, {&layer.o, nullptr, nullptr});
+    fuse(layer.fused_o, run.fuses_o, {&layer.o});
+    if (layer.delta && run.packs && run.has_delta_kernels) {
+      // Fused where one of them has an adapter.
+      DeltaNet& delta = layer.delta;
+      const bool has_any = delta.qkv.lora_a || delta.z.lora_a || delta.b.lora_a || delta.a.lora_a;
+      delta.fused_in.layers = {&delta.qkv, &delta.z, &delta.b, &delta.a};
+      if (run.fuses_qkv && has_any) delta.fused_in.setting = &s;
+      fuse(delta.fused_out, run.fuses_o, {&delta.out});
+    }
     // What every token visits beside experts has no place of its own in a layer, where it is looked for.
     fuse(layer.fused_mlp, run.fuses_mlp && !layer.experts.router, {&layer.gate, &layer.up, &layer.down});
   }

@@ -113,7 +113,7 @@ inline Params loaded_parameters(const Model& model, const Run& run) {
   return run.has_tower ? language + tower_parameters(model) : language;
 }
 
-/// Parameters of adapters on all linear layers of a vision tower.
+/// Parameters of adapters on all linear layers of a vision tower, and on its convolution where that has one.
 inline Params tower_adapters(const Model& model, const Run& run) {
   const VisionTower& v = *model.vision;
   const auto adapter = [&](std::int64_t inputs, std::int64_t outputs) {
@@ -121,7 +121,8 @@ inline Params tower_adapters(const Model& model, const Run& run) {
   };
   const Params block = adapter(v.hidden, 3 * v.hidden) + adapter(v.hidden, v.hidden) + adapter(v.hidden, v.ffn) +
                        adapter(v.ffn, v.hidden);
-  return block * v.layers + adapter(v.merged(), v.merged()) + adapter(v.merged(), model.hidden);
+  const Params patches = run.adapts_patches ? adapter(v.patch_size(), v.hidden) : Params();
+  return patches + block * v.layers + adapter(v.merged(), v.merged()) + adapter(v.merged(), model.hidden);
 }
 
 /// Parameters that one token passes: all, less the experts that it does not visit.
@@ -188,7 +189,7 @@ inline Params trained_parameters(const Model& model, const Run& run) {
            (run.trains_tower ? tower_parameters(model) : Params());
   }
   Params trained = score;
-  if (run.adapts_tower) trained += tower_adapters(model, run);
+  if (run.adapts_tower && !run.freezes_tower) trained += tower_adapters(model, run);
   for (const auto& [known, module] : named_modules(run.lora_targets & kEveryLinear, model)) {
     for (std::int64_t layer = 0; layer < model.layers; ++layer) {
       const LinearShape shape = linear_shape(model, module, layer);
@@ -217,7 +218,9 @@ inline Params updated_parameters(const Model& model, const Run& run) {
 /// adapters. PEFT also saves an embedding or an output layer that has an adapter.
 inline Bytes saved_weights(const Model& model, const Run& run) {
   const auto sized = [](const Params& count, DType dtype) { return Bytes(count.count()) * element_size(dtype); };
-  const Params trained = trained_parameters(model, run);
+  Run saved = run;
+  saved.freezes_tower = false;  // frozen adapters are written too
+  const Params trained = trained_parameters(model, saved);
   if (!run.has_adapters()) {
     Run whole = run;
     whole.method = Method::full;

@@ -154,7 +154,7 @@ inline std::vector<Family> families(const Run& run, const AllocatorSettings& all
           {{"--double-quant",
             [](Question& q, std::int64_t) { give(q.draft.double_quantizes, true); }}});
   }
-  if (run.upcasts_for_kbit)
+  if (run.upcasts_for_kbit && !run.norm_weights)
     add(Sacrifice::precision,
         "norms, embeddings and head stay in 16 bits, as several trainers leave them",
         {{"--no-kbit-upcast",

@@ -49,7 +49,7 @@ constexpr std::string_view kHarmless =
     "flex_attn_compile_kwargs heads_k_stride ring_attn_func trl vllm num_labels "
     "center_rewards_coefficient torch_compile_backend torch_compile_mode fsdp_version "
     "fsdp_final_state_dict_type dp_shard_size dp_replicate_size liger_layer_norm "
-    "liger_rms_norm_gated optim_args optim_target_modules include_tokens_per_second "
+    "optim_args optim_target_modules include_tokens_per_second "
     "pretrain_multipack_attn pretrain_multipack_buffer_size streaming_multipack_buffer_size "
     "gradient_checkpointing_kwargs model_config overrides_of_model_config model_kwargs "
     "axolotl_config_path is_preprocess mora overrides_of_model_kwargs total_num_tokens "
@@ -131,8 +131,6 @@ void read_method(Settings& in, const Source& source, TrainFile& file) {
   if (is_quantized) {
     d.quantization = from_file(is_4bit ? Quantization::nf4 : Quantization::int8, in.place(load));
     if (is_8bit) d.double_quantizes = Given<bool>{false, From::trainer};
-    // After PEFT's preparation axolotl casts norms and embeddings back.
-    d.upcasts_for_kbit = Given<bool>{false, From::trainer};
   }
   if (!rank)
     in.say("axolotl/no-rank", "adapter", "axolotl has no default of lora_r",
@@ -144,6 +142,7 @@ void read_method(Settings& in, const Source& source, TrainFile& file) {
       for (const std::string& each : targets->value)
         if (each == "lm_head" || each == "embed_tokens") all.push_back(each);
     d.lora_targets = from_file(std::move(all), linear->place);
+    d.lists_every_linear = from_file(true, linear->place);
   } else if (targets) {
     d.lora_targets = targets;
     if (const Node* listed = in.node("lora_target_modules"); !listed->is_list() && listed->scalar != "all-linear")
@@ -282,10 +281,11 @@ void read_attention_and_loss(Settings& in, TrainFile& file) {
   liger("liger_rope", d.liger_rope);
   liger("liger_rms_norm", d.liger_rms_norm);
   liger("liger_glu_activation", d.liger_glu);
+  liger("liger_rms_norm_gated", d.fuses_gated_norm);
   RunDraft::Maybe<bool> fused;
   liger("liger_fused_linear_cross_entropy", fused);
   const bool is_liger_idle = has_liger && !d.liger_rope && !d.liger_rms_norm && !d.liger_glu &&
-                             !fused && !in.is_on("liger_layer_norm") &&
+                             !d.fuses_gated_norm && !fused && !in.is_on("liger_layer_norm") &&
                              !in.is_on("liger_cross_entropy") && !in.is_on("liger_swiglu");
   if (is_liger_idle)
     in.say("axolotl/plugin-without-setting", "plugins",
@@ -544,8 +544,11 @@ TrainFile read_axolotl(const Source& source) {
   if (d.packs && d.packs->value && in.has("rl"))
     in.say("axolotl/packing-with-rl", "sample_packing",
            "axolotl refuses sample_packing with rl", "write sample_packing: false");
-  if (const auto frozen = in.truth("freeze_mm_modules"); frozen && !frozen->value)
-    d.trains_vision = from_file(true, frozen->place);
+  if (const auto frozen = in.truth("freeze_mm_modules"); frozen && frozen->value)
+    d.trains_vision = from_file(false, frozen->place);
+  if (in.is_set("lora_exclude_modules"))
+    set_unmodelled(file, "leaving modules out of those with adapters is not modelled", where(source.name, in.place("lora_exclude_modules")),
+                   "name those that get one in lora_target_modules");
   for (const auto& [key, does] : kRefused)
     if (const Node* node = in.node(key); node && node->truth() != false)
       set_unmodelled(file,

@@ -551,11 +551,76 @@ TEST_CASE("Qwen3.5: adapters on linear attention, and what its code in transform
   CHECK(with(Trainer::ms_swift, nothing)->run.picture == Picture::beside);
   CHECK(is_unknown(with(Trainer::ms_swift, [](RunDraft& d) { give(d.objective, Objective::dpo); })));
   CHECK(says(asked([](RunDraft&) {}), "without the vision tower"));
-  // Those that load the decoder alone do not train on images either; axolotl loads the whole model.
+  // Those that load the decoder alone do not train on images either.
   CHECK(is_unknown(asked([](RunDraft& d) { give(d.trains_on_images, true); })));
-  const auto with_axolotl = with(Trainer::axolotl, nothing);
-  REQUIRE(is_unknown(with_axolotl));
-  CHECK(with_axolotl.error().what.find("vision tower that axolotl loads") != std::string::npos);
+}
+
+TEST_CASE("axolotl loads the vision tower, and flash-linear-attention's kernels run what is linear") {
+  Model hybrid = model();
+  hybrid.architecture = Architecture::qwen3_5;
+  hybrid.layers = 4;
+  hybrid.head_dim = 64;
+  hybrid.linear_attention = LinearAttention{2, 4, 16, 16, 4};
+  hybrid.vision = VisionTower{2, 64, 128, 4};
+  const auto run_of = [&](Method method, auto change, Version version = latest_version(Trainer::axolotl)) {
+    RunDraft d;
+    give(d.trainer, TrainerRelease{Trainer::axolotl, version});
+    give(d.method, method);
+    if (method == Method::qlora) give(d.quantization, Quantization::nf4);
+    change(d);
+    return validated(d, hybrid, stack_of(d.trainer->value), nullptr);
+  };
+  const auto nothing = [](RunDraft&) {};
+  const auto kind_of = [](const Result<ValidRun>& run) { return run.ok() ? Error::Kind{} : run.error().kind; };
+  const auto is_unknown = [&](const Result<ValidRun>& run) { return !run.ok() && kind_of(run) == Error::Kind::unknown; };
+  const auto full = run_of(Method::full, nothing);
+  REQUIRE(full.ok());
+  CHECK(full->run.has_tower);
+  CHECK(full->run.has_delta_kernels);
+  CHECK(full->run.trains_tower);
+  CHECK(full->run.picture == Picture::none);
+  const auto freeze = [](RunDraft& d) { give(d.trains_vision, false); };
+  CHECK_FALSE(run_of(Method::full, freeze)->run.trains_tower);
+  CHECK(run_of(Method::lora, freeze)->run.freezes_tower);
+
+  // PEFT's word finds linear layers; a list of their names finds the convolution of patches too.
+  CHECK(run_of(Method::lora, nothing)->run.adapts_tower);
+  CHECK_FALSE(run_of(Method::lora, nothing)->run.adapts_patches);
+  const auto list = [](RunDraft& d) { give(d.lists_every_linear, true); };
+  CHECK(run_of(Method::lora, list)->run.adapts_patches);
+  const auto named = run_of(Method::lora, [](RunDraft& d) {
+    give(d.lora_targets, std::vector<std::string>{"q_proj", "linear_attn.in_proj_z"});
+  });
+  CHECK(named->run.lora_targets == (q_proj | in_proj_z));
+  CHECK_FALSE(named->run.adapts_tower);
+  CHECK(named->run.fuses_qkv);
+
+  // Norms, embedding and head are cast back after kbit preparation, convolutions and decays are not.
+  const Run quantized = run_of(Method::qlora, nothing)->run;
+  CHECK(quantized.upcasts_for_kbit);
+  CHECK(quantized.norm_weights == DType::bf16);
+  CHECK(quantized.embedding_weights == DType::bf16);
+
+  // Packed samples are one row, whose borders attention has to know.
+  const auto pack = [](const char* attention, std::int64_t batch) {
+    return [=](RunDraft& d) {
+      give(d.packs, true);
+      give(d.micro_batch, batch);
+      if (attention) give(d.attention, std::string(attention));
+    };
+  };
+  CHECK(run_of(Method::lora, pack("fa2", 4)).ok());
+  CHECK(run_of(Method::lora, pack("sdpa", 1)).ok());
+  CHECK(kind_of(run_of(Method::lora, pack("sdpa", 2))) == Error::Kind::wrong);
+  CHECK(is_unknown(run_of(Method::lora, pack(nullptr, 1))));
+
+  CHECK(is_unknown(run_of(Method::lora, [](RunDraft& d) { give(d.fuses_gated_norm, true); })));
+  CHECK(is_unknown(run_of(Method::lora, [](RunDraft& d) { give(d.is_padding_free, true); })));
+  CHECK(is_unknown(run_of(Method::lora, [](RunDraft& d) { give(d.objective, Objective::dpo); })));
+  CHECK(is_unknown(run_of(Method::lora, nothing, {0, 18, 0})));
+  // Liger's fused loss is put into the class for text, which is not the one that is loaded.
+  const auto liger = run_of(Method::lora, [](RunDraft& d) { give(d.loss, Loss::fused); });
+  CHECK(liger->run.loss == Loss::standard);
 }
 
 TEST_CASE("adapters on the embedding and on the output layer") {

@@ -22,8 +22,16 @@ Model hybrid() {
   return m;
 }
 
+using Rule = Tensor (*)(emulate::Tape&, const emulate::Setting&, const Tensor&, const Tensor&, const Tensor&, const Tensor&,
+                        const Tensor&);
+
+Tensor by_chunks(emulate::Tape& t, const emulate::Setting& s, const Tensor& query, const Tensor& key, const Tensor& value,
+                 const Tensor& decay, const Tensor& beta) {
+  return emulate::gated_delta_rule(t, s, query, key, value, decay, beta);
+}
+
 /// What the rule leaves alive for backward over so many tokens, in bytes.
-std::int64_t kept_over(std::int64_t tokens) {
+std::int64_t kept_over(std::int64_t tokens, Rule rule = by_chunks) {
   const Model model = hybrid();
   Run run = Recipe::full_bf16();
   run.micro_batch = 1;
@@ -35,7 +43,7 @@ std::int64_t kept_over(std::int64_t tokens) {
   const Tensor query = input(tokens * kHeads * kDim), key = input(tokens * kHeads * kDim), value = input(tokens * kHeads * kDim);
   const Tensor beta = input(tokens * kHeads), decay = emulate::cast(t, input(tokens * kHeads), DType::fp32);
   happened(t);
-  const Tensor out = emulate::gated_delta_rule(t, setting, query, key, value, decay, beta);
+  const Tensor out = rule(t, setting, query, key, value, decay, beta);
   return sum(happened(t));
 }
 
@@ -63,6 +71,32 @@ TEST_CASE("every chunk of 64 tokens keeps its vectors, its pairs and the state b
   const std::int64_t out = 2 * 64 * kHeads * kDim;
   const std::int64_t growth = kept_over(64 * 9) - kept_over(64 * 8);
   CHECK(growth == chunk + out + 4 * kHeads);
+}
+
+TEST_CASE("flash-linear-attention's kernels keep lengths, vectors in 16 bits and a row of the chunk, but no state") {
+  // Query and key as long as one, a value that is a part no more, the answer; two lengths and a decay in fp32; a row.
+  const std::int64_t numbers = 2 * 4 * kDim + 4 * 3 + 2 * 64;
+  const std::int64_t growth = kept_over(64 * 9, emulate::gated_delta_rule_by_kernels) -
+                              kept_over(64 * 8, emulate::gated_delta_rule_by_kernels);
+  CHECK(growth == 64 * kHeads * numbers);
+}
+
+TEST_CASE("the kernels' chunks begin anew with each sample of a row, and a key is split by the card's shared memory") {
+  const Model model = hybrid();
+  Run run = Recipe::full_bf16();
+  run.micro_batch = 3;
+  run.length = 100;
+  run.is_joined = true;
+  const auto chunks = [&] { return emulate::kernel_chunks({model, run, emulate::behavior_of(kLatest), 80, {}}); };
+  CHECK(chunks() == 5);  // of 300 tokens
+  run.packs = true;
+  run.samples = 3;
+  CHECK(chunks() == 6);  // two for each 100
+  CHECK(emulate::key_tiles(128, 75) == 4);
+  CHECK(emulate::key_tiles(128, 80) == 2);
+  CHECK(emulate::key_tiles(128, 89) == 2);
+  CHECK(emulate::key_tiles(128, 90) == 1);
+  CHECK(emulate::key_tiles(128, 120) == 2);
 }
 
 TEST_CASE("tokens are padded to whole chunks") {

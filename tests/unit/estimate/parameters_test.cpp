@@ -135,6 +135,12 @@ TEST_CASE("a vision tower's parameters and adapters, counted by hand") {
   const std::int64_t adapters = 3 * ((8 + 24) + (8 + 8) + (8 + 12) + (12 + 8)) + (32 + 32) + (32 + 8);
   CHECK(trained_parameters(model, run) == decoder + Params(2 * adapters));
   CHECK(updated_parameters(model, run) == decoder);
+  run.adapts_patches = true;  // the convolution's are of 96 numbers and of 8
+  CHECK(trained_parameters(model, run) == decoder + Params(2 * (adapters + 96 + 8)));
+  const Bytes saved = saved_weights(model, run);
+  run.freezes_tower = true;  // what is frozen is saved all the same
+  CHECK(trained_parameters(model, run) == decoder);
+  CHECK(saved_weights(model, run) == saved);
 }
 
 TEST_CASE("a model too large to count has the most parameters, not few") {

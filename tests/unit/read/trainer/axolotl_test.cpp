@@ -29,6 +29,20 @@ TEST_CASE("axolotl: weights made anew and transformers' own products of experts 
     CHECK_FALSE(reading(kFile + line + "\n").unmodelled);
 }
 
+TEST_CASE("axolotl: what a file says of a vision tower and of linear attention") {
+  const auto draft = [](const std::string& lines) { return reading(kFile + lines).draft; };
+  // A tower is trained or not as the rest is, unless it is frozen.
+  CHECK_FALSE(draft("").trains_vision);
+  CHECK_FALSE(draft("freeze_mm_modules: false\n").trains_vision);
+  CHECK_FALSE(draft("freeze_mm_modules: true\n").trains_vision->value);
+  CHECK(draft("lora_target_linear: true\n").lists_every_linear->value);
+  CHECK_FALSE(draft("lora_target_modules: all-linear\n").lists_every_linear);
+  CHECK(reading(kFile + "lora_exclude_modules: [visual]\n").unmodelled);
+  const std::string liger = "plugins:\n  - axolotl.integrations.liger.LigerPlugin\nliger_rms_norm_gated: true\n";
+  CHECK(draft(liger).fuses_gated_norm->value);
+  CHECK_FALSE(says(reading(kFile + liger), "axolotl/plugin-without-setting"));
+}
+
 TEST_CASE("axolotl: of its precisions bf16 goes before fp16, and float16 alone has no autocast") {
   const auto precision = [](const std::string& lines) {
     const TrainFile file = reading(kFile + lines);
