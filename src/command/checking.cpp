@@ -279,25 +279,34 @@ class Checker::OneFile {
   }
 
  private:
-  /// A finding that comes from an error, and the error for the report. What is wrong in another file,
-  /// such as a qwenplan.yaml, has its place in the message.
+  /// A finding that comes from an error, and the error for the report.
   bool refuse(RuleId rule, Error error, Place place = {}) {
-    const Place told = place_in(error.where);
-    const bool is_elsewhere = told.line > 0 && !error.where.starts_with(out_.file + ",");
-    if (place.line == 0 && !is_elsewhere) place = told;
-    out_.findings.push_back(
-        {rule, is_elsewhere ? error.where + ": " + error.what : error.what, place, error.hint});
+    out_.findings.push_back({rule, error.what, place.line > 0 ? place : error.place, error.hint});
     out_.error = std::move(error);
     return false;
   }
 
-  /// An error of a flag that the project's file gave stands there.
-  Error in_project(Error error) const {
-    if (!project_) return error;
-    for (const auto& [flag, setting] : project_->settings_for(file_).flags)
-      if (error.where.starts_with("--" + flag) && !checker_.in_.has(flag))
-        error.where = where(project_->path, setting.place);
-    return error;
+  /// What is wrong in another file has its place in the message.
+  bool refuse_outside(RuleId rule, Error error) {
+    const std::string place = error.place.line > 0 ? error.where + ": " : "";
+    out_.findings.push_back({rule, place + error.what, {}, error.hint});
+    out_.error = std::move(error);
+    return false;
+  }
+
+  /// What is wrong with a flag stands in the project's file, where that gave it.
+  bool refuse_flag(RuleId rule, Error error) {
+    if (project_)
+      for (const auto& [flag, setting] : project_->settings_for(file_).flags)
+        if (error.where.starts_with("--" + flag) && !checker_.in_.has(flag)) {
+          error.where = where(project_->path, setting.place);
+          error.place = setting.place;
+        }
+    return refuse_outside(rule, std::move(error));
+  }
+
+  bool refuse_unmodelled() {
+    return is_launchers_ ? refuse_outside("not-modelled", *read_.unmodelled) : refuse("not-modelled", *read_.unmodelled);
   }
 
   std::string at_model() const { return where(out_.file, read_.model_place); }
@@ -305,7 +314,7 @@ class Checker::OneFile {
   /// Flags go before the project's file.
   bool take_settings() {
     const auto project = checker_.project_for(file_);
-    if (!project) return refuse("unreadable-file", project.error());
+    if (!project) return refuse_outside("unreadable-file", project.error());
     project_ = *project;
     const Invocation& in = checker_.in_;
     for (const char* flag : {"gpu", "vram", "vram-in-use", "stack", "alloc-conf", "trainer", "model",
@@ -333,7 +342,7 @@ class Checker::OneFile {
     const auto text = text_of(file_);
     if (!text) return refuse("unreadable-file", text.error());
     const auto choice = trainer_choice(asked_);
-    if (!choice) return refuse("unreadable-file", in_project(choice.error()));
+    if (!choice) return refuse_flag("unreadable-file", choice.error());
     auto read = read_train_file(*text, out_.file, OnDisk(file_ == "-" ? "." : file_), *choice);
     if (!read) {
       out_.is_nobodys = read.error().what.starts_with("no trainer's file") || !names_training(*text);
@@ -362,8 +371,10 @@ class Checker::OneFile {
                            finding.fix.empty() ? "correct the value" : finding.fix};
         return false;
       }
-    if (const auto launcher = asked_.value("launcher"))
-      if (auto error = add_launcher(*launcher, read_)) return refuse("unreadable-file", *std::move(error));
+    if (const auto launcher = asked_.value("launcher")) {
+      is_launchers_ = !read_.unmodelled;
+      if (auto error = add_launcher(*launcher, read_)) return refuse_outside("unreadable-file", *std::move(error));
+    }
     return true;
   }
 
@@ -374,16 +385,16 @@ class Checker::OneFile {
     is_named_ = !model.empty();
     if (is_named_) {
       const auto found = written_model(checker_.tables_, model);
-      if (!found) return read_.unmodelled ? refuse("not-modelled", *read_.unmodelled) : refuse_model(model, found.error());
+      if (!found) return read_.unmodelled ? refuse_unmodelled() : refuse_model(model, found.error());
       if (!found->is_file) model = found->asked;
       asked_.given["model"] = {model};
     }
     if (stored_) tell_stored_form();
-    return read_.unmodelled ? refuse("not-modelled", *read_.unmodelled) : true;
+    return read_.unmodelled ? refuse_unmodelled() : true;
   }
 
   bool refuse_model(const std::string& model, Error error) {
-    if (asked_.has("model")) return refuse("impossible-run", in_project(std::move(error)));
+    if (asked_.has("model")) return refuse_flag("impossible-run", std::move(error));
     error.kind = Error::Kind::unknown;
     error.where = at_model();
     const std::string shown = "'" + model.substr(0, 200) + "'";
@@ -414,7 +425,7 @@ class Checker::OneFile {
     asked_.given["trainer"] = {std::string(qwenplan::name(release_.trainer)) + "@" + qwenplan::text(release_.version)};
     auto subject = read_subject(asked_, checker_.tables_);
     if (!subject)
-      return refuse(is_named_ ? rule_of(subject.error()) : RuleId("unknown-model"), in_project(subject.error()));
+      return refuse_flag(is_named_ ? rule_of(subject.error()) : RuleId("unknown-model"), subject.error());
     out_.model = subject->model.model.id;
     if (auto error = not_emulated(*subject)) return refuse(rule_of(*error), std::move(*error), read_.model_place);
     subject_ = *std::move(subject);
@@ -425,7 +436,7 @@ class Checker::OneFile {
   /// A flag goes before the file; what a qwenplan.yaml says is for files that leave it open.
   std::optional<Error> take_flag(const char* flag, RunDraft::Maybe<std::int64_t>& setting, std::int64_t most) {
     const auto number = asked_.whole(flag, 1, most);
-    if (!number) return in_project(number.error());
+    if (!number) return number.error();
     const bool is_typed = checker_.in_.has(flag);
     if (*number && (is_typed || !setting))
       setting = Given<std::int64_t>{**number, is_typed ? From::flag : From::file, {}};
@@ -438,11 +449,11 @@ class Checker::OneFile {
       draft_.trains_on_images = Given<bool>{true, From::file, read_.model_place};
     for (auto& error : {take_flag("seq-len", draft_.length, kMostLength), take_flag("batch", draft_.micro_batch, kMostBatch),
                         take_flag("gpus", draft_.gpus, 1 << 20)})
-      if (error) return refuse("impossible-run", *error);
+      if (error) return refuse_flag("impossible-run", *error);
     const bool is_launched = asked_.has("launcher") && draft_.gpus;
     for (const TrainFile::Open& each : read_.open)
       if (each.flag.empty() || !(asked_.has(each.flag) || (each.flag == "gpus" && is_launched)))
-        return refuse("not-modelled", each.error, each.place);
+        return refuse("not-modelled", each.error);
     if (read_.unmodelled_experts && setup_->model().experts) return refuse("not-modelled", *read_.unmodelled_experts);
     if (const auto& pattern = read_.target_pattern) {
       const Model& model = setup_->model();
@@ -579,6 +590,7 @@ class Checker::OneFile {
   std::vector<Ignore> ignores_;
   FailOn fail_on_ = FailOn::error;
   TrainFile read_;
+  bool is_launchers_ = false;  ///< what is not modelled, if anything, stands in the launcher's file
   bool is_named_ = false;  ///< the model, by the file or by a flag
   std::optional<StoredForm> stored_;
   TrainerRelease release_;

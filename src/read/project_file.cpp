@@ -29,7 +29,7 @@ struct Reader {
   const std::string& name;
 
   Error wrong(std::string what, Place place, std::string hint) const {
-    return {Error::Kind::wrong, std::move(what), where(name, place), std::move(hint)};
+    return {Error::Kind::wrong, std::move(what), where(name, place), std::move(hint), place};
   }
 
   Result<std::string> value(const Entry& entry, Kind kind) const {

@@ -9,6 +9,7 @@ namespace qwenplan {
 struct Place {
   std::uint32_t line = 0;
   std::uint32_t column = 0;
+  friend bool operator==(const Place&, const Place&) = default;
 };
 
 }  // namespace qwenplan

@@ -5,6 +5,8 @@
 #include <utility>
 #include <variant>
 
+#include "qwenplan/base/place.hpp"
+
 namespace qwenplan {
 
 /// What went wrong and what to do about it: the three lines that a user sees.
@@ -17,6 +19,7 @@ struct Error {
   std::string what;   ///< lower case, no full stop: "unknown gpu 'rtx-3600'"
   std::string where;  ///< flag, file and line, or JSON pointer: "--gpu"
   std::string hint;   ///< what to do: "did you mean 'rtx3060-12g'?"
+  Place place = {};   ///< where `where` is a place of a text file
 };
 
 /// A value or the reason why there is none. The library does not throw.

@@ -86,7 +86,7 @@ constexpr std::pair<std::string_view, std::string_view> kRefused[] = {
     {"use_glm_dsa_kernels", ""}, {"nonexpert_quantization", ""}, {"gemma4_nf4_nonexpert", ""},
     {"expert_backend", ""}, {"dense_mixer", ""}, {"grokfast_alpha", ""}, {"scaling_softmax", ""}};
 
-void read_method(Settings& in, const Source& source, TrainFile& file) {
+void read_method(Settings& in, TrainFile& file) {
   RunDraft& d = file.draft;
   const auto adapter = in.text("adapter");
   const bool is_4bit = in.is_on("load_in_4bit");
@@ -118,13 +118,13 @@ void read_method(Settings& in, const Source& source, TrainFile& file) {
            "axolotl's qlora needs load_in_4bit", "write load_in_4bit: true");
   if (adapter->value != "lora" && adapter->value != "qlora") {
     set_unmodelled(file, "the adapter '" + adapter->value.substr(0, 40) + "' is not modelled",
-                   where(source.name, adapter->place), "adapter: lora");
+                   adapter->place, "adapter: lora");
     return;
   }
   Settings peft = in.inside("peft");
   for (const char* key : {"backend", "weight_dtype"})
     if (peft.has(key))
-      set_unmodelled(file, "a base that torchao quantizes is not modelled", where(source.name, peft.place(key)),
+      set_unmodelled(file, "a base that torchao quantizes is not modelled", peft.place(key),
                      "load_in_4bit: true");
   const bool is_quantized = is_4bit || is_8bit;
   d.method = from_file(is_quantized ? Method::qlora : Method::lora, adapter->place);
@@ -228,7 +228,7 @@ void read_checkpointing(Settings& in, TrainFile& file) {
       d.offloads_activations = from_file(true, node->place);
       if (!node->truth())
         set_unmodelled(file, "activation_offloading: " + node->text().value_or("") + " is not modelled",
-                       "activation_offloading", "modelled: true");
+                       in.place("activation_offloading"), "modelled: true");
     }
   Settings inside = in.inside("gradient_checkpointing_kwargs");
   if (d.offloads_activations && d.checkpoints && d.checkpoints->value) {
@@ -319,19 +319,19 @@ void read_attention_and_loss(Settings& in, TrainFile& file) {
   if (fuses_embedding && d.lora_targets)
     for (const std::string& each : d.lora_targets->value)
       if (each == "embed_tokens")
-        set_unmodelled(file, "axolotl's fused adapter on an embedding is not modelled", "lora_target_modules",
+        set_unmodelled(file, "axolotl's fused adapter on an embedding is not modelled", in.place("lora_target_modules"),
                        "lora_embedding_kernel: false");
 }
 
 /// A plugin of somebody else may change the model, the loss and the step, and brings keys of its own.
-bool has_unknown_plugin(Settings& in, const Source& source, TrainFile& file) {
+bool has_unknown_plugin(Settings& in, TrainFile& file) {
   const Node* plugins = in.node("plugins");
   if (!plugins) return false;
   for (const Node& each : plugins->items) {
     const std::string_view name = std::string_view(each.scalar).substr(each.scalar.find_last_of('.') + 1);
     if (std::find(std::begin(kPlugins), std::end(kPlugins), name) != std::end(kPlugins)) continue;
     set_unmodelled(file, "the plugin '" + std::string(name.substr(0, 60)) + "' is not modelled",
-                   where(source.name, each.place), "leave it out");
+                   each.place, "leave it out");
     return true;
   }
   return false;
@@ -343,12 +343,12 @@ void read_objective(Settings& in, TrainFile& file) {
     if (const auto known = draft::by_name<Objective>(rl->value, 13))
       d.objective = from_file(*known, rl->place);
     else
-      set_unmodelled(file, "the objective '" + rl->value + "' is not modelled", "rl",
+      set_unmodelled(file, "the objective '" + rl->value + "' is not modelled", in.place("rl"),
                      "leave rl out for supervised training");
   }
   if (in.is_on("reward_model")) d.objective = from_file(Objective::reward, in.place("reward_model"));
   if (in.is_on("process_reward_model"))
-    set_unmodelled(file, "a reward for each step of an answer is not modelled", "process_reward_model",
+    set_unmodelled(file, "a reward for each step of an answer is not modelled", in.place("process_reward_model"),
                    "modelled: reward_model");
   if (in.has("pretraining_dataset") && !d.objective)
     d.objective = from_file(Objective::pretrain, in.place("pretraining_dataset"));
@@ -358,11 +358,11 @@ void read_objective(Settings& in, TrainFile& file) {
     d.adds_likelihood = from_file(alpha->value != 0, alpha->place);
   for (const auto& [key, what] : {std::pair{"dpo_use_weighting", "weighting pairs by the policy's likelihood"},
                                   std::pair{"dpo_use_liger_kernel", "Liger's fused loss of preferences"}})
-    if (in.is_on(key)) set_unmodelled(file, std::string(what) + " is not modelled", key, "leave it out");
+    if (in.is_on(key)) set_unmodelled(file, std::string(what) + " is not modelled", in.place(key), "leave it out");
   if (const auto losses = in.words("dpo_loss_type")) {
     const std::vector<std::string>& all = losses->value;
     if (std::find(all.begin(), all.end(), "sft") != all.end())
-      set_unmodelled(file, "a supervised loss beside the comparison is not modelled", "dpo_loss_type",
+      set_unmodelled(file, "a supervised loss beside the comparison is not modelled", in.place("dpo_loss_type"),
                      "leave sft out");
   }
 }
@@ -529,7 +529,7 @@ TrainFile read_axolotl(const Source& source) {
   if (const Node* flat = in.node("batch_flattening"); flat && flat->truth() == true)
     d.is_padding_free = from_file(true, flat->place);
   in.know("pad_to_sequence_len");
-  read_method(in, source, file);
+  read_method(in, file);
   read_precision(in, file);
   read_batch(in, file);
   read_checkpointing(in, file);
@@ -553,13 +553,13 @@ TrainFile read_axolotl(const Source& source) {
     if (const Node* node = in.node(key); node && node->truth() != false)
       set_unmodelled(file,
                      "'" + std::string(key) + "' of axolotl" + (does.empty() ? "" : " (" + std::string(does) + ")") + " is not modelled",
-                     where(source.name, in.place(key)), "leave it out");
+                     in.place(key), "leave it out");
   // transformers 5 takes grouped products for experts on its own.
   if (const auto experts = in.text("experts_implementation"); experts && experts->value != "grouped_mm")
     set_unmodelled(file, "experts_implementation: " + experts->value + " (experts by other products) is not modelled",
-                   where(source.name, experts->place), "modelled: grouped_mm");
+                   experts->place, "modelled: grouped_mm");
   if (Settings inside = in.inside("model_config"); inside.is_on("output_router_logits"))
-    set_unmodelled(file, "the loss that balances experts is not modelled", where(source.name, inside.place("output_router_logits")),
+    set_unmodelled(file, "the loss that balances experts is not modelled", inside.place("output_router_logits"),
                    "leave output_router_logits out");
   const auto written_by = in.text("chat_template");
   file.has_tower = in.has("processor_type") || in.has("freeze_mm_modules") || in.has("image_size") ||
@@ -582,7 +582,7 @@ TrainFile read_axolotl(const Source& source) {
   read_contradictions(in, file);
   in.know(kHarmless);
   in.know(kMoreAxolotlKeys);
-  if (!has_unknown_plugin(in, source, file))
+  if (!has_unknown_plugin(in, file))
     in.report_unknown("unknown-key", "axolotl ignores keys that it does not know");
   return file;
 }

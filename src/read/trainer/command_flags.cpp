@@ -27,7 +27,7 @@ bool is_beside_the_step(std::string_view key) {
 }
 
 /// Why a flag leaves the run open.
-TrainFile::Open open_setting(const OpenFlag& flag, const std::string& name) {
+TrainFile::Open open_setting(const OpenFlag& flag) {
   constexpr std::pair<std::string_view, std::string_view> kOurs[] = {
       {"max_length", "seq-len"},
       {"cutoff_len", "seq-len"},
@@ -47,9 +47,7 @@ TrainFile::Open open_setting(const OpenFlag& flag, const std::string& name) {
                             : is_argument  ? "an argument of the script or of a function gives"
                                            : "the script does not set");
   return {given,
-          {Error::Kind::unknown, what, where(name, flag.place),
-           given.empty() ? "write the value out" : "give it with --" + given},
-          flag.place};
+          unknown_at(flag.place, what, given.empty() ? "write the value out" : "give it with --" + given)};
 }
 
 }  // namespace
@@ -150,17 +148,16 @@ void CommandFlags::flag() {
     root.entries.push_back(std::move(entry));
 }
 
-void put_open_flag(const OpenFlag& flag, bool is_read, const std::string& name, RuleId rule, TrainFile& file) {
-  TrainFile::Open setting = open_setting(flag, name);
+void put_open_flag(const OpenFlag& flag, bool is_read, RuleId rule, TrainFile& file) {
+  TrainFile::Open setting = open_setting(flag);
   if (flag.decides_run || (is_read && !is_beside_the_step(flag.key)))
     file.open.push_back(std::move(setting));
   else
     file.findings.push_back({rule, std::move(setting.error.what), flag.place, {}});
 }
 
-Error missing_arguments(const ShellWord& file, const std::string& name) {
-  return {Error::Kind::unknown, "the file of arguments '" + file.text.substr(0, 100) + "' is not here",
-          where(name, file.place), "give that file itself"};
+Error missing_arguments(const ShellWord& file) {
+  return unknown_at(file.place, "the file of arguments '" + file.text.substr(0, 100) + "' is not here", "give that file itself");
 }
 
 }  // namespace qwenplan

@@ -50,9 +50,9 @@ class CommandFlags {
 
 /// Puts a flag that only a run of the script would tell into a file: open where it decides memory or time of a
 /// step, and told by `rule` where it does not. `is_read`: the reader asks for its key.
-void put_open_flag(const OpenFlag& flag, bool is_read, const std::string& name, RuleId rule, TrainFile& file);
+void put_open_flag(const OpenFlag& flag, bool is_read, RuleId rule, TrainFile& file);
 
 /// Why a run cannot be read whose file of arguments is not here.
-Error missing_arguments(const ShellWord& file, const std::string& name);
+Error missing_arguments(const ShellWord& file);
 
 }  // namespace qwenplan

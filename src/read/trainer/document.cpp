@@ -16,235 +16,18 @@
 
 #include "qwenplan/base/parse.hpp"
 #include "read/json_text.hpp"
+#include "read/trainer/document_builder.hpp"
+#include "read/trainer/hjson.hpp"
 
 namespace qwenplan {
 namespace {
 
 constexpr std::string_view kByteOrderMark = "\xEF\xBB\xBF";
 
-struct Refused {
-  Error error;
-};
-
-/// Turns offsets of a text into lines and columns. Parsers ask in the order of the text, so it goes
-/// on from the last answer: one long line must not cost its square.
-class Lines {
- public:
-  explicit Lines(std::string_view text) : text_(text) {}
-
-  Place at(std::size_t offset) {
-    offset = std::min(offset, text_.size());
-    if (offset < offset_) {
-      offset_ = 0;
-      place_ = {1, 1};
-    }
-    for (; offset_ < offset; ++offset_) {
-      const auto c = static_cast<unsigned char>(text_[offset_]);
-      if (c == '\n')
-        place_ = {place_.line + 1, 1};
-      else if ((c & 0xC0) != 0x80)  // the first byte of a character
-        ++place_.column;
-    }
-    return place_;
-  }
-
- private:
-  std::string_view text_;
-  std::size_t offset_ = 0;
-  Place place_{1, 1};
-};
-
-/// Makes the tree from the events of a parser, within the bounds.
-class Builder {
- public:
-  Builder(std::string_view text, const std::string& name)
-      : text_(text), lines_(text), name_(name) {}
-
-  [[noreturn]] void refuse(std::string what, std::size_t offset, std::string hint) {
-    const Place place = lines_.at(offset);
-    throw Refused{{Error::Kind::wrong, std::move(what), where(name_, place), std::move(hint)}};
-  }
-
-  void scalar(std::string text, bool is_quoted, std::size_t offset, std::size_t anchor = 0) {
-    Node node;
-    node.kind = Node::Kind::scalar;
-    node.is_quoted = is_quoted;
-    node.scalar = std::move(text);
-    node.place = lines_.at(offset);
-    add(std::move(node), 1, offset, anchor);
-  }
-
-  void null(std::size_t offset, std::size_t anchor = 0) {
-    Node node;
-    node.place = lines_.at(offset);
-    add(std::move(node), 1, offset, anchor);
-  }
-
-  // What yaml-cpp lets pass at the end of a file, and every other loader stops at.
-
-  /// A line of a map that is a word and no more.
-  void refuse_missing_colon(std::size_t offset) {
-    if (open_.empty() || !open_.back().node.is_map() || !open_.back().waiting ||
-        open_.back().key_offset != offset)
-      return;
-    const std::string_view line = text_.substr(offset, text_.find('\n', offset) - offset);
-    if (line.starts_with('?')) return;
-    refuse("not YAML: a line without a colon and a blank between key and value", offset,
-           "such as cutoff_len: 8192");
-  }
-  void refuse_open_quote(std::size_t offset) {
-    const char quote = offset < text_.size() ? text_[offset] : '\0';
-    if (quote != '"' && quote != '\'') return;
-    for (std::size_t i = offset + 1; i < text_.size(); ++i) {
-      if (quote == '"' && text_[i] == '\\')
-        ++i;
-      else if (text_[i] == quote && quote == '\'' && i + 1 < text_.size() && text_[i + 1] == quote)
-        ++i;
-      else if (text_[i] == quote)
-        return;
-    }
-    refuse("not YAML: a quote that is not closed", offset, "close it");
-  }
-
-  void start(Node::Kind kind, std::size_t offset, std::size_t anchor = 0) {
-    if (open_.size() >= kDeepestNode)
-      refuse("nested more than " + std::to_string(kDeepestNode) + " levels deep", offset,
-             "is this the right file?");
-    if (!open_.empty() && open_.back().wants_key()) refuse_key(offset);
-    Open open;
-    open.node.kind = kind;
-    open.node.place = lines_.at(offset);
-    open.offset = offset;
-    open.anchor = anchor;
-    open.nodes_before = nodes_;
-    open_.push_back(std::move(open));
-  }
-
-  void end() {
-    Open closed = std::move(open_.back());
-    open_.pop_back();
-    if (closed.node.is_map() && !merge(closed))
-      refuse("not YAML: '<<' takes a map or a list of maps", closed.merge_offset,
-             "write the keys out, or name an anchor of a map");
-    add(std::move(closed.node), nodes_ - closed.nodes_before + 1, closed.offset, closed.anchor);
-  }
-
-  void alias(std::size_t anchor, std::size_t offset) {
-    const auto found = anchors_.find(anchor);
-    if (found == anchors_.end())
-      refuse("an anchor is used inside itself", offset, "write the value out");
-    count(found->second.nodes, offset);
-    Node node = found->second.node;
-    node.place = lines_.at(offset);
-    put(std::move(node), offset);
-  }
-
-  Document take() { return {std::move(root_), std::move(repeats_)}; }
-
- private:
-  struct Open {
-    Node node;
-    std::size_t offset = 0;
-    std::size_t anchor = 0;
-    std::size_t nodes_before = 0;
-    std::map<std::string, std::size_t> known;  ///< keys of a map and where their entries are
-    std::optional<std::size_t> waiting;        ///< the entry that has a key and no value yet
-    std::size_t key_offset = 0;                ///< of the last key
-    std::size_t merge_offset = 0;              ///< of the key '<<'
-    bool wants_key() const { return node.is_map() && !waiting; }
-  };
-  struct Anchored {
-    Node node;
-    std::size_t nodes = 0;
-  };
-
-  [[noreturn]] void refuse_key(std::size_t offset) {
-    refuse("a key that is no word", offset, "write a name, or put it in quotes");
-  }
-
-  void count(std::size_t more, std::size_t offset) {
-    nodes_ += more;
-    if (nodes_ > kMostNodes)
-      refuse("more than " + std::to_string(kMostNodes) + " values, anchors unfolded", offset,
-             "is this the right file?");
-  }
-
-  /// `nodes` is how many the node and what is in it are. A copy that an anchor keeps counts too.
-  void add(Node node, std::size_t nodes, std::size_t offset, std::size_t anchor) {
-    count(anchor == 0 ? 1 : nodes + 1, offset);
-    if (anchor != 0) anchors_[anchor] = {node, nodes};
-    put(std::move(node), offset);
-  }
-
-  void put(Node node, std::size_t offset) {
-    if (open_.empty()) {
-      root_ = std::move(node);
-      return;
-    }
-    Open& open = open_.back();
-    if (open.node.is_list()) {
-      open.node.items.push_back(std::move(node));
-    } else if (open.waiting) {
-      Entry& entry = open.node.entries[*open.waiting];
-      if (node.is_null()) node.place = entry.place;
-      entry.value = std::move(node);
-      open.waiting.reset();
-    } else {
-      if (node.kind != Node::Kind::scalar) refuse_key(offset);
-      open.key_offset = offset;
-      if (node.scalar == "<<") open.merge_offset = offset;
-      key(open, std::move(node));
-    }
-  }
-
-  void key(Open& open, Node node) {
-    const auto [at, is_new] = open.known.emplace(node.scalar, open.node.entries.size());
-    open.waiting = at->second;
-    if (is_new) {
-      open.node.entries.push_back({std::move(node.scalar), node.place, {}});
-      return;
-    }
-    // The last one counts; it is also where an editor should jump to.
-    Entry& entry = open.node.entries[at->second];
-    repeats_.push_back({entry.key, node.place, entry.place});
-    entry.place = node.place;
-  }
-
-  /// YAML's merge key: what a map lacks it takes from another one. False if it is given no map.
-  static bool merge(Open& open) {
-    const auto key = open.known.find("<<");
-    if (key == open.known.end()) return true;
-    std::vector<Entry>& entries = open.node.entries;
-    const auto at = entries.begin() + static_cast<std::ptrdiff_t>(key->second);
-    const Node merged = std::move(at->value);
-    const auto is_map = [](const Node& node) { return node.is_map(); };
-    if (!merged.is_map() &&
-        !(merged.is_list() && std::all_of(merged.items.begin(), merged.items.end(), is_map)))
-      return false;
-    entries.erase(at);
-    const auto take_from = [&](const Node& other) {
-      for (const Entry& each : other.entries)
-        if (open.known.emplace(each.key, 0).second) entries.push_back(each);
-    };
-    take_from(merged);
-    for (const Node& each : merged.items) take_from(each);
-    return true;
-  }
-
-  std::string_view text_;
-  Lines lines_;
-  const std::string& name_;
-  Node root_;
-  std::vector<Open> open_;
-  std::map<std::size_t, Anchored> anchors_;
-  std::vector<Repeat> repeats_;
-  std::size_t nodes_ = 0;
-};
-
 /// yaml-cpp's events. Its marks count bytes from the start of the text.
 class YamlEvents : public YAML::EventHandler {
  public:
-  explicit YamlEvents(Builder& builder) : builder_(builder) {}
+  explicit YamlEvents(DocumentBuilder& builder) : builder_(builder) {}
 
   void OnDocumentStart(const YAML::Mark&) override {}
   void OnDocumentEnd() override {}
@@ -295,7 +78,7 @@ class YamlEvents : public YAML::EventHandler {
     builder_.refuse("a tag that no trainer's loader knows", offset(mark), "leave the tag out");
   }
 
-  Builder& builder_;
+  DocumentBuilder& builder_;
   std::vector<YAML::EmitterStyle::value> styles_;
 };
 
@@ -310,7 +93,7 @@ std::optional<std::size_t> too_many_brackets(std::string_view text) {
   return std::nullopt;
 }
 
-Document parse_yaml(std::string_view text, Builder& builder) {
+Document parse_yaml(std::string_view text, DocumentBuilder& builder) {
   if (const auto at = too_many_brackets(text))
     builder.refuse("nested more than " + std::to_string(kDeepestNode) + " levels deep", *at,
                    "is this the right file?");
@@ -320,7 +103,7 @@ Document parse_yaml(std::string_view text, Builder& builder) {
     YamlEvents events(builder);
     parser.HandleNextDocument(events);
     Document document = builder.take();
-    Builder rest(text, "");
+    DocumentBuilder rest(text, "");
     YamlEvents ignored(rest);
     if (parser.HandleNextDocument(ignored))
       builder.refuse("more than one document", text.find("\n---") + 1,
@@ -370,7 +153,7 @@ class JsonEvents {
   using string_t = Json::string_t;
   using binary_t = Json::binary_t;
 
-  JsonEvents(std::string_view text, Builder& builder) : text_(text), builder_(builder) {}
+  JsonEvents(std::string_view text, DocumentBuilder& builder) : text_(text), builder_(builder) {}
   const char** seen() { return &seen_; }
 
   bool null() { return builder_.null(read() - 4), true; }
@@ -419,11 +202,11 @@ class JsonEvents {
   }
 
   std::string_view text_;
-  Builder& builder_;
+  DocumentBuilder& builder_;
   const char* seen_ = nullptr;
 };
 
-Document parse_json_document(std::string_view text, Builder& builder) {
+Document parse_json_document(std::string_view text, DocumentBuilder& builder) {
   JsonEvents events(text, builder);
   Json::sax_parse(Reading(text.data(), events.seen()),
                   Reading(text.data() + text.size(), events.seen()), &events);
@@ -554,19 +337,9 @@ std::string where(std::string_view name, Place place) {
   return text;
 }
 
-Place place_in(std::string_view where) {
-  const auto behind = [&](std::string_view word) {
-    std::uint32_t number = 0;
-    if (const std::size_t at = where.rfind(word); at != std::string_view::npos)
-      std::from_chars(where.data() + at + word.size(), where.data() + where.size(), number);
-    return number;
-  };
-  return {behind(", line "), behind(", column ")};
-}
-
 std::optional<Error> refused_text(std::string_view text, const std::string& name) {
   const auto wrong = [&](std::string what, Place place, std::string hint) {
-    return Error{Error::Kind::wrong, std::move(what), where(name, place), std::move(hint)};
+    return Error{Error::Kind::wrong, std::move(what), where(name, place), std::move(hint), place};
   };
   if (text.starts_with("\x1F\x8B"))
     return wrong("not text, but packed by gzip", {}, "unpack it first");
@@ -577,7 +350,7 @@ std::optional<Error> refused_text(std::string_view text, const std::string& name
       text.substr(0, 4).find('\0') != std::string_view::npos)
     return wrong("not UTF-8, but UTF-16 or UTF-32", {}, "save it as UTF-8");
 
-  Lines lines(text);
+  TextLines lines(text);
   std::size_t at = 0;
   while (at < text.size()) {
     const auto byte = [&](std::size_t i) {
@@ -610,10 +383,11 @@ std::optional<Error> refused_text(std::string_view text, const std::string& name
 Result<Document> parse_document(std::string_view text, const std::string& name, Syntax syntax) {
   if (auto error = refused_text(text, name)) return *std::move(error);
   if (text.starts_with(kByteOrderMark)) text.remove_prefix(kByteOrderMark.size());
-  Builder builder(text, name);
+  DocumentBuilder builder(text, name);
   try {
+    if (syntax == Syntax::hjson) return parse_hjson(text, builder);
     return syntax == Syntax::json ? parse_json_document(text, builder) : parse_yaml(text, builder);
-  } catch (Refused& refused) {
+  } catch (RefusedDocument& refused) {
     return std::move(refused.error);
   }
 }

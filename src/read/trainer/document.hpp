@@ -68,7 +68,8 @@ struct Document {
   std::vector<Repeat> repeats;
 };
 
-enum class Syntax : std::uint8_t { yaml, json };
+/// Hjson is what DeepSpeed's own loader reads.
+enum class Syntax : std::uint8_t { yaml, json, hjson };
 
 inline constexpr std::size_t kMostText = 1 << 20;   ///< bytes of a file that is read
 inline constexpr std::size_t kMostNodes = 100'000;  ///< of a document, aliases unfolded
@@ -79,8 +80,6 @@ Syntax syntax_of(std::string_view text, std::string_view name);
 
 /// "recipe.yaml, line 3, column 5"; "-" is called standard input.
 std::string where(std::string_view name, Place place);
-/// The place that `where` wrote into an error; none if there is none.
-Place place_in(std::string_view where);
 
 /// Refuses what no trainer could read as text: other encodings than UTF-8, control characters, and
 /// more than kMostText bytes. Errors: `wrong`, with line and column.

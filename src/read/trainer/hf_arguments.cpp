@@ -151,7 +151,7 @@ void read_hf_arguments(Settings& s, TrainFile& file, const Neighbours& neighbour
     draft.liger_glu = is_on(kernels.has("geglu") ? "geglu" : "swiglu");
     if (const auto own = kernels.truth("cross_entropy"); own && own->value)
       set_unmodelled(file, "Liger's cross-entropy of whole logits is not modelled",
-                     "liger_kernel_config", "use fused_linear_cross_entropy, Liger's default");
+                     s.place("liger_kernel_config"), "use fused_linear_cross_entropy, Liger's default");
   }
   draft.neftune_alpha = s.number("neftune_noise_alpha");
   refuse_label_smoothing(s, file);
@@ -175,7 +175,7 @@ void read_hf_arguments(Settings& s, TrainFile& file, const Neighbours& neighbour
 
 void refuse_label_smoothing(Settings& s, TrainFile& file) {
   if (const auto smoothing = s.number("label_smoothing_factor"); smoothing && smoothing->value > 0)
-    set_unmodelled(file, "label smoothing is not modelled", "label_smoothing_factor", "label_smoothing_factor: 0");
+    set_unmodelled(file, "label smoothing is not modelled", s.place("label_smoothing_factor"), "label_smoothing_factor: 0");
 }
 
 void say_old_hf_names(Settings& s) {
@@ -221,8 +221,8 @@ void hf_defaults(TrainFile& file) {
   if (!file.workers) file.workers = 0;
 }
 
-void set_without_divergence(TrainFile& file) {
-  set_unmodelled(file, "KTO without its divergence is not modelled", "loss_type", "loss_type: kto");
+void refuse_without_divergence(Settings& s, TrainFile& file) {
+  set_unmodelled(file, "KTO without its divergence is not modelled", s.place("loss_type"), "loss_type: kto");
 }
 
 }  // namespace qwenplan

@@ -45,6 +45,6 @@ RunDraft::Maybe<std::string> attention_named(RunDraft::Maybe<std::string> given)
 RunDraft::Maybe<bool> reentrant_of(Settings& settings);
 
 /// KTO with `loss_type: apo_zero_unpaired` leaves the divergence out, and its forward.
-void set_without_divergence(TrainFile& file);
+void refuse_without_divergence(Settings& settings, TrainFile& file);
 
 }  // namespace qwenplan

@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "qwenplan/base/nearest.hpp"
+#include "read/trainer/settings.hpp"
 
 namespace qwenplan {
 namespace {
@@ -323,6 +324,7 @@ void move_to(Launch& launch, Place place) {
   move_one(launch.mixed), move_one(launch.micro_batch), move_one(launch.accumulation);
   move_one(launch.checkpoints), move_one(launch.optimizer);
   for (Finding& each : launch.findings) each.place = place;
+  if (launch.unmodelled) launch.unmodelled->place = place;
 }
 
 std::string without_prefix(const std::string& key) {
@@ -387,10 +389,9 @@ Launch deepspeed_settings(const Node& root) {
   if (const Node* parallel = root.find("tensor_parallel"); parallel && parallel->is_map())
     if (const Node* size = parallel->find("autotp_size"))
       if (size->whole().value_or(0) > 1)
-        out.unmodelled = draft::unmodelled("DeepSpeed's tensor parallelism", "autotp_size",
-                                           "leave it out for one GPU");
-  if (is_enabled(root.find("expert_parallel")))
-    out.unmodelled = draft::unmodelled("DeepSpeed's expert parallelism", "expert_parallel", "leave it out for one GPU");
+        out.unmodelled = unknown_at(size->place, "DeepSpeed's tensor parallelism is not modelled", "leave it out for one GPU");
+  if (const Node* experts = root.find("expert_parallel"); is_enabled(experts))
+    out.unmodelled = unknown_at(experts->place, "DeepSpeed's expert parallelism is not modelled", "leave it out for one GPU");
   say_unknown(root, deepspeed_keys(), "unknown-key", "DeepSpeed ignores the unknown key", out.findings);
   return out;
 }
@@ -441,17 +442,17 @@ Launch accelerate_settings(const Node& root, const Neighbours& neighbours) {
       out.mixed = given(*word == "false" || *word == "False" ? "no" : *word, node->place);
   }
   if (type == "MEGATRON_LM")
-    out.unmodelled =
-        draft::unmodelled("Megatron-LM", "distributed_type", "use MULTI_GPU, FSDP or DEEPSPEED");
+    out.unmodelled = unknown_at(type_node->place, "Megatron-LM is not modelled", "use MULTI_GPU, FSDP or DEEPSPEED");
   if (const Node* parallel = root.find("parallelism_config"); parallel && parallel->is_map())
     for (const Entry& entry : parallel->entries)
       if (is_any(entry.key, {"parallelism_config_tp_size", "parallelism_config_cp_size",
                              "parallelism_config_sp_size"}) &&
           entry.value.whole().value_or(1) > 1)
-        out.unmodelled = draft::unmodelled(entry.key.find("_tp_") != std::string::npos
-                                               ? "tensor parallelism"
-                                               : "a sequence that is split over GPUs",
-                                           entry.key, "leave it out for one GPU");
+        out.unmodelled = unknown_at(entry.place,
+                                    entry.key.find("_tp_") != std::string::npos
+                                        ? "tensor parallelism is not modelled"
+                                        : "a sequence that is split over GPUs is not modelled",
+                                    "leave it out for one GPU");
   say_unknown(root, accelerate_keys(), "unknown-key-refused", "accelerate refuses the unknown key", out.findings);
   return out;
 }
@@ -464,8 +465,8 @@ std::optional<Launch> accelerate_setting(const std::string& path, Place place, c
   if (document)
     out = accelerate_settings(document->root, neighbours);
   else
-    out.unmodelled = Error{Error::Kind::unknown, "the file of accelerate cannot be read: " + document.error().what,
-                           document.error().where, "check that file itself"};
+    out.unmodelled = unknown_at(place, "the file of accelerate cannot be read: " + document.error().where + ": " + document.error().what,
+                                "check that file itself");
   move_to(out, place);
   return out;
 }
@@ -481,8 +482,7 @@ Launch fsdp_settings(const Node* fsdp, const Node* config) {
     if (whole->starts_with('{')) {
       const auto document = parse_document(*whole, "fsdp", Syntax::json);
       if (!document) {
-        out.unmodelled = Error{Error::Kind::unknown, "the setting of FSDP cannot be read: " + document.error().what, "fsdp",
-                               "write it as JSON"};
+        out.unmodelled = unknown_at(fsdp->place, "the setting of FSDP cannot be read: " + document.error().what, "write it as JSON");
         return out;
       }
       out = fsdp_settings(document->root.find("fsdp"), document->root.find("fsdp_config"));
@@ -524,10 +524,17 @@ Launch deepspeed_setting(const Entry& key, const Neighbours& neighbours) {
   const auto parsed = [&](const std::string& json, const std::string& name) {
     Launch out;
     const auto document = parse_document(json, name, Syntax::json);
-    if (document)
-      out = deepspeed_settings(document->root);
+    // What the trainer stops at still tells what is meant, where DeepSpeed itself would read it.
+    const auto meant = document ? document : parse_document(json, name, Syntax::hjson);
+    if (meant)
+      out = deepspeed_settings(meant->root);
     else
-      out.findings.push_back(finding("deepspeed/unreadable", name + " is no JSON: " + document.error().what, key.place));
+      out.unmodelled = unknown_at(value.place, name + " cannot be read", "correct it");
+    if (!document)
+      out.findings.push_back(finding("deepspeed/unreadable",
+                                     document.error().where + ": " + document.error().what +
+                                         (meant ? ", which DeepSpeed reads itself and the trainer does not" : ""),
+                                     key.place, document.error().hint));
     move_to(out, value.place);
     return out;
   };
@@ -538,8 +545,8 @@ Launch deepspeed_setting(const Entry& key, const Neighbours& neighbours) {
   out.findings.push_back(finding(
       "deepspeed/file-not-found", "there is no DeepSpeed file " + value.shown() + ", so its ZeRO stage cannot be told",
       value.place, "give the file beside this one"));
-  out.unmodelled = Error{Error::Kind::unknown, "the DeepSpeed file is not here", text,
-                         "give the file beside this one, or check it where it is"};
+  out.unmodelled = unknown_at(value.place, "the DeepSpeed file " + value.shown() + " is not here",
+                              "give the file beside this one, or check it where it is");
   return out;
 }
 
@@ -556,8 +563,7 @@ void put_launch(Launch launch, TrainFile& file) {
   };
   // Stage 0 still works on an fp32 copy of its own.
   if (launch.zero && launch.zero->value == "0" && !launch.unmodelled)
-    launch.unmodelled = draft::unmodelled("DeepSpeed without ZeRO", "deepspeed",
-                                          "leave DeepSpeed out for one GPU");
+    launch.unmodelled = unknown_at(launch.zero->place, "DeepSpeed without ZeRO is not modelled", "leave DeepSpeed out for one GPU");
   contradicts(draft.micro_batch, launch.micro_batch, "micro-batch");
   contradicts(draft.accumulation, launch.accumulation, "number of accumulation steps");
   take(draft.gpus, launch.gpus);

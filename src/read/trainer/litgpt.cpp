@@ -74,7 +74,7 @@ TrainFile read_litgpt(const Source& source) {
   if (word == "16") put(Precision::fp16_mixed);
   if (word == "bf16") put(Precision::bf16_mixed);
   if (!draft.precision)
-    set_unmodelled(file, "the precision '" + word + "' of litgpt is not modelled", "precision",
+    set_unmodelled(file, "the precision '" + word + "' of litgpt is not modelled", s.place("precision"),
                    "bf16-true, bf16-mixed, 16-true, 16-mixed or 32-true");
   const bool is_mixed = word.ends_with("mixed") || word == "16" || word == "bf16";
   // A mixed precision keeps the weights in float32.
@@ -92,7 +92,7 @@ TrainFile read_litgpt(const Source& source) {
     else if (kind == "bnb.fp4" || kind == "bnb.fp4-dq")
       draft.quantization = from_file(Quantization::fp4, quantize->place);
     else
-      set_unmodelled(file, "the quantization " + kind + " of litgpt is not modelled", "quantize",
+      set_unmodelled(file, "the quantization " + kind + " of litgpt is not modelled", s.place("quantize"),
                      "modelled: bnb.nf4, bnb.fp4");
     draft.double_quantizes = from_file(kind.ends_with("-dq"), quantize->place);
     draft.upcasts_for_kbit = by_trainer(false);

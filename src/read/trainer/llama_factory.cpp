@@ -57,7 +57,7 @@ constexpr std::string_view kHarmless =
     "use_packed_sequences export_hf_on_finish bias_activation_fusion apply_rope_fusion "
     "moe_grouped_gemm moe_token_dispatcher_type recompute_granularity kt_cpu_activation kt_config";
 
-void read_objective(Settings& in, const Source& source, TrainFile& file) {
+void read_objective(Settings& in, TrainFile& file) {
   RunDraft& d = file.draft;
   const auto stage = in.text("stage");
   const auto loss = in.text("pref_loss");
@@ -87,13 +87,13 @@ void read_objective(Settings& in, const Source& source, TrainFile& file) {
   } else {
     in.say("invalid-value", "stage", "stage: '" + word + "' is no stage",
            "pt, sft, rm, ppo, dpo or kto");
-    set_unmodelled(file, "the stage '" + word + "' is not modelled", source.name, "use sft");
+    set_unmodelled(file, "the stage '" + word + "' is not modelled", {}, "use sft");
   }
   const auto reference = in.text("ref_model");
   if (reference) d.has_reference = from_file(true, reference->place);
 }
 
-void read_method(Settings& in, const Source& source, TrainFile& file) {
+void read_method(Settings& in, TrainFile& file) {
   RunDraft& d = file.draft;
   const auto type = in.text("finetuning_type");
   const auto bits = in.whole("quantization_bit");
@@ -110,14 +110,14 @@ void read_method(Settings& in, const Source& source, TrainFile& file) {
     const auto modules = in.words("freeze_trainable_modules");
     if (modules && modules->value != std::vector<std::string>{"all"})
       set_unmodelled(file, "training some modules of a layer is not modelled",
-                     where(source.name, modules->place), "leave freeze_trainable_modules out");
+                     modules->place, "leave freeze_trainable_modules out");
     if (in.has("freeze_extra_modules"))
       set_unmodelled(file, "training modules outside the layers is not modelled",
-                     where(source.name, in.place("freeze_extra_modules")), "leave it out");
+                     in.place("freeze_extra_modules"), "leave it out");
   } else if (type && word == "lora")
     d.method = from_file(Method::lora, place);
   else if (word == "oft")
-    set_unmodelled(file, "the adapter 'oft' is not modelled", where(source.name, place), "finetuning_type: lora");
+    set_unmodelled(file, "the adapter 'oft' is not modelled", place, "finetuning_type: lora");
   else if (word != "lora")
     in.say("invalid-value", "finetuning_type",
            "finetuning_type: '" + word + "' is no method", "lora, oft, freeze or full");
@@ -135,10 +135,10 @@ void read_method(Settings& in, const Source& source, TrainFile& file) {
   }
   if (method && method->value != "bnb" && method->value != "bitsandbytes")
     set_unmodelled(file, "quantization by " + method->value + " is not modelled",
-                   where(source.name, method->place), "modelled: bnb");
+                   method->place, "modelled: bnb");
   if (bits->value != 4 && bits->value != 8)
     set_unmodelled(file, "a base of " + std::to_string(bits->value) + " bits is not modelled",
-                   where(source.name, bits->place), "modelled: 4 and 8");
+                   bits->place, "modelled: 4 and 8");
   d.quantization = from_file(bits->value == 8                           ? Quantization::int8
                              : quant_type && quant_type->value == "fp4" ? Quantization::fp4
                                                                         : Quantization::nf4,
@@ -186,7 +186,7 @@ void read_checkpointing(Settings& in, TrainFile& file) {
              std::string("write disable_gradient_checkpointing: ") + (is_on ? "true" : "false"));
 }
 
-void read_optimizer(Settings& in, const Source& source, TrainFile& file) {
+void read_optimizer(Settings& in, TrainFile& file) {
   RunDraft& d = file.draft;
   if (const auto optim = in.text("optim"))
     d.optimizer = from_file(optimizer_name(optim->value), optim->place);
@@ -201,18 +201,18 @@ void read_optimizer(Settings& in, const Source& source, TrainFile& file) {
       const auto given = in.text(word + "_" + key);
       if (given && given->value != usual)
         set_unmodelled(file, word + " with '" + word + "_" + key + ": " + given->value + "' is not modelled",
-                       where(source.name, given->place), std::string("modelled: ") + usual);
+                       given->place, std::string("modelled: ") + usual);
     };
     differs("target", "all");
     differs("proj", "random");
     differs("proj_type", "std");
     differs("scale_type", "channel");
     if (in.is_on(word + "_layerwise"))
-      set_unmodelled(file, word + " layer by layer is not modelled", where(source.name, in.place(word + "_layerwise")),
+      set_unmodelled(file, word + " layer by layer is not modelled", in.place(word + "_layerwise"),
                      "leave " + word + "_layerwise out");
     const auto optim = in.text("optim");
     if (optim && optim->value != "adamw_torch")
-      set_unmodelled(file, word + " with '" + optim->value + "' is not modelled", where(source.name, optim->place),
+      set_unmodelled(file, word + " with '" + optim->value + "' is not modelled", optim->place,
                      "optim: adamw_torch");
   }
 }
@@ -234,7 +234,7 @@ void read_parallel(Settings& in, const Source& source, TrainFile& file) {
            "'" + std::string(key) + "' is known with USE_MCA=1 in the environment alone; without it LLaMA-Factory stops",
            "remove it, or set USE_MCA=1");
     set_unmodelled(file, "training with Megatron, which this key asks for, is not modelled",
-                   where(source.name, in.place(key)), "remove the keys of Megatron");
+                   in.place(key), "remove the keys of Megatron");
     break;
   }
 }
@@ -341,24 +341,22 @@ void read_contradictions(Settings& in, TrainFile& file) {
 }
 
 /// Switches that bring something of their own, and whether they are on.
-void read_refused(Settings& in, const Source& source, TrainFile& file) {
+void read_refused(Settings& in, TrainFile& file) {
   for (const char* key : {"use_unsloth", "use_kt", "use_llama_pro", "shift_attn",
                           "use_dft_loss", "use_asft_loss", "use_eaft_loss", "use_hyper_parallel", "train_from_scratch", "resize_vocab"})
     if (in.is_on(key))
       set_unmodelled(file, std::string("'") + key + "' of LLaMA-Factory is not modelled",
-                     where(source.name, in.place(key)), "leave it out");
+                     in.place(key), "leave it out");
   refuse_label_smoothing(in, file);
   if (const auto share = in.number("moe_aux_loss_coef"); share && share->value != 0)
-    file.unmodelled_experts = Error{Error::Kind::unknown, "the loss that balances experts is not modelled",
-                                    where(source.name, share->place), "leave it out"};
+    file.unmodelled_experts = unknown_at(share->place, "the loss that balances experts is not modelled", "leave it out");
   // On CUDA these are one kernel, for experts (v1/plugins/model_plugins/kernels/ops).
   if (const Node* kernels = in.node("use_v1_kernels"); kernels && kernels->truth() != false)
-    file.unmodelled_experts = Error{Error::Kind::unknown, "'use_v1_kernels' of LLaMA-Factory on experts is not modelled",
-                                    where(source.name, in.place("use_v1_kernels")), "leave it out"};
+    file.unmodelled_experts = unknown_at(in.place("use_v1_kernels"), "'use_v1_kernels' of LLaMA-Factory on experts is not modelled", "leave it out");
   for (const char* key : {"mixture_of_depths", "add_tokens", "add_special_tokens"})
     if (in.has(key))
       set_unmodelled(file, std::string("'") + key + "' of LLaMA-Factory is not modelled",
-                     where(source.name, in.place(key)), "leave it out");
+                     in.place(key), "leave it out");
 }
 
 /// Names of earlier versions, as the classes of hparams had them.
@@ -442,8 +440,8 @@ TrainFile read_llama_factory(const Source& source) {
     const bool is_flash = attention && attention->value == "fa2";
     d.borders = from_file(is_flash ? Borders::positions : Borders::mask, neat->place);
   }
-  read_method(in, source, file);
-  read_objective(in, source, file);
+  read_method(in, file);
+  read_objective(in, file);
   // Packed rows of pre-training are a token shorter than the cutoff where `packing` is spelt out;
   // those of supervised training are filled up to it.
   if (d.packs && d.packs->value && d.packs->from == From::file && d.length && d.length->value > 1 &&
@@ -451,9 +449,9 @@ TrainFile read_llama_factory(const Source& source) {
     --d.length->value;
   read_precision(in, file);
   read_checkpointing(in, file);
-  read_optimizer(in, source, file);
+  read_optimizer(in, file);
   read_parallel(in, source, file);
-  read_refused(in, source, file);
+  read_refused(in, file);
 
   const auto rank = in.whole("lora_rank");
   const auto alpha = in.number("lora_alpha");
@@ -468,7 +466,7 @@ TrainFile read_llama_factory(const Source& source) {
     // The last adapter that is named is trained on, as it was made.
     if (in.has("adapter_name_or_path") && !in.is_on("create_new_adapter") && !rank)
       set_unmodelled(file, "the rank of the adapter that is loaded is not in the file",
-                     where(source.name, in.place("adapter_name_or_path")), "write the lora_rank that it has");
+                     in.place("adapter_name_or_path"), "write the lora_rank that it has");
     d.lora_rank = rank;
     d.lora_alpha = alpha;
     d.lora_dropout = dropout;

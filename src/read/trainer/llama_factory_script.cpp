@@ -66,7 +66,7 @@ TrainFile read_llama_factory_script(const Source& source) {
   if (const auto missing = flags.take_file(source.neighbours)) {
     TrainFile file;
     file.trainer = Trainer::llama_factory;
-    file.unmodelled = missing_arguments(*missing, source.name);
+    file.unmodelled = missing_arguments(*missing);
     return file;
   }
   flags.read();
@@ -77,14 +77,14 @@ TrainFile read_llama_factory_script(const Source& source) {
   // Its command line starts torchrun where it sees several cards (launcher.py); the script does not.
   const bool starts_processes = !around.launch.is_launcher && found.is_cli && said.visible != 1;
   if (around.launch.is_launcher) {
-    put_process_launch(around.launch, source.name, source.neighbours, file);
+    put_process_launch(around.launch, source.neighbours, file);
   } else if (starts_processes && (said.processes || said.visible > 1)) {
     const std::int64_t each = said.processes ? said.processes->value : said.visible;
     file.draft.gpus = from_file(each * said.nodes, said.processes ? said.processes->place : said.visible_place);
   }
   std::vector<OpenFlag> open = std::move(flags.open);
   if (starts_processes || around.launch.is_launcher) open.insert(open.end(), around.open.begin(), around.open.end());
-  for (const OpenFlag& each : open) put_open_flag(each, true, source.name, "unresolved-value", file);
+  for (const OpenFlag& each : open) put_open_flag(each, true, "unresolved-value", file);
   return file;
 }
 

@@ -16,14 +16,14 @@ Given<T> by_trainer(T value) {
   return {std::move(value), From::trainer};
 }
 
-void refuse(TrainFile& file, const Source& source, std::string what, Place place, std::string hint) {
+void refuse(TrainFile& file, std::string what, Place place, std::string hint) {
   set_unmodelled(file, std::move(what) + " in the second form of LLaMA-Factory's files is not modelled",
-                 where(source.name, place), std::move(hint));
+                 place, std::move(hint));
 }
 
 /// What is trained. Without adapters all weights are cast to fp32, and nothing casts back: autocast is
 /// not used, and bf16 is FSDP2's.
-void read_method(Settings& in, const Source& source, TrainFile& file) {
+void read_method(Settings& in, TrainFile& file) {
   RunDraft& d = file.draft;
   Settings peft = in.inside("peft_config");
   const auto name = peft.text("name");
@@ -44,7 +44,7 @@ void read_method(Settings& in, const Source& source, TrainFile& file) {
     peft.know("use_rslora adapter_name_or_path export_dir export_size export_hub_model_id infer_dtype "
               "export_legacy_format");
   } else {
-    refuse(file, source, "the method '" + name->value + "'", name->place, "modelled: lora, and none for all weights");
+    refuse(file, "the method '" + name->value + "'", name->place, "modelled: lora, and none for all weights");
     return;
   }
   Settings quantization = in.inside("quant_config");
@@ -126,9 +126,9 @@ void read_parallel(Settings& in, const Source& source, TrainFile& file) {
     if (const Node* path = spread.node("config_file"))
       put_launch(deepspeed_setting({"config_file", path->place, *path}, source.neighbours), file);
     else
-      refuse(file, source, "DeepSpeed without its file", name->place, "write config_file");
+      refuse(file, "DeepSpeed without its file", name->place, "write config_file");
   } else if (name && name->value != "fsdp2") {
-    refuse(file, source, "the distribution '" + name->value + "'", name->place, "leave dist_config out for one GPU");
+    refuse(file, "the distribution '" + name->value + "'", name->place, "leave dist_config out for one GPU");
   } else if (name) {
     in.say("llama-factory/one-card-fp32", "dist_config",
            "one card that is started without torchrun shards nothing, and leaves bf16 out with it: " +
@@ -137,7 +137,7 @@ void read_parallel(Settings& in, const Source& source, TrainFile& file) {
            "FORCE_TORCHRUN=1 in the environment brings FSDP2 back");
   }
   if (const auto init = in.inside("init_config").text("name"); init && init->value != "init_on_default")
-    refuse(file, source, "loading by '" + init->value + "', which wants torchrun and FSDP2,", init->place,
+    refuse(file, "loading by '" + init->value + "', which wants torchrun and FSDP2,", init->place,
            "leave init_config out for one GPU");
 }
 
@@ -155,44 +155,43 @@ TrainFile read_llama_factory_v1(const Source& source) {
     file.model_place = model->place;
   }
   if (const auto version = version_of(source.version); version && *version < Version{0, 9, 5})
-    refuse(file, source, "LLaMA-Factory " + source.version, {}, "modelled: 0.9.5");
+    refuse(file, "LLaMA-Factory " + source.version, {}, "modelled: 0.9.5");
 
   RunDraft& d = file.draft;
   d.weighs_tokens = by_trainer(true);
   d.optimizer = by_trainer(std::string("adamw-foreach"));
   if (const auto optimizer = in.inside("optim_config").text("name"))
-    refuse(file, source, "the optimizer '" + optimizer->value + "'", optimizer->place,
+    refuse(file, "the optimizer '" + optimizer->value + "'", optimizer->place,
            "leave optim_config out for AdamW, the only one that 0.9.5 has");
-  read_method(in, source, file);
+  read_method(in, file);
   read_batches(in, file);
   d.checkpoints = in.truth("enable_activation_checkpointing");
   d.checkpoints_reentrant = by_trainer(false);
   read_parallel(in, source, file);
 
   if (const auto kind = in.text("model_class"); kind && kind->value != "llm")
-    refuse(file, source, "a model of class '" + kind->value + "'", kind->place, "model_class: llm");
+    refuse(file, "a model of class '" + kind->value + "'", kind->place, "model_class: llm");
   Settings kernels = in.inside("kernel_config");
   const auto kernel = kernels.text("name");
   const bool includes = kernels.is_set("include_kernels");
   if (kernel && kernel->value == "liger_kernel") {
     if (includes)
-      refuse(file, source, "Liger's cross-entropy", kernel->place, "leave kernel_config out");
+      refuse(file, "Liger's cross-entropy", kernel->place, "leave kernel_config out");
     else
       in.say("llama-factory/no-kernel-included", "kernel_config",
              "without include_kernels none of Liger's kernels is used", "include_kernels: auto");
   }
   // On CUDA what "auto" includes is one kernel, for experts (plugins/model_plugins/kernels/ops).
   if (kernel && kernel->value == "auto" && includes)
-    file.unmodelled_experts = Error{Error::Kind::unknown, "LLaMA-Factory's kernel for experts is not modelled",
-                                    where(source.name, kernel->place), "leave include_kernels out"};
+    file.unmodelled_experts = unknown_at(kernel->place, "LLaMA-Factory's kernel for experts is not modelled", "leave include_kernels out");
   // Newer than 0.9.5.
   if (in.is_set("mtp_config"))
-    refuse(file, source, "'mtp_config' (heads for further tokens)", in.place("mtp_config"), "leave it out");
+    refuse(file, "'mtp_config' (heads for further tokens)", in.place("mtp_config"), "leave it out");
   in.inside("lr_scheduler_config");
   if (auto data = in.words("train_dataset")) {
     for (const std::string& each : data->value)
       if (each.find("dpo") != std::string::npos)
-        refuse(file, source, "training on pairs of answers, as the data's name says,", data->place,
+        refuse(file, "training on pairs of answers, as the data's name says,", data->place,
                "describe the run by flags: qwenplan vram --objective dpo");
     file.datasets = std::move(data->value);
   }

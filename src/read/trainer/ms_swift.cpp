@@ -118,18 +118,18 @@ constexpr std::string_view kKeys =
 /// What goes with LoRA and makes another run of it.
 void read_beside_lora(Settings& s, TrainFile& file) {
   if (const auto backend = s.text("tuner_backend"); backend && backend->value == "unsloth")
-    set_unmodelled(file, "Unsloth under ms-swift is not modelled", "tuner_backend", "tuner_backend: peft");
+    set_unmodelled(file, "Unsloth under ms-swift is not modelled", s.place("tuner_backend"), "tuner_backend: peft");
   if (s.is_on("use_swift_lora"))
-    set_unmodelled(file, "ms-swift's own LoRA is not modelled", "use_swift_lora", "use_swift_lora: false");
+    set_unmodelled(file, "ms-swift's own LoRA is not modelled", s.place("use_swift_lora"), "use_swift_lora: false");
   // It looks at gradients of whole weights before the first step.
   if (const auto start = s.text("init_weights"); start && start->value == "lora-ga")
-    set_unmodelled(file, "LoRA-GA's look at the gradients before the training is not modelled", "init_weights",
+    set_unmodelled(file, "LoRA-GA's look at the gradients before the training is not modelled", s.place("init_weights"),
                    "leave it out");
   if (const auto bias = s.text("lora_bias"); bias && bias->value == "all")
-    set_unmodelled(file, "trained biases are not modelled", "lora_bias", "lora_bias: none");
+    set_unmodelled(file, "trained biases are not modelled", s.place("lora_bias"), "lora_bias: none");
   for (const char* more : {"trainable_parameters", "trainable_parameters_regex"})
     if (s.is_set(more))
-      set_unmodelled(file, "weights that are trained beside the adapters are not modelled", more, "use modules_to_save");
+      set_unmodelled(file, "weights that are trained beside the adapters are not modelled", s.place(more), "use modules_to_save");
 }
 
 void read_method(Settings& s, TrainFile& file) {
@@ -141,7 +141,7 @@ void read_method(Settings& s, TrainFile& file) {
   const bool is_float8 = width && width->value == "float8";
   auto bits = is_float8 ? RunDraft::Maybe<std::int64_t>() : s.whole("quant_bits");
   if (is_float8 || (quantizer && quantizer->value == "fp8"))
-    set_unmodelled(file, "a base in fp8 is not modelled", is_float8 ? "quant_bits" : "quant_method", "modelled: bnb");
+    set_unmodelled(file, "a base in fp8 is not modelled", s.place(is_float8 ? "quant_bits" : "quant_method"), "modelled: bnb");
   // quant_bits alone does nothing; version 2 had one key for both.
   if (bits && !quantizer && !s.has_old("quantization_bit")) {
     s.say("ms-swift/ignored-quant-bits", "quant_bits",
@@ -155,7 +155,7 @@ void read_method(Settings& s, TrainFile& file) {
             "full training cannot train a quantized base", "tuner_type: lora");
     for (const char* part : {"freeze_parameters_ratio", "freeze_parameters", "freeze_parameters_regex"})
       if (s.is_set(part))
-        set_unmodelled(file, "training a part of the weights is not modelled", part, "leave it out, or use tuner_type: lora");
+        set_unmodelled(file, "training a part of the weights is not modelled", s.place(part), "leave it out, or use tuner_type: lora");
     for (const char* key : {"lora_rank", "target_modules"})
       if (s.has(key)) {
         s.say("lora-key-without-adapter", key, "settings of LoRA do nothing with tuner_type: full",
@@ -165,7 +165,7 @@ void read_method(Settings& s, TrainFile& file) {
     return;
   }
   if (word != "lora") {
-    set_unmodelled(file, "the tuner '" + word + "' is not modelled", "tuner_type",
+    set_unmodelled(file, "the tuner '" + word + "' is not modelled", s.place("tuner_type"),
                    "modelled: full, lora");
     return;
   }
@@ -175,7 +175,7 @@ void read_method(Settings& s, TrainFile& file) {
   if (bits) {
     if (quantizer && quantizer->value != "bnb")
       set_unmodelled(file, "the quantization " + quantizer->value + " is not modelled",
-                     "quant_method", "modelled: bnb");
+                     s.place("quant_method"), "modelled: bnb");
     const auto kind = s.text("bnb_4bit_quant_type");
     if (bits->value == 4) {
       draft.quantization = from_file(
@@ -206,7 +206,7 @@ void read_method(Settings& s, TrainFile& file) {
       draft.adapter = from_file(*named, dtype->place);
   if (s.has("target_parameters") || s.has("target_regex"))
     set_unmodelled(file, "adapters on modules by pattern are not modelled",
-                   s.has("target_regex") ? "target_regex" : "target_parameters",
+                   s.place(s.has("target_regex") ? "target_regex" : "target_parameters"),
                    "name them with target_modules");
 }
 
@@ -267,9 +267,9 @@ void read_old_names(Settings& s) {
 void read_loss(Settings& s, TrainFile& file) {
   for (const char* single : {"enable_dft_loss", "enable_channel_loss", "use_loss_scale"})
     if (s.is_on(single))
-      set_unmodelled(file, "a loss of single tokens is not modelled", single, std::string(single) + ": false");
+      set_unmodelled(file, "a loss of single tokens is not modelled", s.place(single), std::string(single) + ": false");
   if (const auto own = s.text("loss_type"))
-    set_unmodelled(file, "the loss '" + own->value + "' is not modelled", "loss_type", "leave it out");
+    set_unmodelled(file, "the loss '" + own->value + "' is not modelled", s.place("loss_type"), "leave it out");
   const auto scale = s.text("loss_scale");
   std::string_view rest = scale ? std::string_view(scale->value) : std::string_view();
   while (!rest.empty()) {
@@ -281,7 +281,7 @@ void read_loss(Settings& s, TrainFile& file) {
          {"default", "last_round", "all", "base", "ignore_empty_think", "ignore_think_prefix"})
       leaves_out = leaves_out || part == known;
     if (!leaves_out)
-      set_unmodelled(file, "tokens that are weighed by '" + std::string(part) + "' are not modelled", "loss_scale",
+      set_unmodelled(file, "tokens that are weighed by '" + std::string(part) + "' are not modelled", s.place("loss_scale"),
                      "loss_scale: default");
   }
 }
@@ -293,11 +293,11 @@ bool splits_model(const SwiftCommand& command) {
 }
 
 /// How many cards the run takes, as its launcher or the environment says.
-void spread(const SwiftCommand& command, const std::string& name, const Neighbours& neighbours, TrainFile& file) {
+void spread(const SwiftCommand& command, const Neighbours& neighbours, TrainFile& file) {
   RunDraft& draft = file.draft;
   const ProcessLaunch& launch = command.launch;
   if (launch.is_launcher) {
-    put_process_launch(launch, name, neighbours, file);
+    put_process_launch(launch, neighbours, file);
     return;
   }
   const std::int64_t processes = command.environment.processes ? command.environment.processes->value * command.environment.nodes : 1;
@@ -318,7 +318,7 @@ void spread(const SwiftCommand& command, const std::string& name, const Neighbou
 
 }  // namespace
 
-TrainFile read_swift_arguments(const Node& root, const SwiftCommand& command, const std::string& name,
+TrainFile read_swift_arguments(const Node& root, const SwiftCommand& command,
                                const Neighbours& neighbours, const std::vector<OpenFlag>& open) {
   TrainFile file;
   file.trainer = Trainer::ms_swift;
@@ -330,7 +330,7 @@ TrainFile read_swift_arguments(const Node& root, const SwiftCommand& command, co
   read_old_names(s);
   read_hf_arguments(s, file, neighbours);
   otherwise(draft.micro_batch, std::int64_t{1});
-  spread(command, name, neighbours, file);
+  spread(command, neighbours, file);
   const auto model = s.has("model") ? s.text("model") : s.text("model_type");
   if (model) {
     file.model = model->value;
@@ -342,7 +342,7 @@ TrainFile read_swift_arguments(const Node& root, const SwiftCommand& command, co
     file.other_purpose = "sets swift sample up, which does not train";
   const bool is_megatron = command.is_megatron || s.has("tensor_model_parallel_size") ||
                            s.has("micro_batch_size") || root.has("train");
-  if (is_megatron) set_unmodelled(file, "Megatron is not modelled", name, "modelled: swift sft");
+  if (is_megatron) set_unmodelled(file, "Megatron is not modelled", {}, "modelled: swift sft");
   read_method(s, file);
   read_precision(s, file);
   draft.attention = attention_named(s.text("attn_impl"));
@@ -361,43 +361,43 @@ TrainFile read_swift_arguments(const Node& root, const SwiftCommand& command, co
   if (is_packed || s.is_on("padding_free"))
     draft.is_padding_free = from_file(true, s.place(is_packed ? "packing" : "padding_free"));
   if (const auto task = s.text("task_type"); task && task->value != "causal_lm")
-    set_unmodelled(file, "the task '" + task->value + "' is not modelled", "task_type",
+    set_unmodelled(file, "the task '" + task->value + "' is not modelled", s.place("task_type"),
                    "modelled: causal_lm");
   for (const char* plugin : {"optimizer", "use_galore", "lisa_activated_layers", "lorap_lr_ratio"})
     if (const Node* node = s.node(plugin); node && node->text() != "false" && node->text() != "0")
-      set_unmodelled(file, "the optimizer plugin is not modelled", plugin, "use optim");
+      set_unmodelled(file, "the optimizer plugin is not modelled", s.place(plugin), "use optim");
   if (const auto split = s.whole("sequence_parallel_size"); split && split->value > 1)
     set_unmodelled(file, "a sequence that is split over GPUs is not modelled",
-                   "sequence_parallel_size", "leave it out for one GPU");
+                   s.place("sequence_parallel_size"), "leave it out for one GPU");
   for (const char* rollout : {"use_vllm", "teacher_model"})
     if (s.has(rollout) && s.node(rollout)->text() != "false")
-      set_unmodelled(file, "answers that are generated while it trains are not modelled", rollout,
+      set_unmodelled(file, "answers that are generated while it trains are not modelled", s.place(rollout),
                      "modelled: swift sft");
   for (const char* placed : {"device_map", "max_memory"})
     if (s.is_set(placed) && s.node(placed)->text() != "auto")
-      set_unmodelled(file, "a model that a map spreads over devices is not modelled", placed, "leave it out for one GPU");
+      set_unmodelled(file, "a model that a map spreads over devices is not modelled", s.place(placed), "leave it out for one GPU");
   const auto rlhf = s.text("rlhf_type");
   if (command.verb == "rlhf" || rlhf) {
     const std::string kind = rlhf ? rlhf->value : command.method.empty() ? "dpo" : command.method;
     if (kind == "ppo" || kind == "grpo")
       set_unmodelled(file, (kind == "ppo" ? "PPO" : "GRPO") + std::string(" is not modelled: its answers are generated while it trains"),
-                     rlhf ? "rlhf_type" : name, "modelled: swift sft, pt, and rlhf with dpo, orpo, simpo, cpo, kto and rm");
+                     s.place("rlhf_type"), "modelled: swift sft, pt, and rlhf with dpo, orpo, simpo, cpo, kto and rm");
     const auto known = draft::by_name<Objective>(kind == "rm" ? "reward" : kind, 13);
     if (known)
       draft.objective = rlhf ? from_file(*known, rlhf->place) : by_trainer(*known);
     else
-      set_unmodelled(file, "the method '" + kind + "' is not modelled", "rlhf_type",
+      set_unmodelled(file, "the method '" + kind + "' is not modelled", s.place("rlhf_type"),
                      "modelled: swift sft, pt, and rlhf with dpo, orpo, simpo, cpo, kto and rm");
     if (const auto losses = s.words("loss_type")) {
       const std::vector<std::string>& all = losses->value;
       const auto is_only = [&](const char* loss) { return all == std::vector<std::string>{loss}; };
       if (known == Objective::dpo && is_only("ipo")) draft.objective = from_file(Objective::ipo, losses->place);
-      if (known == Objective::kto && is_only("apo_zero_unpaired")) set_without_divergence(file);
+      if (known == Objective::kto && is_only("apo_zero_unpaired")) refuse_without_divergence(s, file);
       if (std::find(all.begin(), all.end(), "sft") != all.end())
-        set_unmodelled(file, "a supervised loss beside the comparison is not modelled", "loss_type", "loss_type: sigmoid");
+        set_unmodelled(file, "a supervised loss beside the comparison is not modelled", s.place("loss_type"), "loss_type: sigmoid");
     }
     if (known == Objective::dpo && s.has("rpo_alpha"))
-      set_unmodelled(file, "a supervised loss beside the comparison is not modelled", "rpo_alpha", "leave it out");
+      set_unmodelled(file, "a supervised loss beside the comparison is not modelled", s.place("rpo_alpha"), "leave it out");
     if (const auto alpha = s.number("cpo_alpha"))
       draft.adds_likelihood = from_file(alpha->value != 0, alpha->place);
   } else {
@@ -406,14 +406,14 @@ TrainFile read_swift_arguments(const Node& root, const SwiftCommand& command, co
   for (const char* key : {"freeze_vit", "freeze_aligner"})
     if (const auto frozen = s.truth(key); frozen && !frozen->value) draft.trains_vision = from_file(true, frozen->place);
   if (has_tower(file.model))
-    set_unmodelled(file, "a model with a vision or audio tower is not modelled", "model",
+    set_unmodelled(file, "a model with a vision or audio tower is not modelled", s.place("model"),
                    "modelled: causal language models");
   for (const std::string_view part : {"GPTQ", "AWQ", "gptq", "awq", "FP8", "fp8"})
     if (file.model.find(part) != std::string::npos)
-      set_unmodelled(file, "a base that is quantized already is not modelled", "model",
+      set_unmodelled(file, "a base that is quantized already is not modelled", s.place("model"),
                      "use the plain model with quant_bits: 4");
 
-  if (s.is_on("use_ray")) set_unmodelled(file, "Ray is not modelled", "use_ray", "use_ray: false");
+  if (s.is_on("use_ray")) set_unmodelled(file, "Ray is not modelled", s.place("use_ray"), "use_ray: false");
   if (const auto data = s.words("dataset")) file.datasets = data->value;
   if (!file.eval_batch) file.eval_batch = 1;
   if (!file.workers) file.workers = 1;
@@ -433,20 +433,16 @@ TrainFile read_swift_arguments(const Node& root, const SwiftCommand& command, co
   s.know(kMoreSwiftKeys);
   // Megatron has several hundred arguments of its own.
   if (!is_megatron && file.other_purpose.empty()) s.report_unknown("unknown-key-refused", "ms-swift stops at it");
-  if (file.unmodelled)
-    if (const Place at = s.place(file.unmodelled->where); at.line > 0) file.unmodelled->where = where(name, at);
-  for (const OpenFlag& each : open) put_open_flag(each, s.was_asked(each.key), name, "ms-swift/unresolved", file);
+  for (const OpenFlag& each : open) put_open_flag(each, s.was_asked(each.key), "ms-swift/unresolved", file);
   return file;
 }
 
 TrainFile read_ms_swift(const Source& source) {
   const Node& root = source.root;
-  const std::string& name = source.name;
-  const Neighbours& neighbours = source.neighbours;
   SwiftCommand command;
   if (const Node* environment = root.find("ENV"))
     for (const Entry& each : environment->entries) command.environment.take(each.key, each.value);
-  return read_swift_arguments(root, command, name, neighbours);
+  return read_swift_arguments(root, command, source.neighbours);
 }
 
 }  // namespace qwenplan

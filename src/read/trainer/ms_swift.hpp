@@ -24,7 +24,7 @@ struct SwiftCommand {
 bool runs_ms_swift(std::string_view script);
 
 /// Reads ms-swift's arguments as a map, from a file or from a command's flags.
-TrainFile read_swift_arguments(const Node& root, const SwiftCommand& command, const std::string& name,
+TrainFile read_swift_arguments(const Node& root, const SwiftCommand& command,
                                const Neighbours& neighbours, const std::vector<OpenFlag>& open = {});
 
 }  // namespace qwenplan

@@ -80,7 +80,7 @@ SwiftCall call_in(const ShellCommand& command) {
 }
 
 /// A script of another trainer, which is only recognised.
-std::optional<TrainFile> other_trainer(const std::vector<ShellCommand>& commands, const std::string& name) {
+std::optional<TrainFile> other_trainer(const std::vector<ShellCommand>& commands) {
   for (const ShellCommand& command : commands)
     for (const auto& [part, trainer] :
          {std::pair("openrlhf", Trainer::openrlhf), std::pair("verl.trainer", Trainer::verl), std::pair("xtuner", Trainer::xtuner)})
@@ -88,7 +88,7 @@ std::optional<TrainFile> other_trainer(const std::vector<ShellCommand>& commands
         if (word.text.find(part) != std::string::npos) {
           TrainFile file;
           file.trainer = trainer;
-          set_unmodelled(file, "the trainer " + std::string(qwenplan::name(trainer)) + " is not modelled", name,
+          set_unmodelled(file, "the trainer " + std::string(qwenplan::name(trainer)) + " is not modelled", {},
                          "say what the run does with the flags of qwenplan vram");
           return file;
         }
@@ -108,7 +108,7 @@ bool runs_ms_swift(std::string_view script) {
 
 TrainFile read_ms_swift_script(const Source& source) {
   const std::vector<ShellCommand>& commands = source.script->commands;
-  if (auto other = other_trainer(commands, source.name)) return *std::move(other);
+  if (auto other = other_trainer(commands)) return *std::move(other);
   SwiftCall found;
   std::string other_verb;
   std::vector<Finding> findings;
@@ -146,9 +146,9 @@ TrainFile read_ms_swift_script(const Source& source) {
     TrainFile file;
     file.trainer = Trainer::ms_swift;
     if (found.is_megatron)
-      set_unmodelled(file, "Megatron is not modelled", where(source.name, missing->place), "modelled: swift sft");
+      set_unmodelled(file, "Megatron is not modelled", missing->place, "modelled: swift sft");
     else
-      file.unmodelled = missing_arguments(*missing, source.name);
+      file.unmodelled = missing_arguments(*missing);
     return file;
   }
   flags.read();
@@ -169,7 +169,7 @@ TrainFile read_ms_swift_script(const Source& source) {
         around.environment.take(each.key, each.value);
     }
   command.environment = std::move(around.environment);
-  TrainFile file = read_swift_arguments(flags.root, command, source.name, source.neighbours, open);
+  TrainFile file = read_swift_arguments(flags.root, command, source.neighbours, open);
   file.findings.insert(file.findings.begin(), findings.begin(), findings.end());
   return file;
 }

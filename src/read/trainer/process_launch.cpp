@@ -98,9 +98,7 @@ void add_entry(Node& map, std::string key, Node value, Place place) {
 /// that only a run of the script would tell, are a reason to stop.
 void spread_by_flags(const LauncherFlags& flags, ProcessLaunch& out) {
   const auto stop = [&](std::string what, const ShellWord& flag, std::string hint) {
-    if (out.unmodelled) return;
-    out.place = flag.place;
-    out.unmodelled = Error{Error::Kind::unknown, std::move(what), {}, std::move(hint)};
+    if (!out.unmodelled) out.unmodelled = unknown_at(flag.place, std::move(what), std::move(hint));
   };
   for (const std::string_view other : {"__use_megatron_lm", "__use_parallelism_config"})
     if (const ShellWord* flag = flags.find(other))
@@ -209,30 +207,24 @@ CommandLaunch launch_of(const ShellCommand& command, std::size_t program) {
   return out;
 }
 
-void put_process_launch(const ProcessLaunch& launch, const std::string& name, const Neighbours& neighbours, TrainFile& file) {
+void put_process_launch(const ProcessLaunch& launch, const Neighbours& neighbours, TrainFile& file) {
   RunDraft& draft = file.draft;
-  if (launch.unmodelled && !file.unmodelled) {
-    file.unmodelled = launch.unmodelled;
-    file.unmodelled->where = where(name, launch.place);
-  }
+  if (!file.unmodelled) file.unmodelled = launch.unmodelled;
   if (!launch.flags.is_null()) put_launch(accelerate_settings(launch.flags, neighbours), file);
   if (const ShellWord& path = launch.settings; !path.text.empty()) {
     auto settings = path.unresolved.empty() ? accelerate_setting(path.text, path.place, neighbours) : std::nullopt;
     if (settings)
       put_launch(*std::move(settings), file);
     else
-      file.open.push_back({"launcher",
-                           {Error::Kind::unknown,
-                            "how the run is spread stands in '" + path.text.substr(0, 100) + "', which is not here",
-                            where(name, path.place), "give that file with --launcher"},
-                           path.place});
+      file.open.push_back({"launcher", unknown_at(path.place,
+                                                  "how the run is spread stands in '" + path.text.substr(0, 100) +
+                                                      "', which is not here",
+                                                  "give that file with --launcher")});
   }
   if (launch.processes) draft.gpus = launch.processes;
   if (!draft.gpus && !launch.left_to.empty())
-    file.open.push_back({"gpus",
-                         {Error::Kind::unknown, "how many processes run is left to " + launch.left_to,
-                          where(name, launch.place), "give it with --gpus, or the file with --launcher"},
-                         launch.place});
+    file.open.push_back({"gpus", unknown_at(launch.place, "how many processes run is left to " + launch.left_to,
+                                            "give it with --gpus, or the file with --launcher")});
 }
 
 }  // namespace qwenplan

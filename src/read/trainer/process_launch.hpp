@@ -21,7 +21,7 @@ struct ProcessLaunch {
   RunDraft::Maybe<std::int64_t> processes;  ///< of all machines
   ShellWord settings;                       ///< accelerate's file; no text: none is named
   Node flags;  ///< accelerate's flags that spread the run, as its file has them
-  std::optional<Error> unmodelled;          ///< what of them cannot be told; `where` is empty
+  std::optional<Error> unmodelled;          ///< what of them cannot be told
   /// Why the number of processes cannot be told, where it stands in words: "a hostfile".
   std::string left_to;
   Place place;
@@ -52,6 +52,6 @@ struct CommandLaunch {
 CommandLaunch launch_of(const ShellCommand& command, std::size_t program);
 
 /// Puts into a trainer's file how many cards a launcher starts, with the settings that it is given.
-void put_process_launch(const ProcessLaunch& launch, const std::string& name, const Neighbours& neighbours, TrainFile& file);
+void put_process_launch(const ProcessLaunch& launch, const Neighbours& neighbours, TrainFile& file);
 
 }  // namespace qwenplan

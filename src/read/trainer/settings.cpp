@@ -278,10 +278,12 @@ std::optional<DType> dtype_named(std::string_view name) {
   return std::nullopt;
 }
 
-void set_unmodelled(TrainFile& file, std::string what, std::string where, std::string hint) {
-  if (!file.unmodelled)
-    file.unmodelled =
-        Error{Error::Kind::unknown, std::move(what), std::move(where), std::move(hint)};
+Error unknown_at(Place place, std::string what, std::string hint) {
+  return {Error::Kind::unknown, std::move(what), {}, std::move(hint), place};
+}
+
+void set_unmodelled(TrainFile& file, std::string what, Place place, std::string hint) {
+  if (!file.unmodelled) file.unmodelled = unknown_at(place, std::move(what), std::move(hint));
 }
 
 }  // namespace qwenplan

@@ -107,8 +107,12 @@ std::string optimizer_name(std::string_view name);
 /// A format by PyTorch's name or a trainer's: bfloat16, torch.float16, fp32.
 std::optional<DType> dtype_named(std::string_view name);
 
+/// What cannot be told, or is not modelled, at a place of the trainer's file, whose name
+/// `read_train_file` puts to it.
+Error unknown_at(Place place, std::string what, std::string hint);
+
 /// Notes why there can be no estimate; the first reason stays.
-void set_unmodelled(TrainFile& file, std::string what, std::string where, std::string hint);
+void set_unmodelled(TrainFile& file, std::string what, Place place, std::string hint);
 
 /// A value that stands in the file at a place.
 template <class T>

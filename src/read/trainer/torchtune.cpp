@@ -147,7 +147,7 @@ TrainFile read_torchtune(const Source& source) {
         std::pair{"early_exit_loss", "early exit"}, std::pair{"layer_dropout", "layer dropout"},
         std::pair{"reward_and_value_model", "PPO"}})
     if (root.has(key))
-      set_unmodelled(file, std::string(what) + " is not modelled", key,
+      set_unmodelled(file, std::string(what) + " is not modelled", s.place(key),
                      "modelled: full, LoRA and QLoRA fine-tuning");
 
   Settings model = s.inside("model");
@@ -163,7 +163,7 @@ TrainFile read_torchtune(const Source& source) {
   else if (names_model(folder, file.model)) file.model = folder;
   if (component) file.model_place = component->place;
   if (plain.find("vision") != std::string::npos)
-    set_unmodelled(file, "a model with a vision tower is not modelled", "model._component_",
+    set_unmodelled(file, "a model with a vision tower is not modelled", file.model_place,
                    "modelled: causal language models");
 
   if (builder.starts_with("lora_") || builder.starts_with("qlora_")) {
@@ -274,10 +274,10 @@ TrainFile read_torchtune(const Source& source) {
   if (s.is_on("fsdp_cpu_offload"))
     draft.offload = from_file(std::string("optimizer,params"), s.place("fsdp_cpu_offload"));
   if (const auto parallel = s.whole("tensor_parallel_dim"); parallel && parallel->value > 1)
-    set_unmodelled(file, "tensor parallelism is not modelled", "tensor_parallel_dim",
+    set_unmodelled(file, "tensor parallelism is not modelled", s.place("tensor_parallel_dim"),
                    "leave it out for one GPU");
   if (s.is_on("enable_fp8_training"))
-    set_unmodelled(file, "fp8 is not modelled", "enable_fp8_training", "dtype: bf16");
+    set_unmodelled(file, "fp8 is not modelled", s.place("enable_fp8_training"), "dtype: bf16");
   // The recipe and the number of GPUs stand in the command only, which the remarks on top repeat.
   if (const auto gpus = hinted(source.text, "--nproc_per_node"); gpus && *gpus > 1) {
     const std::int64_t nodes = hinted(source.text, "--nnodes").value_or(1);

@@ -125,11 +125,11 @@ std::optional<Owner> chosen_owner(Trainer trainer, const Node& root) {
   return std::nullopt;
 }
 
-TrainFile recognised_only(Trainer trainer, const std::string& file_name) {
+TrainFile recognised_only(Trainer trainer) {
   TrainFile file;
   file.trainer = trainer;
   set_unmodelled(file, "the trainer " + std::string(name(trainer)) + " is not modelled",
-                 where(file_name, {}), "describe the run by flags: qwenplan vram --help");
+                 {}, "describe the run by flags: qwenplan vram --help");
   return file;
 }
 
@@ -179,7 +179,7 @@ void read_values(const Node& node, bool is_filled, TrainFile& file) {
     const bool is_known =
         (is_filled && value.scalar.find("oc.") != std::string::npos) ||
         std::any_of(file.open.begin(), file.open.end(), [&](const TrainFile::Open& open) {
-          return open.place.line == value.place.line && open.place.column == value.place.column;
+          return open.error.place == value.place;
         });
     if (value.scalar == "???" || (at != std::string::npos && !is_known &&
                                   value.scalar.find('}', at) != std::string::npos &&
@@ -254,18 +254,12 @@ std::optional<Error> launch_script(const std::string& text, const std::string& f
   return std::nullopt;
 }
 
-/// Readers name the key that is the reason, such as model._component_; where it stands is known here.
-std::string place_of_key(const Node& root, const std::string& file_name, std::string key) {
-  const Node* map = &root;
-  for (std::string_view rest = key;;) {
-    const std::size_t dot = rest.find('.');
-    const auto found = std::find_if(map->entries.begin(), map->entries.end(),
-                                    [&](const Entry& each) { return each.key == rest.substr(0, dot); });
-    if (found == map->entries.end()) return key;
-    if (dot == std::string_view::npos) return where(file_name, found->place);
-    map = &found->value;
-    rest.remove_prefix(dot + 1);
-  }
+/// Readers know places of the file and not its name.
+void put_name(const std::string& file_name, TrainFile& file) {
+  const auto put = [&](Error& error) { error.where = where(file_name, error.place); };
+  if (file.unmodelled) put(*file.unmodelled);
+  if (file.unmodelled_experts) put(*file.unmodelled_experts);
+  for (TrainFile::Open& each : file.open) put(each.error);
 }
 
 Error nobodys(const std::string& file_name) {
@@ -273,6 +267,15 @@ Error nobodys(const std::string& file_name) {
           where(file_name, {}),
           "known: LLaMA-Factory, axolotl, TRL, transformers, torchtune, ms-swift, litgpt, Unsloth, "
           "DeepSpeed, accelerate; --trainer says whose it is"};
+}
+
+/// A DeepSpeed configuration that is no JSON, as DeepSpeed itself reads it.
+Result<Document> deepspeed_as_hjson(const std::string& text, const std::string& name) {
+  auto document = parse_document(text, name, Syntax::hjson);
+  if (!document) return document;
+  const auto owner = owner_of(document->root);
+  if (owner && owner->read == read_deepspeed) return document;
+  return nobodys(name);
 }
 
 }  // namespace
@@ -296,23 +299,29 @@ Result<TrainFile> read_train_file(const std::string& text, const std::string& na
     const auto owner = owner_of_script(text);
     if (!owner) return launch_script(text, name).value_or(nobodys(name));
     const Node nothing;
-    if (!owner->read) return recognised_only(owner->trainer, name);
+    if (!owner->read) return recognised_only(owner->trainer);
     const ShellScript script = read_shell(text);
     if (script.is_cut)
       return Error{Error::Kind::wrong, "a script whose variables expand to more than is read",
                    where(name, {}), "is this the right file?"};
     TrainFile file = owner->read({nothing, text, name, neighbours, choice.version, &script});
     read_script_values(script, file);
+    put_name(name, file);
     return file;
   }
 
   auto document = parse_document(text, name, syntax_of(text, name));
-  if (!document) return document.error();
+  std::optional<Error> no_json;
+  if (!document) {
+    no_json = document.error();
+    document = deepspeed_as_hjson(text, name);
+    if (!document) return *no_json;
+  }
   const Node& root = document->root;
   if (!root.is_map())
     return Error{Error::Kind::wrong,
                  root.is_null() ? "the file is empty" : "a trainer's file has keys and values",
-                 where(name, root.is_null() ? Place{} : root.place), "is this the right file?"};
+                 where(name, root.is_null() ? Place{} : root.place), "is this the right file?", root.place};
   const auto owner = choice.trainer ? chosen_owner(*choice.trainer, root) : owner_of(root);
   if (!owner) return nobodys(name);
   // torchtune fills in OmegaConf's references; LLaMA-Factory, which uses it too, does not.
@@ -320,16 +329,17 @@ Result<TrainFile> read_train_file(const std::string& text, const std::string& na
   if (is_filled)
     if (const auto place = resolve_references(document.value().root))
       return Error{Error::Kind::wrong, "references that go too deep, or make too much, to be followed",
-                   where(name, *place), "write the values out"};
+                   where(name, *place), "write the values out", *place};
   TrainFile file = owner->read ? owner->read({root, text, name, neighbours, choice.version})
-                               : recognised_only(owner->trainer, name);
-  if (file.unmodelled) file.unmodelled->where = place_of_key(root, name, std::move(file.unmodelled->where));
+                               : recognised_only(owner->trainer);
   for (const Finding& each : file.findings)
     if (each.rule == "unresolved-value")
-      file.open.push_back({"",
-                           {Error::Kind::unknown, each.message, where(name, each.place), each.fix},
-                           each.place});
+      file.open.push_back({"", unknown_at(each.place, each.message, each.fix)});
   if (file.version.empty()) file.version = choice.version;
+  if (no_json)
+    file.findings.push_back({"deepspeed/hjson",
+                             "DeepSpeed reads this itself; transformers and accelerate stop here: " + no_json->what,
+                             no_json->place, no_json->hint});
   // OmegaConf's loader refuses what PyYAML and json pass over.
   const bool is_omega =
       file.trainer == Trainer::torchtune ||
@@ -344,6 +354,7 @@ Result<TrainFile> read_train_file(const std::string& text, const std::string& na
                                  std::to_string(each.first.line) + (is_omega ? " already, and OmegaConf stops"
                                            : " already; the last one counts"),
                              each.place, "remove one of them"});
+  put_name(name, file);
   return file;
 }
 

@@ -45,7 +45,6 @@ struct TrainFile {
   struct Open {
     std::string flag;  ///< of this program that gives it; empty: none does
     Error error;
-    Place place;
   };
   std::vector<Open> open;
   std::vector<Finding>

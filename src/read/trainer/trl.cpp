@@ -232,7 +232,7 @@ void read_adapters(Settings& s, TrainFile& file) {
   // PEFT's table, for the classes that are in it.
   otherwise(draft.lora_targets, std::vector<std::string>{"q_proj", "v_proj"});
   if (s.has("lora_target_parameters"))
-    set_unmodelled(file, "adapters on experts are not modelled", "lora_target_parameters",
+    set_unmodelled(file, "adapters on experts are not modelled", s.place("lora_target_parameters"),
                    "leave it out");
 }
 
@@ -245,13 +245,13 @@ void read_comparison(Settings& s, TrainFile& file) {
   if (const auto losses = s.words("loss_type")) {
     const std::vector<std::string>& all = losses->value;
     if (all == std::vector<std::string>{"ipo"}) draft.objective = from_file(Objective::ipo, losses->place);
-    if (all == std::vector<std::string>{"apo_zero_unpaired"}) set_without_divergence(file);
+    if (all == std::vector<std::string>{"apo_zero_unpaired"}) refuse_without_divergence(s, file);
     if (std::find(all.begin(), all.end(), "sft") != all.end())
-      set_unmodelled(file, "a supervised loss beside the comparison is not modelled", "loss_type",
+      set_unmodelled(file, "a supervised loss beside the comparison is not modelled", s.place("loss_type"),
                      "loss_type: sigmoid");
   }
   if (s.is_on("use_weighting"))
-    set_unmodelled(file, "weighting pairs by the policy's likelihood is not modelled", "use_weighting",
+    set_unmodelled(file, "weighting pairs by the policy's likelihood is not modelled", s.place("use_weighting"),
                    "use_weighting: false");
 }
 
@@ -347,7 +347,7 @@ TrainFile read_trl(const Source& source) {
   const bool has_fused_head = version >= Version{1, 15, 0};
   if (const Node* kwargs = root.find("gradient_checkpointing_kwargs"); kwargs && kwargs->is_map())
     if (const Node* selective = kwargs->find("selective"); selective && selective->truth() == true)
-      set_unmodelled(file, "selective checkpointing is not modelled", where(name, selective->place), "leave it out");
+      set_unmodelled(file, "selective checkpointing is not modelled", selective->place, "leave it out");
   const auto loss = s.text("loss_type");
   if (loss && stage == Stage::sft) {
     if (loss->value == "chunked_nll")
@@ -355,7 +355,7 @@ TrainFile read_trl(const Source& source) {
     else if (loss->value == "dft" && has_fused_head)
       draft.loss = from_file(Loss::fused, loss->place);  // of the same log-probabilities
     else if (loss->value != "nll")
-      set_unmodelled(file, "the loss '" + loss->value + "' is not modelled", "loss_type",
+      set_unmodelled(file, "the loss '" + loss->value + "' is not modelled", s.place("loss_type"),
                      "modelled: nll, chunked_nll");
     else if (!draft.loss)  // Liger computes it where its kernels are on
       draft.loss = from_file(Loss::standard, loss->place);
@@ -429,7 +429,7 @@ TrainFile read_trl(const Source& source) {
       break;
     case Stage::grpo:
       draft.objective = by_trainer(Objective::grpo);
-      set_unmodelled(file, "GRPO is not modelled: its answers are generated while it trains", name,
+      set_unmodelled(file, "GRPO is not modelled: its answers are generated while it trains", {},
                      "modelled: supervised fine-tuning");
       if (!s.has("per_device_train_batch_size") &&
           has_any(s, {"pass_rate_min", "low_reward_threshold", "high_reward_threshold"}))

@@ -24,7 +24,7 @@ TEST_CASE("A last line that is no key with a value is not YAML", "[document]") {
       const Error error = refused(text + line + end);
       CHECK(error.kind == Error::Kind::wrong);
       CHECK(error.what.starts_with("not YAML"));
-      CHECK(place_in(error.where).line >= 3);
+      CHECK(error.place.line >= 3);
     }
   }
   for (const char* line : {"a:", "a: # none", "a: {b, c: 1}", "a: 'it''s'", "a: \"b\\\"\"", "? a", "a: b:8",
@@ -35,11 +35,47 @@ TEST_CASE("A last line that is no key with a value is not YAML", "[document]") {
   }
 }
 
-TEST_CASE("The place of an error is read back from where it is said", "[document]") {
-  CHECK(place_in(where("a, line 9.yaml", {12, 34})).line == 12);
-  CHECK(place_in(where("a.yaml", {12, 34})).column == 34);
-  CHECK(place_in(where("a.yaml", {})).line == 0);
-  CHECK(place_in("--gpu").line == 0);
+TEST_CASE("Hjson is read as DeepSpeed's loader reads it", "[document]") {
+  const auto parsed = [](const std::string& text) {
+    const auto document = parse_document(text, "ds.json", Syntax::hjson);
+    INFO(text);
+    REQUIRE(document.ok());
+    return document->root;
+  };
+  // The values are those that the package hjson 3.1.0 gives for this text.
+  const Node root = parsed(
+      "# a remark\n{ // another\n  \"zero_optimization\": { stage: 2, /* of\nthree */ overlap_comm: true, },\n"
+      "  train_batch_size: 16 # in all\n  bucket: 5e8,\n  'note': quoted\n  device: cpu, // goes on\n"
+      "  tail: 12 pieces\n  none: null\n  zero: 007\n  list: [1, 2,\n  three\n  ]\n"
+      "  long:\n    '''\n    a\n      b\n    '''\n  sign: \"\\u00e9\\ud83d\\ude00\\n'\"\n}\n// the end\n");
+  CHECK(root.find("zero_optimization")->find("stage")->whole() == 2);
+  CHECK(root.find("zero_optimization")->find("overlap_comm")->truth() == true);
+  CHECK(root.find("train_batch_size")->whole() == 16);
+  CHECK((root.find("train_batch_size")->place == Place{5, 21}));
+  CHECK(root.find("bucket")->whole() == 500'000'000);
+  CHECK(root.find("note")->scalar == "quoted");
+  CHECK(root.find("device")->scalar == "cpu, // goes on");
+  CHECK(root.find("tail")->scalar == "12 pieces");
+  CHECK(root.find("none")->is_null());
+  CHECK(root.find("zero")->is_quoted);
+  CHECK(root.find("list")->items.size() == 3);
+  CHECK(root.find("long")->scalar == "a\n  b");
+  CHECK(root.find("sign")->scalar == "\xC3\xA9\xF0\x9F\x98\x80\n'");
+  CHECK(parsed("stage: 2\n").find("stage")->whole() == 2);
+  for (const char* text : {"{", "{a}", "{a: 1", "{a: [1, 2}", "{a: }", "{,}", "{a b: 1}", "{\"a: 1}", "{a: 1} b", "/* {}",
+                           "{a: '''x}", "{a: \"\\x\"}"}) {
+    CAPTURE(text);
+    CHECK_FALSE(parse_document(text, "ds.json", Syntax::hjson).ok());
+  }
+  CHECK_FALSE(parse_document(std::string(100'000, '['), "ds.json", Syntax::hjson).ok());
+}
+
+TEST_CASE("Only a DeepSpeed file may be Hjson", "[document]") {
+  const auto file = reading("{\n  \"zero_optimization\": {\"stage\": 3,},\n}\n", "ds.json");
+  CHECK(file.draft.zero->value == "3");
+  REQUIRE(file.findings.size() == 1);
+  CHECK((file.findings[0].place == Place{2, 36}));
+  CHECK((refused("{\n  \"base_model\": \"a/b\",\n  \"sequence_len\": 8,\n}\n", "run.json").place == Place{4, 1}));
 }
 
 TEST_CASE("What is packed is not called another encoding", "[document]") {

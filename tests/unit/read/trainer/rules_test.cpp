@@ -300,6 +300,8 @@ std::vector<Case> cases() {
        R"({"zero_optimization": {"stage": 2}, "bf16": {"enabled": true}, "fp16": {"enabled": true}})",
        R"({"zero_optimization": {"stage": 2}, "bf16": {"enabled": true}, "fp16": {"enabled": "auto"}})",
        "ds.json"},
+      {"deepspeed/hjson", "{\n  // sharded\n  \"zero_optimization\": {\"stage\": 2}\n}",
+       "{\n  \"zero_optimization\": {\"stage\": 2}\n}", "ds.json"},
       {"deepspeed/unreadable", kTrl + "deepspeed: '{\"stage\": 2,}'\n", kTrl + "deepspeed: zero2\n"},
       {"accelerate/deepspeed-file-and-keys",
        "distributed_type: DEEPSPEED\nnum_processes: 2\ndeepspeed_config:\n"
