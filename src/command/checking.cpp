@@ -16,6 +16,7 @@
 #include "qwenplan/describe/valid_run.hpp"
 #include "read/text_file.hpp"
 #include "read/trainer/document.hpp"
+#include "read/trainer/launcher.hpp"
 #include "read/trainer/module_pattern.hpp"
 #include "read/trainer/remarks.hpp"
 #include "read/trainer/settings.hpp"
@@ -91,6 +92,8 @@ std::optional<Error> add_launcher(const std::string& path, TrainFile& file) {
   take(d.gpus, other.gpus), take(d.zero, other.zero), take(d.fsdp, other.fsdp);
   take(d.offload, other.offload), take(d.accumulation, other.accumulation);
   take(d.checkpoints, other.checkpoints);
+  take(file.mixed_precision, launcher->mixed_precision);
+  settle_mixed_precision(file);
   if (!file.unmodelled) file.unmodelled = std::move(launcher->unmodelled);
   return std::nullopt;
 }

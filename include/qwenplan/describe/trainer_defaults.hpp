@@ -300,6 +300,8 @@ inline void ms_swift(RunDraft& d, const Situation& s) {
   // trainers/mixin.py: reentrant but for plain data parallelism.
   const bool shards = d.zero || d.fsdp;
   if (d.checkpoints->value) otherwise(d.checkpoints_reentrant, gpus == 1 || shards);
+  if (d.autocasts && !d.autocasts->value && !d.precision)
+    d.precision = Given<Precision>{without_autocast(s.model.stored), d.autocasts->from, d.autocasts->place};
   otherwise(d.precision,
             s.model.stored == DType::bf16 ? Precision::bf16_mixed : Precision::fp16_mixed);
   if (!is_pure(d)) otherwise(d.weights, s.model.stored);

@@ -379,10 +379,6 @@ Launch deepspeed_settings(const Node& root) {
   if (is_enabled(bf16) && is_enabled(fp16))
     out.findings.push_back(finding("deepspeed/two-precisions", "bf16 and fp16 cannot both be enabled", fp16->place,
                                    "\"fp16\": {\"enabled\": false}"));
-  if (is_enabled(bf16))
-    out.mixed = given(std::string("bf16"), bf16->place);
-  else if (is_enabled(fp16))
-    out.mixed = given(std::string("fp16"), fp16->place);
   if (const Node* optimizer = root.find("optimizer"); optimizer && optimizer->is_map())
     if (const Node* type = optimizer->find("type"))
       if (const auto name = type->text()) out.optimizer = given(*name, type->place);
@@ -572,9 +568,48 @@ void put_launch(Launch launch, TrainFile& file) {
   take(draft.offload, launch.offload);
   take(draft.micro_batch, launch.micro_batch);
   take(draft.accumulation, launch.accumulation);
+  take(file.mixed_precision, launch.mixed);
   if (launch.checkpoints && launch.checkpoints->value) draft.checkpoints = launch.checkpoints;
   if (!file.unmodelled) file.unmodelled = std::move(launch.unmodelled);
   for (Finding& each : launch.findings) file.findings.push_back(std::move(each));
+}
+
+void settle_mixed_precision(TrainFile& file) {
+  RunDraft& draft = file.draft;
+  if (!file.mixed_precision || file.mixed_precision->value == "no") return;
+  const auto& [word, from, place] = *file.mixed_precision;
+  const auto stop = [&](std::string what) {
+    if (!file.unmodelled) file.unmodelled = unknown_at(place, std::move(what), "write bf16: true in the trainer's file");
+  };
+  if (!file.leaves_precision) {
+    const bool is_fp8 = draft.uses_fp8 && draft.uses_fp8->value;
+    const auto precision = draft.precision ? draft.precision->value : Precision::bf16_mixed;
+    const std::string_view own = is_fp8                                                                     ? "fp8"
+                                 : precision == Precision::bf16_mixed || precision == Precision::bf16_true ? "bf16"
+                                 : precision == Precision::fp32                                            ? "no"
+                                                                                                           : "fp16";
+    if (own != word)
+      file.findings.push_back(finding("accelerate/mixed-precision",
+                                      "mixed_precision: " + word.substr(0, 40) + " of accelerate does nothing: " +
+                                          std::string(name(file.trainer)) + " takes " +
+                                          (own == "no" ? "no autocast" : std::string(own)),
+                                      place, "mixed_precision: " + std::string(own)));
+    return;
+  }
+  const bool is_full = draft.method && draft.method->value == Method::full;
+  if (word == "fp8") {
+    draft.uses_fp8 = given(true, place);
+  } else if (word != "bf16" && word != "fp16") {
+    stop("the precision '" + word.substr(0, 40) + "' of accelerate is not known");
+  } else if (file.trainer == Trainer::llama_factory && draft.precision && word == "bf16") {
+    draft.autocasts = given(true, place);  // pure_bf16
+  } else if (file.trainer == Trainer::llama_factory && (draft.precision || draft.quantization || (word == "fp16" && !is_full))) {
+    // It loads the model as if there were no autocast; what is trained is fp32.
+    stop("autocast by accelerate alone, over a model that LLaMA-Factory loads without it, is not modelled");
+  } else {
+    draft.autocasts.reset();
+    draft.precision = given(word == "bf16" ? Precision::bf16_mixed : Precision::fp16_mixed, place);
+  }
 }
 
 }  // namespace qwenplan

@@ -18,7 +18,7 @@ struct Launch {
   RunDraft::Maybe<std::string> zero;     ///< the stage, "0" to "3"
   RunDraft::Maybe<std::string> fsdp;     ///< "1" or "2", the version
   RunDraft::Maybe<std::string> offload;  ///< optimizer, params, or both with a comma
-  RunDraft::Maybe<std::string> mixed;    ///< no, bf16, fp16, fp8
+  RunDraft::Maybe<std::string> mixed;    ///< accelerate's precision: no, bf16, fp16, fp8
   RunDraft::Maybe<std::int64_t> micro_batch;
   RunDraft::Maybe<std::int64_t> accumulation;
   RunDraft::Maybe<bool> checkpoints;       ///< FSDP's own activation checkpointing
@@ -49,5 +49,9 @@ Launch deepspeed_setting(const Entry& key, const Neighbours& neighbours);
 /// Puts the settings into the draft of a trainer's file and says where the two contradict. What the
 /// draft has from its own file stays.
 void put_launch(Launch launch, TrainFile& file);
+
+/// Lets accelerate's `mixed_precision` decide where a trainer's file leaves the precision to it, and says where it
+/// does nothing. For a file that is read in full.
+void settle_mixed_precision(TrainFile& file);
 
 }  // namespace qwenplan

@@ -164,6 +164,7 @@ void read_precision(Settings& in, TrainFile& file) {
     d.precision = from_file(Precision::bf16_mixed, bf16->place);
   else if (is_fp16)
     d.precision = from_file(Precision::fp16_mixed, fp16->place);
+  file.leaves_precision = !is_bf16 && !is_fp16;
   if (pure && pure->value && is_fp16)
     in.say("llama-factory/two-precisions", "pure_bf16",
            "pure_bf16 and fp16 contradict each other", "keep pure_bf16");

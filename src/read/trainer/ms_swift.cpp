@@ -212,14 +212,20 @@ void read_method(Settings& s, TrainFile& file) {
 
 void read_precision(Settings& s, TrainFile& file) {
   RunDraft& draft = file.draft;
-  // The weights keep the checkpoint's format; autocast goes with it: bf16 for bf16, fp16 else.
+  // The weights keep the checkpoint's format; autocast goes with it where it is not said: bf16 for bf16, fp16 else.
   const auto dtype = s.text("torch_dtype");
   const auto named = dtype ? dtype_named(dtype->value) : std::nullopt;
-  if (named) {
-    draft.weights = from_file(*named, dtype->place);
-    const Precision mixed = *named == DType::bf16 ? Precision::bf16_mixed : Precision::fp16_mixed;
-    otherwise(draft.precision, mixed);
-  }
+  if (named) draft.weights = from_file(*named, dtype->place);
+  const auto bf16 = s.truth("bf16");
+  const bool is_off = bf16 && !bf16->value && !s.is_on("fp16");
+  const bool is_fp16_left = !s.has("fp16") && named && *named != DType::bf16;
+  file.leaves_precision = is_off && !is_fp16_left;
+  if (file.leaves_precision && named)
+    draft.precision = from_file(without_autocast(*named), bf16->place);
+  else if (file.leaves_precision)
+    draft.autocasts = from_file(false, bf16->place);
+  else if (named)
+    otherwise(draft.precision, *named == DType::bf16 ? Precision::bf16_mixed : Precision::fp16_mixed);
 }
 
 /// The names of versions 2 and 3, and since when they are others.

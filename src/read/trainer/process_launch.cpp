@@ -166,6 +166,7 @@ ProcessLaunch process_launch(const std::vector<ShellWord>& words, std::size_t pr
     } else if (is_word(i, "accelerate") && i + 1 < program && words[i + 1].text == "launch") {
       out.is_launcher = true;
       if (const auto file = flags.value({"__config_file"})) out.settings = *file;
+      out.mixed_precision = flags.value({"__mixed_precision"});
       const auto all = flags.value({"__num_processes"});
       if (all || out.settings.text.empty()) per_machine(out, all, std::nullopt, shown);
       spread_by_flags(flags, out);
@@ -221,6 +222,7 @@ void put_process_launch(const ProcessLaunch& launch, const Neighbours& neighbour
                                                       "', which is not here",
                                                   "give that file with --launcher")});
   }
+  if (const auto& mixed = launch.mixed_precision) file.mixed_precision = from_file(mixed->text, mixed->place);
   if (launch.processes) draft.gpus = launch.processes;
   if (!draft.gpus && !launch.left_to.empty())
     file.open.push_back({"gpus", unknown_at(launch.place, "how many processes run is left to " + launch.left_to,

@@ -21,6 +21,7 @@ struct ProcessLaunch {
   RunDraft::Maybe<std::int64_t> processes;  ///< of all machines
   ShellWord settings;                       ///< accelerate's file; no text: none is named
   Node flags;  ///< accelerate's flags that spread the run, as its file has them
+  std::optional<ShellWord> mixed_precision;  ///< accelerate's flag, which goes before its file
   std::optional<Error> unmodelled;          ///< what of them cannot be told
   /// Why the number of processes cannot be told, where it stands in words: "a hostfile".
   std::string left_to;

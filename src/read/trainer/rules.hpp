@@ -753,6 +753,12 @@ inline constexpr Rule kRules[] = {
      "accelerate refuses settings that the file has too.",
      "Write it in the DeepSpeed file.",
      "accelerate, utils/dataclasses.py"},
+    {"accelerate/mixed-precision", Severity::warning,
+     "accelerate's mixed_precision does nothing.",
+     "Where bf16 or fp16 is on, by the file or by the trainer itself, it goes before what accelerate is launched with. "
+     "axolotl goes by its own keys always. Only without both does accelerate decide.",
+     "Write the same in both.",
+     "transformers, training_args.py; axolotl, utils/trainer.py"},
     {"accelerate/fsdp-no-wrap", Severity::warning,
      "The whole model is one unit of FSDP.",
      "Without a policy of wrapping it is gathered at once, and nothing is saved.",

@@ -6,6 +6,7 @@
 
 #include "qwenplan/describe/trainer_defaults.hpp"
 #include "read/trainer/interpolation.hpp"
+#include "read/trainer/launcher.hpp"
 #include "read/trainer/ms_swift.hpp"
 #include "read/trainer/readers.hpp"
 #include "read/trainer/settings.hpp"
@@ -305,6 +306,7 @@ Result<TrainFile> read_train_file(const std::string& text, const std::string& na
       return Error{Error::Kind::wrong, "a script whose variables expand to more than is read",
                    where(name, {}), "is this the right file?"};
     TrainFile file = owner->read({nothing, text, name, neighbours, choice.version, &script});
+    settle_mixed_precision(file);
     read_script_values(script, file);
     put_name(name, file);
     return file;
@@ -332,6 +334,7 @@ Result<TrainFile> read_train_file(const std::string& text, const std::string& na
                    where(name, *place), "write the values out", *place};
   TrainFile file = owner->read ? owner->read({root, text, name, neighbours, choice.version})
                                : recognised_only(owner->trainer);
+  settle_mixed_precision(file);
   for (const Finding& each : file.findings)
     if (each.rule == "unresolved-value")
       file.open.push_back({"", unknown_at(each.place, each.message, each.fix)});

@@ -37,6 +37,9 @@ struct TrainFile {
   RunDraft draft;
   /// Layers that get an adapter by a pattern of their full names; the model tells which those are.
   RunDraft::Maybe<std::string> target_pattern;
+  /// Neither bf16 nor fp16 is on in the file, so that accelerate's `mixed_precision` decides.
+  bool leaves_precision = false;
+  RunDraft::Maybe<std::string> mixed_precision;  ///< accelerate's, where the launcher is known
   /// Why there can be no estimate although the file is understood: the mechanism, named.
   std::optional<Error> unmodelled;
   /// The same for a mechanism that is the experts' alone; a model without them has none of it.

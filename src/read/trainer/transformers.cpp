@@ -29,6 +29,7 @@ TrainFile read_transformers(const Source& source) {
   RunDraft& draft = file.draft;
   otherwise(draft.method, Method::full);
   otherwise(draft.checkpoints, false);
+  file.leaves_precision = !draft.precision;
   otherwise(draft.precision, Precision::fp32);
   otherwise(draft.loss, Loss::standard);
   hf_defaults(file);

@@ -153,7 +153,7 @@ void say_old_names(Settings& s, Stage stage, Version version) {
   }
 }
 
-void read_precision(Settings& s, TrainFile& file) {
+void read_precision(Settings& s, Version version, TrainFile& file) {
   RunDraft& draft = file.draft;
   s.renamed("torch_dtype", "dtype", "TRL 0.27");
   const auto bf16 = s.truth("bf16");
@@ -164,6 +164,8 @@ void read_precision(Settings& s, TrainFile& file) {
   const DType weights = named.value_or(DType::fp32);
   if (is_auto) draft.keeps_stored_dtype = from_file(true, dtype->place);
   else if (dtype) draft.weights = from_file(weights, dtype->place);
+  // Since 0.19 bf16 is on where nothing is said.
+  file.leaves_precision = !draft.precision && (bf16 ? !bf16->value : version < Version{0, 19, 0});
   if (draft.precision || !bf16 || bf16->value) return;
   if (is_auto) draft.autocasts = from_file(false, bf16->place);  // in which format, the model says
   else draft.precision = from_file(without_autocast(weights), bf16->place);
@@ -305,6 +307,29 @@ void read_contradictions(Settings& s, Stage stage, TrainFile& file) {
   }
 }
 
+/// The keys that its command line hands on to accelerate launch; flags of their own go before a file.
+void read_launch(Settings& s, const Neighbours& neighbours, TrainFile& file) {
+  RunDraft& draft = file.draft;
+  if (const auto gpus = s.whole("num_processes"); gpus && !draft.gpus) draft.gpus = gpus;
+  if (auto mixed = s.text("mixed_precision")) file.mixed_precision = std::move(mixed);
+  const auto settings = s.text("accelerate_config");
+  if (!settings) return;
+  const std::string& word = settings->value;
+  if (auto own = accelerate_setting(word, settings->place, neighbours)) return put_launch(*std::move(own), file);
+  // Those that come with TRL (trl/accelerate_configs).
+  if (!file.mixed_precision) file.mixed_precision = from_file(std::string("bf16"), settings->place);
+  if (word != "single_gpu" && !draft.gpus) draft.gpus = from_file(std::int64_t{8}, settings->place);
+  if (word == "fsdp1" || word == "fsdp2")
+    draft.fsdp = from_file(word.substr(4), settings->place);
+  else if (word == "zero1" || word == "zero2" || word == "zero3")
+    draft.zero = from_file(word.substr(4), settings->place);
+  else if (word != "single_gpu" && word != "multi_gpu")
+    file.open.push_back({"launcher", unknown_at(settings->place,
+                                                "how the run is spread stands in '" + word.substr(0, 100) +
+                                                    "', which is not here",
+                                                "give that file with --launcher")});
+}
+
 }  // namespace
 
 TrainFile read_trl(const Source& source) {
@@ -328,7 +353,7 @@ TrainFile read_trl(const Source& source) {
     file.model = model->value;
     file.model_place = model->place;
   }
-  read_precision(s, file);
+  read_precision(s, version, file);
   read_adapters(s, file);
   draft.attention = attention_named(s.text("attn_implementation"));
   if (version < Version{0, 20, 0})
@@ -382,21 +407,7 @@ TrainFile read_trl(const Source& source) {
           "attn_implementation: flash_attention_2");
   if (s.is_on("activation_offloading"))
     draft.offloads_activations = from_file(true, s.place("activation_offloading"));
-  if (const auto gpus = s.whole("num_processes"); gpus && !draft.gpus) draft.gpus = gpus;
-  if (const auto preset = s.text("accelerate_config")) {
-    const std::string& word = preset->value;
-    if (word == "multi_gpu" || word == "single_gpu") {
-      if (word == "multi_gpu" && !draft.gpus)
-        draft.gpus = from_file(std::int64_t{8}, preset->place);
-    } else if (word.starts_with("fsdp")) {
-      draft.fsdp = from_file(std::string(word == "fsdp2" ? "2" : "1"), preset->place);
-    } else {
-      put_launch(
-          deepspeed_setting({"accelerate_config", preset->place, *s.node("accelerate_config")},
-                            neighbours),
-          file);
-    }
-  }
+  read_launch(s, neighbours, file);
   if (const auto data = s.text("dataset_name")) file.datasets.push_back(data->value);
   if (const Node* mixture = s.node("dataset_mixture"); mixture && mixture->is_map())
     if (const Node* sets = mixture->find("datasets"); sets && sets->is_list())

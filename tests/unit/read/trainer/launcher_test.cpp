@@ -70,6 +70,72 @@ TEST_CASE("Expert parallelism of DeepSpeed is known and not modelled", "[deepspe
   CHECK_FALSE(says(file, "unknown-key"));
 }
 
+TEST_CASE("A DeepSpeed file with remarks stops a run, and its stage is read all the same", "[deepspeed]") {
+  const std::string text = "model_name_or_path: a/b\nper_device_train_batch_size: 2\ndeepspeed: ds.json\n";
+  const auto file = reading(text, "run.yaml", Beside(Beside::Files{{"ds.json", "{\n  \"zero_optimization\": {\"stage\": 3}, # all\n}"}}));
+  CHECK(file.draft.zero->value == "3");
+  REQUIRE(says(file, "deepspeed/unreadable"));
+  CHECK(file.findings[0].message.starts_with("ds.json, line 2"));
+  CHECK(file.findings[0].place.line == 3);
+  const auto broken = reading(text, "run.yaml", Beside(Beside::Files{{"ds.json", "{ stage"}}));
+  REQUIRE(broken.unmodelled);
+  CHECK(broken.unmodelled->where == "run.yaml, line 3, column 12");
+}
+
+TEST_CASE("accelerate's mixed precision decides where the trainer's file leaves it", "[accelerate]") {
+  // transformers' TrainingArguments take ACCELERATE_MIXED_PRECISION where neither bf16 nor fp16 is on.
+  const std::string trl = "model_name_or_path: a/b\nmax_length: 8\ndtype: bfloat16\n";
+  const auto decided = reading(trl + "bf16: false\nmixed_precision: fp16\n");
+  CHECK(decided.draft.precision->value == Precision::fp16_mixed);
+  CHECK(decided.draft.precision->place.line == 5);
+  CHECK_FALSE(says(decided, "accelerate/mixed-precision"));
+  CHECK(reading(trl + "bf16: false\nmixed_precision: 'no'\n").draft.precision->value == Precision::bf16_true);
+  // bf16 is TRL's default since 0.19.
+  const auto ignored = reading(trl + "mixed_precision: fp16\n");
+  CHECK_FALSE(ignored.draft.precision);
+  CHECK(says(ignored, "accelerate/mixed-precision"));
+  CHECK_FALSE(says(reading(trl + "bf16: true\nmixed_precision: bf16\n"), "accelerate/mixed-precision"));
+  CHECK(reading(trl + "bf16: false\nmixed_precision: fp8\n").draft.uses_fp8->value);
+  CHECK(reading(trl + "bf16: false\nmixed_precision: fp32\n").unmodelled);
+
+  const Beside beside(Beside::Files{{"acc.yaml", "distributed_type: 'NO'\nmixed_precision: bf16\nnum_processes: 1\n"}});
+  const auto by_file = reading(trl + "bf16: false\naccelerate_config: acc.yaml\n", "run.yaml", beside);
+  CHECK(by_file.draft.precision->value == Precision::bf16_mixed);
+  CHECK(by_file.draft.gpus->value == 1);
+  CHECK(reading(trl + "accelerate_config: mine.yaml\n").open.size() == 1);
+  CHECK(reading(trl + "accelerate_config: zero2\n").draft.gpus->value == 8);
+}
+
+TEST_CASE("accelerate's flag for the precision goes before its file", "[accelerate]") {
+  const Beside beside(Beside::Files{{"acc.yaml", "distributed_type: 'NO'\nmixed_precision: fp16\nnum_processes: 1\n"}});
+  const auto precision = [&](const std::string& flags, const std::string& more) {
+    return reading("accelerate launch " + flags +
+                       " src/train.py --stage sft --do_train --model_name_or_path a/b --dataset d --cutoff_len 8 " + more,
+                   "train.sh", beside);
+  };
+  CHECK(precision("--mixed_precision bf16", "--finetuning_type lora").draft.precision->value == Precision::bf16_mixed);
+  CHECK(precision("--mixed_precision bf16 --config_file acc.yaml", "--finetuning_type lora").draft.precision->value ==
+        Precision::bf16_mixed);
+  CHECK(precision("--config_file acc.yaml", "--finetuning_type full").draft.precision->value == Precision::fp16_mixed);
+  CHECK(says(precision("--config_file acc.yaml", "--bf16"), "accelerate/mixed-precision"));
+  // A base in its own format below autocast in another.
+  CHECK(precision("--config_file acc.yaml", "--finetuning_type lora").unmodelled);
+  const auto pure = precision("--mixed_precision=bf16", "--pure_bf16");
+  CHECK(pure.draft.precision->value == Precision::bf16_true);
+  CHECK(pure.draft.autocasts->value);
+}
+
+TEST_CASE("ms-swift without bf16 runs in the format of its weights", "[ms-swift]") {
+  const std::string text = "model: a/b\ntuner_type: full\nmax_length: 8\n";
+  CHECK(reading(text + "torch_dtype: bfloat16\nbf16: false\n").draft.precision->value == Precision::bf16_true);
+  CHECK(reading(text + "torch_dtype: bfloat16\n").draft.precision->value == Precision::bf16_mixed);
+  // fp16 is on for other formats where it is left out.
+  CHECK(reading(text + "torch_dtype: float16\nbf16: false\n").draft.precision->value == Precision::fp16_mixed);
+  CHECK(reading(text + "torch_dtype: float16\nbf16: false\nfp16: false\n").draft.precision->value ==
+        Precision::fp16_true);
+  CHECK_FALSE(reading(text + "bf16: false\n").draft.autocasts->value);
+}
+
 TEST_CASE("Only a slip of the pen gets a hint", "[settings]") {
   const auto hint = [](const std::string& key) {
     const auto file = reading("model: a/b\ndataset: c\n" + key + ": 1\n");

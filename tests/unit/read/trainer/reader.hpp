@@ -12,15 +12,16 @@ namespace qwenplan {
 /// Files that a text may point to.
 class Beside final : public Neighbours {
  public:
+  using Files = std::map<std::string, std::string>;
   Beside() = default;
-  explicit Beside(std::map<std::string, std::string> files) : files_(std::move(files)) {}
+  explicit Beside(Files files) : files_(std::move(files)) {}
   std::optional<std::string> text_of(const std::string& path) const override {
     const auto found = files_.find(path);
     return found == files_.end() ? std::nullopt : std::optional(found->second);
   }
 
  private:
-  std::map<std::string, std::string> files_;
+  Files files_;
 };
 
 inline TrainFile reading(const std::string& text, const std::string& name = "run.yaml",

@@ -308,6 +308,7 @@ std::vector<Case> cases() {
        "  deepspeed_config_file: zero2.json\n  zero_stage: 2\n",
        "distributed_type: DEEPSPEED\nnum_processes: 2\ndeepspeed_config:\n"
        "  deepspeed_config_file: zero2.json\n"},
+      {"accelerate/mixed-precision", kTrl + "mixed_precision: fp16\n", kTrl + "mixed_precision: bf16\n"},
       {"accelerate/fsdp-no-wrap",
        "distributed_type: FSDP\nnum_processes: 2\nfsdp_config:\n  fsdp_version: 2\n",
        "distributed_type: FSDP\nnum_processes: 2\nfsdp_config:\n  fsdp_version: 2\n"
