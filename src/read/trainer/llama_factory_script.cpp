@@ -74,13 +74,18 @@ TrainFile read_llama_factory_script(const Source& source) {
   flags.take_further("unresolved-value", file.findings);
   const CommandLaunch around = launch_of(*found.command, found.program);
   const LaunchEnvironment& said = around.environment;
-  // Its command line starts torchrun where it sees several cards (launcher.py); the script does not.
-  const bool starts_processes = !around.launch.is_launcher && found.is_cli && said.visible != 1;
+  // Its command line starts torchrun where it is told to or sees several cards (launcher.py); the script does not.
+  const bool starts_processes = !around.launch.is_launcher && found.is_cli && (said.forces_torchrun || said.visible != 1);
   if (around.launch.is_launcher) {
     put_process_launch(around.launch, source.neighbours, file);
-  } else if (starts_processes && (said.processes || said.visible > 1)) {
+  } else if (starts_processes && (said.processes || said.visible > 0)) {
     const std::int64_t each = said.processes ? said.processes->value : said.visible;
-    file.draft.gpus = from_file(each * said.nodes, said.processes ? said.processes->place : said.visible_place);
+    file.draft.gpus = from_file(each * said.machines(), said.processes ? said.processes->place : said.visible_place);
+  } else if (starts_processes && said.machines() > 1) {
+    file.open.push_back({"gpus", unknown_at(said.nodes->place,
+                                            "how many cards each of the " + std::to_string(said.machines()) +
+                                                " machines has is left to them",
+                                            "give their number in all with --gpus")});
   }
   std::vector<OpenFlag> open = std::move(flags.open);
   if (starts_processes || around.launch.is_launcher) open.insert(open.end(), around.open.begin(), around.open.end());

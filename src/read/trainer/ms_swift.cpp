@@ -306,19 +306,20 @@ void spread(const SwiftCommand& command, const Neighbours& neighbours, TrainFile
     put_process_launch(launch, neighbours, file);
     return;
   }
-  const std::int64_t processes = command.environment.processes ? command.environment.processes->value * command.environment.nodes : 1;
+  const LaunchEnvironment& said = command.environment;
+  // Either variable starts torchrun, which runs one process on each machine where nobody says more.
+  const std::int64_t processes = (said.processes ? said.processes->value : 1) * said.machines();
   if (splits_model(command)) {
     // Each process counts its samples, and not each card.
     otherwise(draft.accumulation, trainer_defaults::swift_accumulation(draft.micro_batch->value, processes));
     if (!draft.checkpoints || draft.checkpoints->value) otherwise(draft.checkpoints_reentrant, processes == 1);
-    if (!draft.gpus) draft.gpus = from_file(command.environment.visible * command.environment.nodes, command.environment.visible_place);
-    if (!command.environment.processes)
+    if (!draft.gpus) draft.gpus = from_file(said.visible * said.machines(), said.visible_place);
+    if (!said.processes)
       file.findings.push_back({"ms-swift/no-nproc-per-node", "without NPROC_PER_NODE one model is split over the " +
-                                   std::to_string(command.environment.visible) + " GPUs, one working at a time",
-                               command.environment.visible_place,
-                               "NPROC_PER_NODE=" + std::to_string(command.environment.visible)});
-  } else if (command.environment.processes && !draft.gpus) {
-    draft.gpus = from_file(processes, command.environment.processes->place);
+                                   std::to_string(said.visible) + " GPUs, one working at a time",
+                               said.visible_place, "NPROC_PER_NODE=" + std::to_string(said.visible)});
+  } else if ((said.processes || said.nodes) && !draft.gpus) {
+    draft.gpus = from_file(processes, said.processes ? said.processes->place : said.nodes->place);
   }
 }
 

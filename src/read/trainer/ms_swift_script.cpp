@@ -45,7 +45,9 @@ bool has_words(std::string_view script, std::string_view words) {
   while (!script.empty()) {
     const std::string_view line = script.substr(0, script.find('\n'));
     script.remove_prefix(std::min(line.size() + 1, script.size()));
-    const std::string_view code = line.substr(0, line.find('#'));
+    // "$(which swift)" sft
+    std::string code(line.substr(0, line.find('#')));
+    std::erase_if(code, [](char c) { return c == ')' || c == '`' || c == '"'; });
     for (std::size_t at = code.find(words); at != std::string_view::npos; at = code.find(words, at + 1)) {
       const std::size_t end = at + words.size();
       if ((at == 0 || !is_part(code[at - 1])) && (end == code.size() || !is_part(words.back()) || !is_part(code[end])))

@@ -6,6 +6,7 @@
 #include <string_view>
 #include <utility>
 
+#include "qwenplan/base/parse.hpp"
 #include "qwenplan/describe/valid_run.hpp"
 #include "read/trainer/launcher.hpp"
 #include "read/trainer/settings.hpp"
@@ -181,7 +182,10 @@ void LaunchEnvironment::take(std::string_view variable, const Node& value) {
     if (const auto count = value.whole())
       processes = from_file(std::clamp<std::int64_t>(*count, 1, kMostBatch), value.place);
   } else if (variable == "NNODES") {
-    nodes = std::clamp<std::int64_t>(value.whole().value_or(1), 1, kMostBatch);
+    nodes = from_file(std::clamp<std::int64_t>(value.whole().value_or(1), 1, kMostBatch), value.place);
+  } else if ((variable == "FORCE_TORCHRUN" || variable == "USE_MCA") && text) {
+    const std::string word = lowered(*text);
+    forces_torchrun = forces_torchrun || word == "true" || word == "y" || word == "1";
   } else if (variable == "CUDA_VISIBLE_DEVICES" && text && !text->empty()) {
     visible = 1 + std::count(text->begin(), text->end(), ',');
     visible_place = value.place;

@@ -36,11 +36,13 @@ ProcessLaunch process_launch(const std::vector<ShellWord>& words, std::size_t pr
 /// What the variables around a command say about cards and processes.
 struct LaunchEnvironment {
   RunDraft::Maybe<std::int64_t> processes;  ///< NPROC_PER_NODE
-  std::int64_t nodes = 1;                   ///< NNODES
+  RunDraft::Maybe<std::int64_t> nodes;      ///< NNODES
+  bool forces_torchrun = false;             ///< FORCE_TORCHRUN, or USE_MCA, which sets it
   std::int64_t visible = 0;                 ///< of CUDA_VISIBLE_DEVICES; 0: not said
   Place visible_place;
 
   void take(std::string_view variable, const Node& value);
+  std::int64_t machines() const { return nodes ? nodes->value : 1; }
 };
 
 /// A command's environment and launcher, and those of its variables that count and that only a run of the

@@ -728,13 +728,23 @@ class Shell {
   }
 
   ShellWord command_output(const std::string& inside, const std::string& written) {
-    const std::size_t first = inside.find_first_not_of(" \t\n");
-    if (first == std::string::npos || inside.compare(first, 5, "expr ") != 0)
-      return unresolved(written, written);
-    std::string formula;
-    for (const char c : inside.substr(first + 5))
-      if (c != '\\' && c != '\'' && c != '"') formula += c;
-    return calculated(formula, written);
+    const std::size_t first = std::min(inside.find_first_not_of(" \t\n"), inside.size());
+    std::string_view command = std::string_view(inside).substr(first);
+    if (command.starts_with("expr ")) {
+      std::string formula;
+      for (const char c : command.substr(5))
+        if (c != '\\' && c != '\'' && c != '"') formula += c;
+      return calculated(formula, written);
+    }
+    // Where a program lies is no matter of what it does: its name stands for its path.
+    for (const std::string_view finder : {"which ", "command -v ", "type -P "}) {
+      if (!command.starts_with(finder)) continue;
+      command.remove_prefix(finder.size());
+      while (command.ends_with(' ')) command.remove_suffix(1);
+      const bool is_name = std::all_of(command.begin(), command.end(), [](char c) { return is_name_part(c) || c == '-' || c == '.'; });
+      if (is_name && !command.empty()) return {std::string(command), here(), {}};
+    }
+    return unresolved(written, written);
   }
 
   std::string_view text_;

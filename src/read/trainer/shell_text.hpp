@@ -34,7 +34,7 @@ struct ShellScript {
 
 /// The commands of a shell script in their order. Nothing is executed: assignments that stand above
 /// are put in, `${NAME:-default}`, arrays, `$((...))` and `$(expr ...)` on whole numbers are worked
-/// out, and everything else that only a shell knows is named as unresolved. Redirections and the
+/// out, `$(which NAME)` is NAME, and everything else that only a shell knows is named as unresolved. Redirections and the
 /// text of here-documents are passed over. A variable that branches, loops and functions set to
 /// different values is unresolved behind them.
 ShellScript read_shell(std::string_view script);

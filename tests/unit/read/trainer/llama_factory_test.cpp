@@ -137,6 +137,25 @@ TEST_CASE("LLaMA-Factory: cards that the script does not decide are open") {
             .open.empty());
 }
 
+TEST_CASE("LLaMA-Factory: machines count where its command line starts torchrun") {
+  // launcher.py: FORCE_TORCHRUN, or several cards; then NNODES machines with NPROC_PER_NODE or all cards each.
+  const auto run = [](const std::string& environment) {
+    return reading(environment + " $(which llamafactory-cli) train --model_name_or_path a --stage sft --do_train\n", "run.sh");
+  };
+  CHECK(run("NNODES=2 NPROC_PER_NODE=4").draft.gpus->value == 8);
+  CHECK(run("NNODES=2 CUDA_VISIBLE_DEVICES=0,1").draft.gpus->value == 4);
+  CHECK(run("FORCE_TORCHRUN=1 NNODES=2 CUDA_VISIBLE_DEVICES=0").draft.gpus->value == 2);
+  CHECK(run("FORCE_TORCHRUN=1 NPROC_PER_NODE=2 CUDA_VISIBLE_DEVICES=0").draft.gpus->value == 2);
+  // One card is no reason to start torchrun.
+  CHECK_FALSE(run("NNODES=2 CUDA_VISIBLE_DEVICES=0").draft.gpus);
+  CHECK_FALSE(run("FORCE_TORCHRUN=0 NPROC_PER_NODE=2 CUDA_VISIBLE_DEVICES=0").draft.gpus);
+  CHECK_FALSE(run("FORCE_TORCHRUN=1").draft.gpus);
+  const TrainFile several = run("FORCE_TORCHRUN=1 NNODES=2");
+  REQUIRE(several.open.size() == 1);
+  CHECK(several.open[0].flag == "gpus");
+  CHECK(several.open[0].error.place.line == 1);
+}
+
 TEST_CASE("LLaMA-Factory: a script that trains with a file and exports by flags is read with the file") {
   const std::string script =
       "llamafactory-cli train run.yaml lora_rank=4\nllamafactory-cli export --model_name_or_path a --export_dir b\n";

@@ -36,6 +36,9 @@ TEST_CASE("Several visible GPUs without processes split one model", "[ms-swift]"
       reading("CUDA_VISIBLE_DEVICES=0,1 swift sft --model a/b --dataset c\n", "train.sh");
   CHECK(file.draft.gpus->value == 2);
   CHECK(says(file, "ms-swift/no-nproc-per-node"));
+  // NNODES alone starts torchrun with one process on each machine.
+  CHECK(reading("NNODES=2 swift sft --model a/b --dataset c\n", "train.sh").draft.gpus->value == 2);
+  CHECK(reading("NNODES=2 CUDA_VISIBLE_DEVICES=0,1 swift sft --model a/b --dataset c\n", "train.sh").draft.gpus->value == 4);
   // A name in small letters is the script's own.
   const auto small = reading("nproc_per_node=4\nswift sft --model a/b --dataset c\n", "train.sh");
   CHECK_FALSE(small.draft.gpus);
@@ -261,6 +264,8 @@ TEST_CASE("A script is ms-swift's by a command, and not by a comment's words", "
     CHECK(reading("swift " + std::string(verb) + " --model a/b\n", "a.sh").trainer == Trainer::ms_swift);
     CHECK_FALSE(read_train_file("# a swift " + std::string(verb) + "\ntorchrun train.py\n", "a.sh", Beside()).ok());
   }
+  for (const char* program : {"$(which swift)", "\"$(command -v swift)\"", "`which swift`", "python -u $(which swift)"})
+    CHECK(reading(std::string(program) + " sft --model a/b --max_length 8\n", "a.sh").draft.length->value == 8);
   CHECK_FALSE(read_train_file("echo swift application\ntorchrun train.py\n", "a.sh", Beside()).ok());
 }
 
