@@ -6,6 +6,7 @@
 #include "read/trainer/keys.hpp"
 #include "read/trainer/launcher.hpp"
 #include "read/trainer/readers.hpp"
+#include "read/trainer/saved_adapter.hpp"
 #include "read/trainer/settings.hpp"
 
 namespace qwenplan {
@@ -39,7 +40,6 @@ constexpr std::string_view kHarmless =
     "swanlab_completion_max_buffer local_rank ddp_timeout ddp_bucket_cap_mb ddp_broadcast_buffers "
     "ddp_find_unused_parameters dataloader_pin_memory dataloader_prefetch_factor "
     "dataloader_drop_last remove_unused_columns low_cpu_mem_usage lora_fan_in_fan_out "
-    "lora_model_dir "
     "peft_use_rslora loraplus_lr_ratio loraplus_lr_embedding sample_packing_group_size "
     "sample_packing_bin_size sample_packing_sequentially excess_length_strategy min_sample_len "
     "max_prompt_len rl_beta orpo_alpha rpo_alpha simpo_gamma cpo_alpha kto_desirable_weight "
@@ -86,7 +86,7 @@ constexpr std::pair<std::string_view, std::string_view> kRefused[] = {
     {"use_glm_dsa_kernels", ""}, {"nonexpert_quantization", ""}, {"gemma4_nf4_nonexpert", ""},
     {"expert_backend", ""}, {"dense_mixer", ""}, {"grokfast_alpha", ""}, {"scaling_softmax", ""}};
 
-void read_method(Settings& in, TrainFile& file) {
+void read_method(Settings& in, const Source& source, TrainFile& file) {
   RunDraft& d = file.draft;
   const auto adapter = in.text("adapter");
   const bool is_4bit = in.is_on("load_in_4bit");
@@ -132,7 +132,9 @@ void read_method(Settings& in, TrainFile& file) {
     d.quantization = from_file(is_4bit ? Quantization::nf4 : Quantization::int8, in.place(load));
     if (is_8bit) d.double_quantizes = Given<bool>{false, From::trainer};
   }
-  if (!rank)
+  const auto saved_adapter = in.text("lora_model_dir");
+  const bool trains_on = saved_adapter && !saved_adapter->value.empty();
+  if (!rank && !trains_on)
     in.say("axolotl/no-rank", "adapter", "axolotl has no default of lora_r",
            "write lora_r: 16");
   if (linear && linear->value) {
@@ -147,7 +149,7 @@ void read_method(Settings& in, TrainFile& file) {
     d.lora_targets = targets;
     if (const Node* listed = in.node("lora_target_modules"); !listed->is_list() && listed->scalar != "all-linear")
       file.target_pattern = from_file(listed->scalar, listed->place);
-  } else {
+  } else if (!trains_on) {
     in.say("axolotl/no-targets", "adapter",
            "axolotl has no default of the layers that get an adapter",
            "write lora_target_linear: true");
@@ -159,6 +161,7 @@ void read_method(Settings& in, TrainFile& file) {
   d.uses_dora = dora;
   d.lora_target_parameters = experts;
   if (cast && !cast->value) d.adapter = from_file(DType::bf16, cast->place);
+  if (trains_on) take_saved_adapter(saved_adapter->value, in.place("lora_model_dir"), source.neighbours, file);
 }
 
 /// As utils/config/__init__.py and core/builders/base.py decide it: bf16 or bfloat16 is autocast in
@@ -529,7 +532,7 @@ TrainFile read_axolotl(const Source& source) {
   if (const Node* flat = in.node("batch_flattening"); flat && flat->truth() == true)
     d.is_padding_free = from_file(true, flat->place);
   in.know("pad_to_sequence_len");
-  read_method(in, file);
+  read_method(in, source, file);
   read_precision(in, file);
   read_batch(in, file);
   read_checkpointing(in, file);

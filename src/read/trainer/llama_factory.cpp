@@ -5,6 +5,7 @@
 #include "read/trainer/keys.hpp"
 #include "read/trainer/launcher.hpp"
 #include "read/trainer/readers.hpp"
+#include "read/trainer/saved_adapter.hpp"
 #include "read/trainer/settings.hpp"
 
 namespace qwenplan {
@@ -32,7 +33,7 @@ constexpr std::string_view kHarmless =
     "early_stopping_steps trust_remote_code model_revision cache_dir use_fast_tokenizer "
     "split_special_tokens low_cpu_mem_usage rope_scaling use_kv_cache infer_dtype "
     "print_param_status "
-    "adapter_name_or_path adapter_folder create_new_adapter use_rslora pissa_init pissa_iter "
+    "create_new_adapter adapter_folder use_rslora pissa_init pissa_iter "
     "pissa_convert loraplus_lr_ratio loraplus_lr_embedding pref_beta pref_ftx pref_bco_weight "
     "simpo_gamma dpo_label_smoothing ld_alpha kto_chosen_weight kto_rejected_weight "
     "quantization_device_map "
@@ -288,7 +289,7 @@ void read_contradictions(Settings& in, TrainFile& file) {
              "only one of GaLore, APOLLO and BAdam can be on", "keep one of them");
   }
   if (!is_lora)
-    for (const char* key : {"use_dora", "use_rslora", "pissa_init", "loraplus_lr_ratio"})
+    for (const char* key : {"use_dora", "use_rslora", "pissa_init", "loraplus_lr_ratio", "adapter_name_or_path"})
       if (in.is_set(key))
         refuse("llama-factory/lora-only", key,
                "'" + std::string(key) + "' is for LoRA, and finetuning_type is " + type->value,
@@ -464,16 +465,24 @@ TrainFile read_llama_factory(const Source& source) {
   const auto extra = in.words("additional_target");
   const auto dora = in.truth("use_dora");
   if (!d.method || d.method->value == Method::lora || d.method->value == Method::qlora) {
-    // The last adapter that is named is trained on, as it was made.
-    if (in.has("adapter_name_or_path") && !in.is_on("create_new_adapter") && !rank)
-      set_unmodelled(file, "the rank of the adapter that is loaded is not in the file",
-                     in.place("adapter_name_or_path"), "write the lora_rank that it has");
     d.lora_rank = rank;
     d.lora_alpha = alpha;
     d.lora_dropout = dropout;
     d.lora_targets = targets;
     d.modules_to_save = extra;
     d.uses_dora = dora;
+    // The last adapter that is named is trained on; those before it are merged into the base.
+    if (const auto adapters = in.words("adapter_name_or_path"); adapters && !adapters->value.empty()) {
+      const auto folder = in.text("adapter_folder");
+      if (!in.is_on("create_new_adapter"))
+        take_saved_adapter(adapters->value.back() + (folder ? "/" + folder->value : ""), in.place("adapter_name_or_path"),
+                           source.neighbours, file);
+      if (d.quantization && (in.is_on("create_new_adapter") || adapters->value.size() > 1))
+        in.say("llama-factory/adapters-quantized", "adapter_name_or_path",
+               in.is_on("create_new_adapter") ? "no new adapter can be made beside one on a quantized base"
+                                              : "a quantized base takes a single adapter",
+               "merge them into the plain model first");
+    }
   } else if (rank || targets) {
     in.say(
         "lora-key-without-adapter", rank ? "lora_rank" : "lora_target",

@@ -3,6 +3,7 @@
 
 #include "read/trainer/launcher.hpp"
 #include "read/trainer/readers.hpp"
+#include "read/trainer/saved_adapter.hpp"
 #include "read/trainer/settings.hpp"
 
 // The second form of LLaMA-Factory's files (USE_V1=1): classes and a training loop of its own, beside
@@ -23,7 +24,7 @@ void refuse(TrainFile& file, std::string what, Place place, std::string hint) {
 
 /// What is trained. Without adapters all weights are cast to fp32, and nothing casts back: autocast is
 /// not used, and bf16 is FSDP2's.
-void read_method(Settings& in, TrainFile& file) {
+void read_method(Settings& in, const Source& source, TrainFile& file) {
   RunDraft& d = file.draft;
   Settings peft = in.inside("peft_config");
   const auto name = peft.text("name");
@@ -41,7 +42,9 @@ void read_method(Settings& in, TrainFile& file) {
     d.lora_targets = peft.words("target_modules");
     d.modules_to_save = peft.words("modules_to_save");
     d.uses_dora = peft.truth("use_dora");
-    peft.know("use_rslora adapter_name_or_path export_dir export_size export_hub_model_id infer_dtype "
+    if (const auto adapters = peft.words("adapter_name_or_path"); adapters && !adapters->value.empty())
+      take_saved_adapter(adapters->value[0], peft.place("adapter_name_or_path"), source.neighbours, file);
+    peft.know("use_rslora export_dir export_size export_hub_model_id infer_dtype "
               "export_legacy_format");
   } else {
     refuse(file, "the method '" + name->value + "'", name->place, "modelled: lora, and none for all weights");
@@ -163,7 +166,7 @@ TrainFile read_llama_factory_v1(const Source& source) {
   if (const auto optimizer = in.inside("optim_config").text("name"))
     refuse(file, "the optimizer '" + optimizer->value + "'", optimizer->place,
            "leave optim_config out for AdamW, the only one that 0.9.5 has");
-  read_method(in, file);
+  read_method(in, source, file);
   read_batches(in, file);
   d.checkpoints = in.truth("enable_activation_checkpointing");
   d.checkpoints_reentrant = by_trainer(false);

@@ -7,6 +7,7 @@
 #include "read/trainer/launcher.hpp"
 #include "read/trainer/ms_swift.hpp"
 #include "read/trainer/readers.hpp"
+#include "read/trainer/saved_adapter.hpp"
 
 namespace qwenplan {
 namespace {
@@ -132,7 +133,7 @@ void read_beside_lora(Settings& s, TrainFile& file) {
       set_unmodelled(file, "weights that are trained beside the adapters are not modelled", s.place(more), "use modules_to_save");
 }
 
-void read_method(Settings& s, TrainFile& file) {
+void read_method(Settings& s, const Neighbours& neighbours, TrainFile& file) {
   RunDraft& draft = file.draft;
   const auto tuner = s.text("tuner_type");
   const std::string word = tuner ? tuner->value : "lora";
@@ -208,6 +209,13 @@ void read_method(Settings& s, TrainFile& file) {
     set_unmodelled(file, "adapters on modules by pattern are not modelled",
                    s.place(s.has("target_regex") ? "target_regex" : "target_parameters"),
                    "name them with target_modules");
+  // Swift.from_pretrained trains on what it loads. A run that is resumed has the settings that it was started with.
+  const auto resumed = s.text("resume_from_checkpoint");
+  const auto adapters = s.words("adapters");
+  if (resumed && neighbours.text_of(adapter_config_in(resumed->value)))
+    take_saved_adapter(resumed->value, s.place("resume_from_checkpoint"), neighbours, file);
+  else if (!resumed && adapters && !adapters->value.empty())
+    take_saved_adapter(adapters->value[0], s.place("adapters"), neighbours, file);
 }
 
 void read_precision(Settings& s, TrainFile& file) {
@@ -350,7 +358,7 @@ TrainFile read_swift_arguments(const Node& root, const SwiftCommand& command,
   const bool is_megatron = command.is_megatron || s.has("tensor_model_parallel_size") ||
                            s.has("micro_batch_size") || root.has("train");
   if (is_megatron) set_unmodelled(file, "Megatron is not modelled", {}, "modelled: swift sft");
-  read_method(s, file);
+  read_method(s, neighbours, file);
   read_precision(s, file);
   draft.attention = attention_named(s.text("attn_impl"));
   if (s.is_on("use_flash_attn"))

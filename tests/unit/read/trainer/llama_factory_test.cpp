@@ -69,10 +69,35 @@ TEST_CASE("LLaMA-Factory: what is experts' alone is a reason only where there ar
 }
 
 TEST_CASE("LLaMA-Factory: an adapter that is trained on has the rank that it was made with") {
-  const std::string loaded = kFile + "adapter_name_or_path: saves/sft\n";
+  const std::string loaded = kFile + "adapter_name_or_path: a/b, saves/sft\n";
   CHECK(reading(loaded).unmodelled->what.find("rank") != std::string::npos);
-  CHECK_FALSE(reading(loaded + "lora_rank: 8\n").unmodelled);
-  CHECK_FALSE(reading(loaded + "create_new_adapter: true\n").unmodelled);
+  const TrainFile assumed = reading(loaded + "lora_rank: 8\n");
+  CHECK_FALSE(assumed.unmodelled);
+  CHECK(says(assumed, "saved-adapter"));
+  CHECK_FALSE(says(reading(loaded + "create_new_adapter: true\nlora_rank: 8\n"), "saved-adapter"));
+  CHECK(says(reading(loaded + "create_new_adapter: true\nquantization_bit: 4\n"), "llama-factory/adapters-quantized"));
+
+  const std::string saved =
+      R"({"peft_type": "LORA", "r": 64, "lora_alpha": 16, "lora_dropout": 0.1, "bias": "none", "rank_pattern": {},)"
+      R"( "target_modules": ["v_proj", "q_proj"], "modules_to_save": null, "use_dora": false})";
+  const auto beside = [](const std::string& text) { return Beside(Beside::Files{{"saves/sft/adapter_config.json", text}}); };
+  const TrainFile file = reading(loaded + "lora_rank: 8\nlora_target: all\n", "run.yaml", beside(saved));
+  CHECK(file.draft.lora_rank->value == 64);
+  CHECK(file.draft.lora_dropout->value == 0.1);
+  CHECK(file.draft.lora_targets->value == std::vector<std::string>{"v_proj", "q_proj"});
+  CHECK(says(file, "saved-adapter"));
+  CHECK_FALSE(says(reading(loaded, "run.yaml", beside(saved)), "saved-adapter"));
+  const TrainFile in_folder = reading(kFile + "adapter_name_or_path: saves\nadapter_folder: sft\n", "run.yaml", beside(saved));
+  CHECK(in_folder.draft.lora_rank->value == 64);
+  // What PEFT makes of such a file is another adapter.
+  for (const char* other : {R"({"r": 8, "target_modules": ["q_proj"], "rank_pattern": {"q_proj": 4}})",
+                            R"({"peft_type": "OFT", "r": 8, "target_modules": ["q_proj"]})",
+                            R"({"r": 8, "target_modules": ["q_proj"], "bias": "all"})", R"({"r": "x", "target_modules": ["q"]})",
+                            R"({"r": 8})", "[", "{"})
+    CHECK(reading(loaded, "run.yaml", beside(other)).unmodelled);
+  const TrainFile pattern =
+      reading(loaded, "run.yaml", beside(R"({"r": 8, "target_modules": ".*\\.(q|v)_proj", "lora_alpha": 16})"));
+  CHECK(pattern.target_pattern->value == R"(.*\.(q|v)_proj)");
 }
 
 TEST_CASE("LLaMA-Factory: the flags of a script are read as its file is") {
