@@ -6,7 +6,6 @@ namespace qwenplan {
 TrainFile read_accelerate(const Source& source) {
   TrainFile file;
   file.trainer = Trainer::accelerate;
-  file.version = "1.15";
   file.other_purpose = "sets accelerate up for a training file";
   put_launch(accelerate_settings(source.root, source.neighbours), file);
   return file;

@@ -247,21 +247,39 @@ void read_checkpointing(Settings& in, TrainFile& file) {
   }
 }
 
-void read_attention_and_loss(Settings& in, TrainFile& file) {
+/// The kernel by its old switches, of which the first that is on counts, or by attn_implementation, which came with 0.12 and
+/// stands alone since 0.17, by names of axolotl's own or the Hub's.
+void read_attention(Settings& in, Version version, TrainFile& file) {
   RunDraft& d = file.draft;
+  const bool is_strict = version >= Version{0, 17, 0};
   constexpr std::pair<const char*, const char*> kOld[] = {
-      {"flash_attention", "fa2"}, {"sdp_attention", "sdpa"},          {"eager_attention", "eager"},
-      {"flex_attention", "flex"}, {"xformers_attention", "xformers"}, {"sage_attention", "sage"},
+      {"xformers_attention", "xformers"}, {"sage_attention", "sage"}, {"flex_attention", "flex"},
+      {"flash_attention", "fa2"},         {"sdp_attention", "sdpa"},  {"eager_attention", "eager"},
       {"s2_attention", "s2"}};
   for (const auto& [key, ours] : kOld)
-    if (in.is_on(key)) d.attention = from_file(std::string(ours), in.place(key));
-  if (const auto given = in.text("attn_implementation")) {
-    if (d.attention)
-      in.say("axolotl/two-attentions", "attn_implementation",
-             "axolotl refuses attn_implementation beside the old switches", "keep it alone");
-    const bool is_fa2 = given->value == "flash_attention_2" || given->value == "flash_attention";
-    d.attention = from_file(is_fa2 ? std::string("fa2") : given->value, given->place);
+    if (in.is_on(key) && !d.attention) d.attention = from_file(std::string(ours), in.place(key));
+  const auto given = in.text("attn_implementation");
+  if (!given) return;
+  if (version < Version{0, 12, 0}) {
+    in.say("unknown-key", "attn_implementation", "attn_implementation came with axolotl 0.12, and is ignored before it",
+           "flash_attention: true");
+    return;
   }
+  if (d.attention && is_strict)
+    in.say("axolotl/two-attentions", "attn_implementation",
+           "axolotl refuses attn_implementation beside the old switches", "keep it alone");
+  constexpr std::string_view kNames[] = {"eager", "sdpa", "flash_attention_2", "flash_attention_3", "flash_attention_4",
+                                         "flash_attention_torch", "flex_attention", "xformers", "sage", "fp8"};
+  const bool is_known = std::find(std::begin(kNames), std::end(kNames), given->value) != std::end(kNames);
+  if (is_strict && !is_known && given->value.find('/') == std::string::npos)
+    in.say("invalid-value", "attn_implementation",
+           "attn_implementation: " + in.node("attn_implementation")->shown() + " is no name that axolotl takes",
+           given->value.starts_with("flex") ? "flex_attention" : given->value.starts_with("sdp") ? "sdpa" : "flash_attention_2");
+  d.attention = given->value == "flash_attention_2" ? from_file(std::string("fa2"), given->place) : given;
+}
+
+void read_loss(Settings& in, TrainFile& file) {
+  RunDraft& d = file.draft;
   const Node* plugins = in.node("plugins");
   bool has_liger = false;
   bool has_cut = false;
@@ -520,7 +538,6 @@ void read_contradictions(Settings& in, TrainFile& file) {
 TrainFile read_axolotl(const Source& source) {
   TrainFile file;
   file.trainer = Trainer::axolotl;
-  file.version = source.version;
   Settings in(&source.root, "", file.findings);
   if (const auto model = in.text("base_model")) {
     file.model = model->value;
@@ -536,7 +553,8 @@ TrainFile read_axolotl(const Source& source) {
   read_precision(in, file);
   read_batch(in, file);
   read_checkpointing(in, file);
-  read_attention_and_loss(in, file);
+  read_attention(in, version_of(source.version).value_or(latest_version(Trainer::axolotl)), file);
+  read_loss(in, file);
   read_objective(in, file);
   read_parallel(in, source, file);
   if (const auto optimizer = in.text("optimizer"))

@@ -5,6 +5,7 @@
 #include <string_view>
 #include <utility>
 
+#include "read/trainer/interpolation.hpp"
 #include "read/trainer/settings.hpp"
 
 namespace qwenplan {
@@ -50,6 +51,16 @@ TrainFile::Open open_setting(const OpenFlag& flag) {
           unknown_at(flag.place, what, given.empty() ? "write the value out" : "give it with --" + given)};
 }
 
+/// The arguments of a file, all at the place that names it; nothing if it is not here.
+std::optional<Node> arguments_in(const std::string& path, Place place, const Neighbours& neighbours) {
+  const auto text = neighbours.text_of(path);
+  if (!text) return std::nullopt;
+  auto document = parse_document(*text, path, syntax_of(*text, path));
+  if (!document || !document->root.is_map()) return Node{Node::Kind::map, false, {}, {}, {}, place};
+  for (Entry& entry : document.value().root.entries) entry.place = entry.value.place = place;
+  return std::move(document.value().root);
+}
+
 }  // namespace
 
 Node scalar_of(const ShellWord& word) {
@@ -69,13 +80,30 @@ std::optional<ShellWord> CommandFlags::take_file(const Neighbours& neighbours) {
   const ShellWord& file = words_[at_];
   const bool is_file = file.text.ends_with(".yaml") || file.text.ends_with(".yml") || file.text.ends_with(".json");
   if (file.text.starts_with("--") || (!is_file && file.unresolved.empty())) return std::nullopt;
-  const auto text = file.unresolved.empty() ? neighbours.text_of(file.text) : std::nullopt;
-  if (!text) return file;
-  auto document = parse_document(*text, file.text, syntax_of(*text, file.text));
-  if (document) root = std::move(document.value().root);
-  if (!root.is_map()) root = Node{Node::Kind::map, false, {}, {}, {}, file.place};
-  for (Entry& entry : root.entries) entry.place = entry.value.place = file.place;
+  auto arguments = file.unresolved.empty() ? arguments_in(file.text, file.place, neighbours) : std::nullopt;
+  if (!arguments) return file;
+  root = *std::move(arguments);
   return std::nullopt;
+}
+
+bool CommandFlags::take_named_file(std::string_view flag, const Neighbours& neighbours) {
+  const auto at = std::find_if(root.entries.begin(), root.entries.end(), [&](const Entry& each) { return each.key == flag; });
+  if (at == root.entries.end()) return true;
+  auto arguments = arguments_in(at->value.scalar, at->place, neighbours);
+  root.entries.erase(at);
+  if (!arguments) return false;
+  resolve_references(*arguments);
+  for (Entry& entry : arguments->entries) put(std::move(entry));
+  return true;
+}
+
+void CommandFlags::put(Entry entry) {
+  const auto before = std::find_if(root.entries.begin(), root.entries.end(),
+                                   [&](const Entry& each) { return each.key == entry.key; });
+  if (before != root.entries.end())
+    *before = std::move(entry);
+  else
+    root.entries.push_back(std::move(entry));
 }
 
 void CommandFlags::read() {
@@ -140,12 +168,7 @@ void CommandFlags::flag() {
     entry.value = Node{};
     entry.value.place = entry.place;
   }
-  const auto before = std::find_if(root.entries.begin(), root.entries.end(),
-                                   [&](const Entry& each) { return each.key == entry.key; });
-  if (before != root.entries.end())
-    *before = std::move(entry);
-  else
-    root.entries.push_back(std::move(entry));
+  put(std::move(entry));
 }
 
 void put_open_flag(const OpenFlag& flag, bool is_read, RuleId rule, TrainFile& file) {

@@ -32,6 +32,8 @@ class CommandFlags {
   /// it is not here.
   std::optional<ShellWord> take_file(const Neighbours& neighbours);
   void read();
+  /// The file that a flag names takes the flag's place; its values go before other flags. False if it is not here.
+  bool take_named_file(std::string_view flag, const Neighbours& neighbours);
   /// Takes the words that may be more flags: those that a branch of the script sets leave the run open,
   /// the others are told.
   void take_further(RuleId rule, std::vector<Finding>& findings);
@@ -43,6 +45,8 @@ class CommandFlags {
  private:
   /// --key value, --key=value, and --key with several values or none.
   void flag();
+  /// The last one of a key counts.
+  void put(Entry entry);
 
   const std::vector<ShellWord>& words_;
   std::size_t at_;

@@ -6,7 +6,6 @@ namespace qwenplan {
 TrainFile read_deepspeed(const Source& source) {
   TrainFile file;
   file.trainer = Trainer::deepspeed;
-  file.version = "0.19";
   file.other_purpose = "sets DeepSpeed up for a training file";
   put_launch(deepspeed_settings(source.root), file);
   return file;

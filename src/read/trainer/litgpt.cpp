@@ -32,7 +32,6 @@ TrainFile read_litgpt(const Source& source) {
   const Node& root = source.root;
   TrainFile file;
   file.trainer = Trainer::litgpt;
-  file.version = "0.5.13";
   RunDraft& draft = file.draft;
   Settings s(&root, "", file.findings);
   s.know(

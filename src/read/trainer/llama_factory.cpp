@@ -406,7 +406,6 @@ void read_old_names(Settings& in) {
 TrainFile read_llama_factory(const Source& source) {
   TrainFile file;
   file.trainer = Trainer::llama_factory;
-  file.version = source.version;
   file.unpacks_stored = true;
   // Its loader is OmegaConf, but to_container leaves references as they are written.
   const Node& root = source.root;

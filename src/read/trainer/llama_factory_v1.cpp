@@ -149,7 +149,6 @@ void read_parallel(Settings& in, const Source& source, TrainFile& file) {
 TrainFile read_llama_factory_v1(const Source& source) {
   TrainFile file;
   file.trainer = Trainer::llama_factory;
-  file.version = source.version;
   // Its loader is OmegaConf, but to_container leaves references as they are written.
   const Node& root = source.root;
   Settings in(&root, "", file.findings);

@@ -337,7 +337,6 @@ TrainFile read_swift_arguments(const Node& root, const SwiftCommand& command,
                                const Neighbours& neighbours, const std::vector<OpenFlag>& open) {
   TrainFile file;
   file.trainer = Trainer::ms_swift;
-  file.version = "4.6";
   Settings s(&root, "", file.findings);
   RunDraft& draft = file.draft;
   s.take_letters();
@@ -428,6 +427,8 @@ TrainFile read_swift_arguments(const Node& root, const SwiftCommand& command,
       set_unmodelled(file, "a base that is quantized already is not modelled", s.place("model"),
                      "use the plain model with quant_bits: 4");
 
+  if (s.has("config"))
+    s.say("unknown-key-refused", "config", "'--config FILE' is for ms-swift 3.10 to 4.0, and others stop at it", "swift sft FILE");
   if (s.is_on("use_ray")) set_unmodelled(file, "Ray is not modelled", s.place("use_ray"), "use_ray: false");
   if (const auto data = s.words("dataset")) file.datasets = data->value;
   if (!file.eval_batch) file.eval_batch = 1;

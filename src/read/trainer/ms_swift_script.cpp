@@ -154,6 +154,17 @@ TrainFile read_ms_swift_script(const Source& source) {
     return file;
   }
   flags.read();
+  const Version version = version_of(source.version).value_or(latest_version(Trainer::ms_swift));
+  const Node* const config = flags.root.find("config");
+  if (config && version >= Version{3, 10, 0} && version < Version{4, 1, 0}) {
+    const ShellWord named{config->scalar, config->place, {}};
+    if (!flags.take_named_file("config", source.neighbours)) {
+      TrainFile file;
+      file.trainer = Trainer::ms_swift;
+      file.unmodelled = missing_arguments(named);
+      return file;
+    }
+  }
   flags.take_further("ms-swift/unresolved", findings);
   SwiftCommand command;
   command.verb = is_old_method(found.verb) ? "rlhf" : found.verb;

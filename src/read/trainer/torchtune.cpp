@@ -131,7 +131,6 @@ TrainFile read_torchtune(const Source& source) {
   const Node& root = source.root;
   TrainFile file;
   file.trainer = Trainer::torchtune;
-  file.version = "0.7";
   RunDraft& draft = file.draft;
   Settings s(&root, "", file.findings);
   s.expect_references();

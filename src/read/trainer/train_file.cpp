@@ -306,6 +306,7 @@ Result<TrainFile> read_train_file(const std::string& text, const std::string& na
       return Error{Error::Kind::wrong, "a script whose variables expand to more than is read",
                    where(name, {}), "is this the right file?"};
     TrainFile file = owner->read({nothing, text, name, neighbours, choice.version, &script});
+    file.version = choice.version;
     settle_mixed_precision(file);
     read_script_values(script, file);
     put_name(name, file);
@@ -338,7 +339,7 @@ Result<TrainFile> read_train_file(const std::string& text, const std::string& na
   for (const Finding& each : file.findings)
     if (each.rule == "unresolved-value")
       file.open.push_back({"", unknown_at(each.place, each.message, each.fix)});
-  if (file.version.empty()) file.version = choice.version;
+  file.version = choice.version;
   if (no_json)
     file.findings.push_back({"deepspeed/hjson",
                              "DeepSpeed reads this itself; transformers and accelerate stop here: " + no_json->what,

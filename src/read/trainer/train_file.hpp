@@ -25,7 +25,7 @@ struct Finding {
 /// What a trainer's own file says, before any default of ours.
 struct TrainFile {
   Trainer trainer = Trainer::transformers;
-  std::string version;  ///< of the trainer, whose defaults are taken: "0.9.6"
+  std::string version;  ///< of the trainer, whose defaults are taken: "0.9.6"; empty: the latest
   /// What the file is for, where it does not train: "merges an adapter". Empty: it trains.
   std::string other_purpose;
   std::string model;  ///< as written; empty: the file names none

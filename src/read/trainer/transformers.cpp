@@ -8,9 +8,8 @@ TrainFile read_transformers(const Source& source) {
   const Neighbours& neighbours = source.neighbours;
   TrainFile file;
   file.trainer = Trainer::transformers;
-  file.version = "5.23";
   Settings s(&root, "", file.findings);
-  say_old_hf_names(s);
+  if (version_of(source.version).value_or(latest_version(Trainer::transformers)) >= Version{5, 0, 0}) say_old_hf_names(s);
   read_hf_arguments(s, file, neighbours);
   // The model and the data belong to the script that the arguments are for; the common names of the
   // examples are taken.

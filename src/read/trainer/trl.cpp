@@ -338,7 +338,6 @@ TrainFile read_trl(const Source& source) {
   const Neighbours& neighbours = source.neighbours;
   TrainFile file;
   file.trainer = Trainer::trl;
-  file.version = source.version;
   Settings s(&root, "", file.findings);
   RunDraft& draft = file.draft;
   s.take_letters();

@@ -26,7 +26,6 @@ TrainFile read_unsloth(const Source& source) {
   const std::string& name = source.name;
   TrainFile file;
   file.trainer = Trainer::unsloth;
-  file.version = "2026.10";
   RunDraft& draft = file.draft;
   Settings s(&root, "", file.findings);
   s.know("data logging inference");

@@ -43,6 +43,27 @@ TEST_CASE("axolotl: what a file says of a vision tower and of linear attention")
   CHECK_FALSE(says(reading(kFile + liger), "axolotl/plugin-without-setting"));
 }
 
+TEST_CASE("axolotl: the first of its old switches of attention counts, or attn_implementation where it is known") {
+  const auto attention = [](const std::string& lines, const std::string& version = "") {
+    const TrainFile file = reading(kFile + lines, "run.yaml", {}, version);
+    return file.draft.attention ? file.draft.attention->value : "";
+  };
+  CHECK(attention("flash_attention: true\nsdp_attention: true\n") == "fa2");
+  CHECK(attention("flash_attention: true\neager_attention: true\n") == "fa2");
+  CHECK(attention("flash_attention: false\nsdp_attention: true\n") == "sdpa");
+  CHECK(attention("attn_implementation: flash_attention_2\n") == "fa2");
+  CHECK(attention("attn_implementation: sdpa\n", "0.12") == "sdpa");
+  CHECK(attention("attn_implementation: sdpa\n", "0.11").empty());
+  // Both together: before 0.17 the name goes before the switch, since then they are refused.
+  const std::string both = "attn_implementation: sdpa\nflash_attention: true\n";
+  CHECK(attention(both, "0.16") == "sdpa");
+  CHECK_FALSE(says(reading(kFile + both, "run.yaml", {}, "0.16"), "axolotl/two-attentions"));
+  CHECK(says(reading(kFile + both, "run.yaml", {}, "0.17"), "axolotl/two-attentions"));
+  for (const char* name : {"flash", "flex", "sdp", "fa2"})
+    CHECK(says(reading(kFile + "attn_implementation: " + name + "\n"), "invalid-value"));
+  CHECK_FALSE(says(reading(kFile + "attn_implementation: kernels-community/flash-attn3\n"), "invalid-value"));
+}
+
 TEST_CASE("axolotl: of its precisions bf16 goes before fp16, and float16 alone has no autocast") {
   const auto precision = [](const std::string& lines) {
     const TrainFile file = reading(kFile + lines);

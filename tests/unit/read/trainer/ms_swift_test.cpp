@@ -258,6 +258,25 @@ TEST_CASE("A script may name a file of arguments", "[ms-swift]") {
   CHECK(missing.unmodelled->what.find("other.yaml") != std::string::npos);
 }
 
+TEST_CASE("ms-swift 3.10 to 4.0 read the file of --config, which goes before the flags", "[ms-swift]") {
+  const std::string script = "swift sft --config a.yaml --max_length 8 --tuner_type full\n";
+  const Beside beside(Beside::Files{{"a.yaml", "model: a/b\nmax_length: 16\nlora_rank: ${max_length}\n"}});
+  for (const char* version : {"3.10", "3.12.6", "4.0.4"}) {
+    CAPTURE(version);
+    const TrainFile file = reading(script, "a.sh", beside, version);
+    CHECK(file.model == "a/b");
+    CHECK(file.draft.length->value == 16);
+    CHECK(file.draft.method->value == Method::full);
+    CHECK(file.version == version);
+    CHECK_FALSE(says(file, "unknown-key-refused"));
+    REQUIRE(reading(script, "a.sh", Beside(), version).unmodelled);
+  }
+  for (const char* version : {"3.9.3", "4.1", ""}) {
+    CAPTURE(version);
+    CHECK(says(reading(script, "a.sh", beside, version), "unknown-key-refused"));
+  }
+}
+
 TEST_CASE("A script is ms-swift's by a command, and not by a comment's words", "[ms-swift]") {
   for (const char* verb : {"sft", "rlhf", "eval", "cpo", "kto"}) {
     CAPTURE(verb);

@@ -25,8 +25,8 @@ class Beside final : public Neighbours {
 };
 
 inline TrainFile reading(const std::string& text, const std::string& name = "run.yaml",
-                         const Beside& beside = {}) {
-  const auto file = read_train_file(text, name, beside);
+                         const Beside& beside = {}, const std::string& version = {}) {
+  const auto file = read_train_file(text, name, beside, {std::nullopt, version});
   INFO(text);
   if (!file) INFO(file.error().what);
   REQUIRE(file.ok());
