@@ -196,8 +196,7 @@ void add_run_rules(const std::string& trainer, const std::string& version, const
     if (setting.from == From::trainer) words += " " + as_words(setting);
   if (!words.empty())
     findings.push_back({"trainer-defaults",
-                        "what the file leaves to " + trainer +
-                            (version.empty() ? "" : " " + version) + ":" + words,
+                        "what the file leaves to " + trainer + " " + version + ":" + words,
                         {},
                         {}});
 }

@@ -581,7 +581,7 @@ class Checker::OneFile {
     out_.headline = headline(*setup_, *out_.plan).text;
     for (const CardRule& each : known_->rules) out_.findings.push_back(each.finding_in(draft_));
     add_memory_rule(read_.trainer, out_.headline, out_.advice, *out_.plan, out_.findings);
-    add_run_rules(out_.trainer, read_.version, *out_.plan, setup_->model(), out_.findings);
+    add_run_rules(out_.trainer, qwenplan::text(release_.version), *out_.plan, setup_->model(), out_.findings);
   }
 
   Checker& checker_;

@@ -374,6 +374,10 @@ Launch deepspeed_settings(const Node& root) {
   };
   whole("train_micro_batch_size_per_gpu", out.micro_batch);
   whole("gradient_accumulation_steps", out.accumulation);
+  for (const char* key : {"train_batch_size", "train_micro_batch_size_per_gpu", "gradient_accumulation_steps"})
+    if (const Node* node = root.find(key); node && !node->is_null() && !node->whole() && node->text() != "auto")
+      out.findings.push_back(finding("invalid-value", std::string(key) + ": expected a whole number or auto, found " + node->shown(),
+                                     node->place, "\"auto\""));
   const Node* bf16 = root.has("bf16") ? root.find("bf16") : root.find("bfloat16");
   const Node* fp16 = root.find("fp16");
   if (is_enabled(bf16) && is_enabled(fp16))
@@ -576,7 +580,7 @@ void put_launch(Launch launch, TrainFile& file) {
 
 void settle_mixed_precision(TrainFile& file) {
   RunDraft& draft = file.draft;
-  if (!file.mixed_precision || file.mixed_precision->value == "no") return;
+  if (!file.mixed_precision || file.mixed_precision->value == "no" || file.trainer == Trainer::accelerate) return;
   const auto& [word, from, place] = *file.mixed_precision;
   const auto stop = [&](std::string what) {
     if (!file.unmodelled) file.unmodelled = unknown_at(place, std::move(what), "write bf16: true in the trainer's file");

@@ -44,16 +44,29 @@ std::vector<ShellWord> words_of(const FactoryCall& call) {
   return words;
 }
 
-}  // namespace
-
-TrainFile read_llama_factory_script(const Source& source) {
+/// The first command that trains, and the last other one.
+std::pair<FactoryCall, std::string> training_in(const ShellScript& script) {
   FactoryCall found;
   std::string other;
-  for (const ShellCommand& command : source.script->commands) {
+  for (const ShellCommand& command : script.commands) {
     FactoryCall call = call_in(command);
     if (call.command && call.verb != "train") other = call.verb;
     if (call.command && call.verb == "train" && !found.command) found = std::move(call);
   }
+  return {std::move(found), std::move(other)};
+}
+
+}  // namespace
+
+bool trains_llama_factory_file(const ShellScript& script, const Neighbours& neighbours) {
+  const FactoryCall call = training_in(script).first;
+  if (!call.command || call.first_flag >= call.command->words.size()) return false;
+  const std::string& file = call.command->words[call.first_flag].text;
+  return !file.starts_with("--") && neighbours.text_of(file).has_value();
+}
+
+TrainFile read_llama_factory_script(const Source& source) {
+  const auto [found, other] = training_in(*source.script);
   if (!found.command) {
     TrainFile file;
     file.trainer = Trainer::llama_factory;

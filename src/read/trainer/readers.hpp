@@ -23,6 +23,8 @@ struct Source {
 // reason in `unmodelled`.
 TrainFile read_llama_factory(const Source& source);
 TrainFile read_llama_factory_script(const Source& source);
+/// Whether a script trains with a file of LLaMA-Factory's that is here.
+bool trains_llama_factory_file(const ShellScript& script, const Neighbours& neighbours);
 TrainFile read_llama_factory_v1(const Source& source);
 TrainFile read_axolotl(const Source& source);
 TrainFile read_trl(const Source& source);

@@ -126,11 +126,20 @@ std::optional<Owner> chosen_owner(Trainer trainer, const Node& root) {
   return std::nullopt;
 }
 
-TrainFile recognised_only(Trainer trainer) {
+/// Readers know places of the file and not its name.
+void put_name(const std::string& file_name, TrainFile& file) {
+  const auto put = [&](Error& error) { error.where = where(file_name, error.place); };
+  if (file.unmodelled) put(*file.unmodelled);
+  if (file.unmodelled_experts) put(*file.unmodelled_experts);
+  for (TrainFile::Open& each : file.open) put(each.error);
+}
+
+TrainFile recognised_only(Trainer trainer, const std::string& file_name) {
   TrainFile file;
   file.trainer = trainer;
   set_unmodelled(file, "the trainer " + std::string(name(trainer)) + " is not modelled",
                  {}, "describe the run by flags: qwenplan vram --help");
+  put_name(file_name, file);
   return file;
 }
 
@@ -142,16 +151,17 @@ bool ends_with_any(std::string_view text, std::initializer_list<std::string_view
 
 /// Shell scripts and Python files are no documents; the commands and imports in them tell whose
 /// they are.
-std::optional<Owner> owner_of_script(const std::string& text) {
+std::optional<Owner> owner_of_script(const std::string& text, const Neighbours& neighbours) {
   const auto says = [&](std::string_view word) { return text.find(word) != std::string::npos; };
   if (says("openrlhf") || (says("--micro_train_batch_size") && says("--pretrain"))) return Owner{nullptr, Trainer::openrlhf};
   if (says("verl.trainer") || says("actor_rollout_ref")) return Owner{nullptr, Trainer::verl};
   if (says("xtuner") || says("mmengine")) return Owner{nullptr, Trainer::xtuner};
   if (runs_ms_swift(text)) return Owner{read_ms_swift_script};
-  // With a file of settings behind them these are launchers only.
+  // With a file of settings that is not here these are launchers only.
   const bool is_factory = says("llamafactory-cli") || says("train_bash.py") ||
                           (says("src/train.py") && (says("--stage") || says("--finetuning_type")));
-  if (is_factory && says("--model_name_or_path"))
+  if (is_factory && says("--model_name_or_path")) return Owner{read_llama_factory_script};
+  if ((is_factory || says("src/train.py")) && trains_llama_factory_file(read_shell(text), neighbours))
     return Owner{read_llama_factory_script};
   return std::nullopt;
 }
@@ -255,14 +265,6 @@ std::optional<Error> launch_script(const std::string& text, const std::string& f
   return std::nullopt;
 }
 
-/// Readers know places of the file and not its name.
-void put_name(const std::string& file_name, TrainFile& file) {
-  const auto put = [&](Error& error) { error.where = where(file_name, error.place); };
-  if (file.unmodelled) put(*file.unmodelled);
-  if (file.unmodelled_experts) put(*file.unmodelled_experts);
-  for (TrainFile::Open& each : file.open) put(each.error);
-}
-
 Error nobodys(const std::string& file_name) {
   return {Error::Kind::wrong, "no trainer's file: the keys are none that qwenplan knows",
           where(file_name, {}),
@@ -297,10 +299,10 @@ Result<TrainFile> read_train_file(const std::string& text, const std::string& na
       ends_with_any(name, {".sh", ".bash", ".slurm", ".py"}) || text.starts_with("#!");
   if (is_script) {
     if (auto error = refused_text(text, name)) return *std::move(error);
-    const auto owner = owner_of_script(text);
+    const auto owner = owner_of_script(text, neighbours);
     if (!owner) return launch_script(text, name).value_or(nobodys(name));
+    if (!owner->read) return recognised_only(owner->trainer, name);
     const Node nothing;
-    if (!owner->read) return recognised_only(owner->trainer);
     const ShellScript script = read_shell(text);
     if (script.is_cut)
       return Error{Error::Kind::wrong, "a script whose variables expand to more than is read",
@@ -334,7 +336,7 @@ Result<TrainFile> read_train_file(const std::string& text, const std::string& na
       return Error{Error::Kind::wrong, "references that go too deep, or make too much, to be followed",
                    where(name, *place), "write the values out", *place};
   TrainFile file = owner->read ? owner->read({root, text, name, neighbours, choice.version})
-                               : recognised_only(owner->trainer);
+                               : recognised_only(owner->trainer, name);
   settle_mixed_precision(file);
   for (const Finding& each : file.findings)
     if (each.rule == "unresolved-value")

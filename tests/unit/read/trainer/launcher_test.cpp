@@ -19,6 +19,9 @@ TEST_CASE("DeepSpeed's stage and what it offloads", "[deepspeed]") {
   CHECK(says(reading(R"({"zero_optimization": {"stage": 2, "stag": 3}})", "ds.json"),
              "unknown-key-refused"));
   CHECK(says(reading(R"({"zero_optimization": {"stage": 4}})", "ds.json"), "deepspeed/stage"));
+  // A word without quotes takes the comma behind it.
+  CHECK(says(reading("{\n\"train_batch_size\": SIZE,\n\"zero_optimization\": {\"stage\": 2}}", "ds.json"), "invalid-value"));
+  CHECK_FALSE(says(reading("mixed_precision: fp16\nnum_processes: 2\n"), "accelerate/mixed-precision"));
 }
 
 TEST_CASE("A trainer's file and the DeepSpeed file that it points to", "[deepspeed]") {

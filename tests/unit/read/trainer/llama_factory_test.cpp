@@ -189,6 +189,9 @@ TEST_CASE("LLaMA-Factory: a script that trains with a file and exports by flags 
   CHECK(file.draft.length->value == 512);
   CHECK(file.draft.lora_rank->value == 4);
   CHECK(file.other_purpose.empty());
+  const std::string plain = "FORCE_TORCHRUN=1 NPROC_PER_NODE=2 llamafactory-cli train run.yaml\n";
+  CHECK(reading(plain, "run.sh", Beside(Beside::Files{{"run.yaml", kFile}})).draft.gpus->value == 2);
+  CHECK_FALSE(read_train_file(plain, "run.sh", Beside()).ok());
   const TrainFile missing = reading(script, "run.sh");
   REQUIRE(missing.unmodelled);
   CHECK(missing.unmodelled->what.find("run.yaml") != std::string::npos);
