@@ -568,7 +568,7 @@ TrainFile read_axolotl(const Source& source) {
   if (const auto frozen = in.truth("freeze_mm_modules"); frozen && frozen->value)
     d.trains_vision = from_file(false, frozen->place);
   if (in.is_set("lora_exclude_modules"))
-    set_unmodelled(file, "leaving modules out of those with adapters is not modelled", where(source.name, in.place("lora_exclude_modules")),
+    set_unmodelled(file, "leaving modules out of those with adapters is not modelled", in.place("lora_exclude_modules"),
                    "name those that get one in lora_target_modules");
   for (const auto& [key, does] : kRefused)
     if (const Node* node = in.node(key); node && node->truth() != false)
