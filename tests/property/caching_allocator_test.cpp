@@ -433,6 +433,30 @@ TEST_CASE("the caching allocator agrees with the obvious one after every event")
   CHECK(ran_out > 500);
 }
 
+TEST_CASE("one reading for a card with and without a limit tells what a reading for each does") {
+  std::int64_t parted = 0;
+  for (std::uint32_t seed = 20001; seed <= 24000; ++seed) {
+    const Case random = random_case(seed);
+    CAPTURE(seed, random.settings.expandable_segments, random.settings.max_split_size.count(),
+            random.settings.garbage_collection_threshold, random.capacity.count());
+    ReplayOnCard both(random.settings, random.capacity);
+    read(random.trace, both);
+    const auto agrees = [](const Reserved& a, const Reserved& b) {
+      return a.peak_allocated == b.peak_allocated && a.peak_reserved == b.peak_reserved && a.segments == b.segments &&
+             a.flushes == b.flushes && a.flushes_per_step == b.flushes_per_step && a.completes() == b.completes();
+    };
+    const Reserved limited = reserve(random.trace, random.settings, random.capacity);
+    REQUIRE(agrees(both.limited(), limited));
+    if (limited.out_of_memory) {
+      REQUIRE(both.limited().out_of_memory->request == limited.out_of_memory->request);
+      REQUIRE(both.limited().out_of_memory->reserved == limited.out_of_memory->reserved);
+    }
+    REQUIRE(agrees(both.unlimited(), reserve(random.trace, random.settings)));
+    parted += random.settings.expandable_segments && !agrees(both.limited(), both.unlimited());
+  }
+  CHECK(parted > 300);
+}
+
 TEST_CASE("what is in use is reserved, and what is reserved fits the device") {
   std::int64_t tight = 0;
   for (std::uint32_t seed = 5001; seed <= 5800; ++seed) {

@@ -7,6 +7,7 @@
 #include <cstdint>
 #include <optional>
 #include <span>
+#include <utility>
 #include <vector>
 
 #include "qwenplan/base/quantity.hpp"
@@ -69,18 +70,22 @@ class CachingAllocator {
     blocks_.emplace_back();  // kNone: in use for ever, so that the ends of a segment need no test
   }
 
-  /// Whether cached memory may be given back to the driver to make room for a request.
-  enum class Flush : std::uint8_t { allowed, forbidden };
+  /// Whether the size of the card may decide how a request is met: by giving cached memory back to the
+  /// driver, or, where segments expand, by how much address space is left.
+  enum class ByCapacity : std::uint8_t { allowed, forbidden };
 
-  /// Takes a block for a storage; false if the device runs out, which changes nothing where nothing
-  /// may be given back. An empty storage takes none.
-  bool allocate(std::uint32_t storage, std::int64_t bytes, Flush flush = Flush::allowed) {
+  /// Takes a block for a storage; false if the device runs out, or if only the size of the card could
+  /// decide, and may not: the same request can be made again. An empty storage takes none.
+  bool allocate(std::uint32_t storage, std::int64_t bytes, ByCapacity by_capacity = ByCapacity::allowed) {
     if (bytes <= 0) return true;
     if (blocks_.size() > kMostBlocks) return false;
     const Size size = rounded_up(static_cast<Size>(bytes), kMinBlock);
     Pool& pool = pools_[size <= kSmallSize ? 0 : 1];
-    Index block = cached_block(pool, size);
-    if (block == kNone) block = driver_block(pool, size, flush);
+    const Index cached = best_fit(pool, size);
+    if (expands_ && by_capacity == ByCapacity::forbidden && cached != best_fit(pool, size, size_of(kUnlimited)))
+      return false;
+    Index block = cached == kNone ? kNone : take(pool, cached, size);
+    if (block == kNone) block = driver_block(pool, size, by_capacity);
     if (block == kNone) return false;
     blocks_[block].state = State::in_use;
     if (storage >= block_of_.size())
@@ -104,8 +109,17 @@ class CachingAllocator {
   /// torch.cuda.empty_cache(): asked for by the program, not forced by a lack of memory.
   void empty_cache() { give_back(); }
 
-  /// Goes on as on a card that never runs out.
-  void lift_limit() { capacity_ = size_of(kUnlimited); }
+  /// Goes on as on a card that never runs out, and with its address space.
+  void lift_limit() {
+    const Size before = std::exchange(capacity_, size_of(kUnlimited));
+    for (Pool& pool : pools_)
+      for (const Index block : pool.unmapped) {
+        if (blocks_[block].next != kNone) continue;
+        const Size added = address_space(pool, capacity_) - address_space(pool, before);
+        blocks_[block].size += added;
+        next_address_ += added;
+      }
+  }
 
   Bytes allocated() const { return bytes_of(allocated_); }
   Bytes reserved() const { return bytes_of(reserved_); }
@@ -347,8 +361,8 @@ class CachingAllocator {
     return front;
   }
 
-  /// The best fit among the free blocks.
-  Index cached_block(Pool& pool, Size size) {
+  /// The best fit among the free blocks, if so much more address space were left.
+  Index best_fit(Pool& pool, Size size, Size more_space = 0) {
     if (collects_) ++pool.searches;
     Index best = first_from(pool, size, 0);
     if (best == kNone) return kNone;
@@ -356,7 +370,8 @@ class CachingAllocator {
       // A block that can grow counts as large as it could become, so that a gap is filled first.
       const auto reach = [&](Index block) {
         const Block& next = blocks_[blocks_[block].next];
-        return blocks_[block].size + (next.state == State::unmapped ? next.size : 0);
+        if (next.state != State::unmapped) return blocks_[block].size;
+        return blocks_[block].size + next.size + (next.next == kNone ? more_space : 0);
       };
       const auto after = [&](Index block) {
         return first_from(pool, blocks_[block].size, blocks_[block].address + 1);
@@ -369,14 +384,16 @@ class CachingAllocator {
       const Size found = blocks_[best].size;
       if (size < max_split_ ? found >= max_split_ : found >= size + kLargeSegment) return kNone;
     }
-    return take(pool, best, size);
+    return best;
   }
 
   /// A block of new memory, for which cached memory is given back if there is no other way.
-  Index driver_block(Pool& pool, Size size, Flush flush) {
+  Index driver_block(Pool& pool, Size size, ByCapacity by_capacity) {
     if (collects_) collect_garbage();
+    const bool may_decide = by_capacity == ByCapacity::allowed;
+    if (!may_decide && expands_ && !has_space_for(pool, size)) return kNone;
     if (!extend(pool, size)) {
-      if (flush == Flush::forbidden) return kNone;
+      if (!may_decide) return kNone;
       if (!(release_oversize(pool, size) && extend(pool, size))) {
         ++flushes_;
         give_back();
@@ -499,8 +516,20 @@ class CachingAllocator {
     pool.unmapped.erase(std::find(pool.unmapped.begin(), pool.unmapped.end(), block));
   }
 
-  /// The block of the lowest address from which `size` bytes are free or can be mapped; the start
-  /// of a new expandable segment if there is none.
+  /// PyTorch takes address space for 1 1/8 of the card, in whole pages.
+  static Size address_space(const Pool& pool, Size capacity) {
+    return rounded_up(capacity + capacity / 8, page_size(pool));
+  }
+
+  /// Whether address space is left whatever this request maps.
+  bool has_space_for(const Pool& pool, Size size) const {
+    if (pool.unmapped.empty()) return true;
+    const Block& last = blocks_[pool.unmapped.back()];
+    return last.next == kNone && last.size > size + page_size(pool);
+  }
+
+  /// The block of the lowest address from which `size` bytes are free or can be mapped; the start of a
+  /// new expandable segment if there is none.
   Index room(Pool& pool, Size size) {
     for (Index start : pool.unmapped) {
       const Index before = blocks_[start].previous;
@@ -511,10 +540,8 @@ class CachingAllocator {
         found += blocks_[block].size;
       if (found >= size) return start;
     }
-    // PyTorch takes address space for 1 1/8 of the card, in whole pages.
-    const Size page = page_size(pool);
-    const Size space = rounded_up(capacity_ + capacity_ / 8, page);
-    const Index block = make_block(pool, rounded_up(next_address_, page), space);
+    const Size space = address_space(pool, capacity_);
+    const Index block = make_block(pool, rounded_up(next_address_, page_size(pool)), space);
     next_address_ = blocks_[block].address + space;
     insert_unmapped(pool, block);
     return block;
@@ -626,7 +653,7 @@ class Replay final : public TraceReader {
   }
 
   void read(std::span<const Event> events) override {
-    const std::size_t met = read_as(events, CachingAllocator::Flush::allowed);
+    const std::size_t met = read_as(events, CachingAllocator::ByCapacity::allowed);
     if (met == events.size() || out_of_memory_) return;
     out_of_memory_ = OutOfMemory{mark_.phase,
                                  mark_.step,
@@ -636,10 +663,10 @@ class Replay final : public TraceReader {
                                  allocator_.reserved()};
   }
 
-  /// Reads up to the first request that can only be met by giving memory back; says how many events
+  /// Reads up to the first request that is met as the size of the card decides; says how many events
   /// that were.
   std::size_t read_while_it_fits(std::span<const Event> events) {
-    return read_as(events, CachingAllocator::Flush::forbidden);
+    return read_as(events, CachingAllocator::ByCapacity::forbidden);
   }
 
   /// Goes on as on a card that never runs out.
@@ -652,14 +679,14 @@ class Replay final : public TraceReader {
   }
 
  private:
-  std::size_t read_as(std::span<const Event> events, CachingAllocator::Flush flush) {
+  std::size_t read_as(std::span<const Event> events, CachingAllocator::ByCapacity by_capacity) {
     if (out_of_memory_) return events.size();
     for (std::size_t i = 0; i < events.size(); ++i) {
       const Event& event = events[i];
       if (event.kind == Event::Kind::free) {
         allocator_.free(event.storage);
       } else if (event.kind == Event::Kind::allocate) {
-        if (!allocator_.allocate(event.storage, event.bytes, flush)) return i;
+        if (!allocator_.allocate(event.storage, event.bytes, by_capacity)) return i;
       } else if (event.kind == Event::Kind::empty_cache) {
         allocator_.empty_cache();
       }
@@ -679,10 +706,8 @@ class ReplayOnCard final : public TraceReader {
  public:
   ReplayOnCard(const AllocatorSettings& settings, std::optional<Bytes> capacity)
       : limited_(settings, capacity.value_or(kUnlimited)) {
-    // These settings look at the capacity before it is reached.
-    const bool looks_ahead =
-        settings.expandable_segments || settings.garbage_collection_threshold > 0.0;
-    if (capacity && looks_ahead) unlimited_.emplace(settings);
+    // Garbage is collected as the capacity comes near.
+    if (capacity && settings.garbage_collection_threshold > 0.0) unlimited_.emplace(settings);
   }
 
   void enter(const Mark& mark) override {

@@ -283,24 +283,28 @@ std::vector<Advice> advise(const MemoryEstimate& now, const Run& run, const Ques
       for (const Useful* change : changes) change->step->apply(question, change->step->value);
       return again(question, too_many);
     };
-    std::vector<const Useful*> together;
-    for (const Useful& change : useful) together.push_back(&change);
-    std::optional<MemoryEstimate> then = with_all(together);
+    std::vector<const Useful*> open;
+    for (const Useful& change : useful) open.push_back(&change);
+    std::optional<MemoryEstimate> then = with_all(open);
     if (!is_fit(then)) return;
-    // Without the greatest sacrifices, as many as can be; then without each that is not needed.
-    together.resize(fewest(together.size(), then, [&](std::size_t count) {
-      return with_all({together.begin(), together.begin() + static_cast<std::ptrdiff_t>(count)});
-    }));
-    for (std::size_t i = together.size() - 1; i-- > 0;) {
-      std::vector<const Useful*> fewer = together;
-      fewer.erase(fewer.begin() + static_cast<std::ptrdiff_t>(i));
-      std::optional<MemoryEstimate> without = with_all(fewer);
+    // The last of the fewest that are enough is needed; so is, beside it, the last of the fewest before it.
+    std::vector<const Useful*> needed;
+    while (!open.empty()) {
+      const std::size_t count = fewest(open.size(), then, [&](std::size_t first) {
+        std::vector<const Useful*> changes = needed;
+        changes.insert(changes.begin(), open.begin(), open.begin() + static_cast<std::ptrdiff_t>(first));
+        return with_all(changes);
+      });
+      needed.insert(needed.begin(), open[count - 1]);
+      open.resize(count - 1);
+      if (needed.size() == 1 || open.empty()) continue;
+      std::optional<MemoryEstimate> without = with_all(needed);
       if (!is_fit(without)) continue;
-      together = std::move(fewer);
       then = std::move(without);
+      break;
     }
     Advice combined{{}, "all of these together", Sacrifice::nothing, saving(*then), Fit::fits};
-    for (const Useful* change : together) {
+    for (const Useful* change : needed) {
       combined.change += (combined.change.empty() ? "" : " ") + change->step->change;
       combined.sacrifice = std::max(combined.sacrifice, change->family->sacrifice);
     }
