@@ -219,6 +219,11 @@ CheckedTime checked_time(const JobTime& epoch, const TrainFile& file, const std:
   return time;
 }
 
+Invocation without_words(Invocation in) {
+  in.words.clear();
+  return in;
+}
+
 }  // namespace
 
 /// Estimates by the run that they are of.
@@ -242,7 +247,7 @@ struct Checker::Estimates {
 };
 
 Checker::Checker(const Invocation& in, const Tables& tables, const Calibration& calibration, std::optional<double> epochs)
-    : in_(in), tables_(tables), calibration_(calibration), epochs_(epochs), estimates_(std::make_unique<Estimates>()) {}
+    : in_(without_words(in)), tables_(tables), calibration_(calibration), epochs_(epochs), estimates_(std::make_unique<Estimates>()) {}
 Checker::~Checker() = default;
 
 Result<const ProjectFile*> Checker::project_at(const std::string& path) {

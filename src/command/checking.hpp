@@ -71,7 +71,7 @@ class Checker {
   class OneFile;
   Result<const ProjectFile*> project_at(const std::string& path);
 
-  const Invocation& in_;
+  const Invocation in_;  ///< but for the names of the files, of which each file's copy would be one more
   const Tables& tables_;
   const Calibration& calibration_;
   std::optional<double> epochs_;  ///< of --epochs

@@ -6,6 +6,8 @@
 #include <cstdlib>
 #include <deque>
 #include <filesystem>
+#include <functional>
+#include <map>
 #include <span>
 #include <system_error>
 #include <utility>
@@ -575,7 +577,29 @@ Result<Tables> Tables::open(const std::string& overlay) {
   return tables;
 }
 
-Result<FoundModel> Tables::model(std::string_view asked) const {
+struct Tables::Known {
+  std::map<std::string, FoundModel, std::less<>> models;
+  std::map<std::string, FoundGpu, std::less<>> gpus;
+};
+
+Tables::Tables() : known_(std::make_shared<Known>()) {}
+
+Result<FoundModel> Tables::model(std::string_view name) const {
+  if (const auto known = known_->models.find(name); known != known_->models.end()) return known->second;
+  auto found = find_model(name);
+  if (found && !found->is_file) known_->models.emplace(name, *found);
+  return found;
+}
+
+Result<FoundGpu> Tables::gpu(std::string_view name, std::optional<Bytes> reported) const {
+  if (reported) return find_gpu(name, reported);
+  if (const auto known = known_->gpus.find(name); known != known_->gpus.end()) return known->second;
+  auto found = find_gpu(name, reported);
+  if (found) known_->gpus.emplace(name, *found);
+  return found;
+}
+
+Result<FoundModel> Tables::find_model(std::string_view asked) const {
   const std::string name(trimmed(asked));
   const std::string folded = lowered(name);
   const std::string key = model_key(name);
@@ -652,7 +676,7 @@ Result<FoundModel> Tables::model(std::string_view asked) const {
   return take(*row, std::move(others), is_guess);
 }
 
-Result<FoundGpu> Tables::gpu(std::string_view asked, std::optional<Bytes> reported) const {
+Result<FoundGpu> Tables::find_gpu(std::string_view asked, std::optional<Bytes> reported) const {
   std::string_view name = trimmed(asked);
   std::int64_t count = 1;
   const std::size_t digits = std::min(name.find_first_not_of("0123456789"), name.size());

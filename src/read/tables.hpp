@@ -70,9 +70,14 @@ class Tables {
 
  private:
   struct Overlay;
+  struct Known;
+  Tables();
   std::span<const embedded::Row> rows(Kind kind) const;
+  Result<FoundModel> find_model(std::string_view name) const;
+  Result<FoundGpu> find_gpu(std::string_view name, std::optional<Bytes> reported) const;
 
   std::shared_ptr<const Overlay> overlay_;  ///< null without one
+  std::shared_ptr<Known> known_;            ///< rows found before, by the names that found them
 };
 
 }  // namespace qwenplan

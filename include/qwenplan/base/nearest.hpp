@@ -33,6 +33,8 @@ inline std::vector<std::string> nearest(std::string_view word, const std::vector
   if (word.size() > 64) return {};
   const std::size_t limit = std::min<std::size_t>(3, std::max<std::size_t>(1, word.size() / 3));
   for (const std::string& name : names) {
+    // Each letter that one has more is an edit.
+    if (std::max(word.size(), name.size()) - std::min(word.size(), name.size()) > limit) continue;
     const std::size_t distance = edit_distance(word, name);
     if (distance <= limit) found.emplace_back(distance, name);
   }
