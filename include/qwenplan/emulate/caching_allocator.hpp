@@ -81,9 +81,9 @@ class CachingAllocator {
     if (blocks_.size() > kMostBlocks) return false;
     const Size size = rounded_up(static_cast<Size>(bytes), kMinBlock);
     Pool& pool = pools_[size <= kSmallSize ? 0 : 1];
-    const Index cached = best_fit(pool, size);
-    if (expands_ && by_capacity == ByCapacity::forbidden && cached != best_fit(pool, size, size_of(kUnlimited)))
-      return false;
+    bool is_by_space = false;
+    const Index cached = best_fit(pool, size, is_by_space);
+    if (is_by_space && by_capacity == ByCapacity::forbidden) return false;
     Index block = cached == kNone ? kNone : take(pool, cached, size);
     if (block == kNone) block = driver_block(pool, size, by_capacity);
     if (block == kNone) return false;
@@ -361,23 +361,30 @@ class CachingAllocator {
     return front;
   }
 
-  /// The best fit among the free blocks, if so much more address space were left.
-  Index best_fit(Pool& pool, Size size, Size more_space = 0) {
+  /// A block that can grow counts as large as it could become, so that a gap is filled first: the first of
+  /// this and larger blocks than which the next is no narrower, if so much more address space were left.
+  Index narrowest_from(const Pool& pool, Index best, Size more_space) const {
+    const auto reach = [&](Index block) {
+      const Block& next = blocks_[blocks_[block].next];
+      if (next.state != State::unmapped) return blocks_[block].size;
+      return blocks_[block].size + next.size + (next.next == kNone ? more_space : 0);
+    };
+    const auto after = [&](Index block) {
+      return first_from(pool, blocks_[block].size, blocks_[block].address + 1);
+    };
+    for (Index next = after(best); next != kNone && reach(next) < reach(best); next = after(next)) best = next;
+    return best;
+  }
+
+  /// The best fit among the free blocks; whether it would be another if more address space were left.
+  Index best_fit(Pool& pool, Size size, bool& is_by_space) {
     if (collects_) ++pool.searches;
     Index best = first_from(pool, size, 0);
     if (best == kNone) return kNone;
-    if (expands_) {
-      // A block that can grow counts as large as it could become, so that a gap is filled first.
-      const auto reach = [&](Index block) {
-        const Block& next = blocks_[blocks_[block].next];
-        if (next.state != State::unmapped) return blocks_[block].size;
-        return blocks_[block].size + next.size + (next.next == kNone ? more_space : 0);
-      };
-      const auto after = [&](Index block) {
-        return first_from(pool, blocks_[block].size, blocks_[block].address + 1);
-      };
-      for (Index next = after(best); next != kNone && reach(next) < reach(best); next = after(next))
-        best = next;
+    if (expands_ && blocks_[blocks_[best].next].state == State::unmapped) {
+      const Index in_any_space = narrowest_from(pool, best, size_of(kUnlimited));
+      best = narrowest_from(pool, best, 0);
+      is_by_space = in_any_space != best;
     }
     if (max_split_ != kNoLimit) {
       // A block that is too large to split serves only a request of nearly its own size.
