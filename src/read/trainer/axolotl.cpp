@@ -130,7 +130,7 @@ void read_method(Settings& in, const Source& source, TrainFile& file) {
   d.method = from_file(is_quantized ? Method::qlora : Method::lora, adapter->place);
   if (is_quantized) {
     d.quantization = from_file(is_4bit ? Quantization::nf4 : Quantization::int8, in.place(load));
-    if (is_8bit) d.double_quantizes = Given<bool>{false, From::trainer};
+    if (is_8bit) d.double_quantizes = by_trainer(false);
   }
   const auto saved_adapter = in.text("lora_model_dir");
   const bool trains_on = saved_adapter && !saved_adapter->value.empty();
@@ -238,12 +238,12 @@ void read_checkpointing(Settings& in, TrainFile& file) {
     // Adapters' activations are offloaded instead of computed again; else wrappers that are not
     // reentrant take the place of transformers' (_configure_gradient_checkpointing).
     if (in.has("adapter")) d.checkpoints->value = false;
-    d.checkpoints_reentrant = Given<bool>{false, From::trainer};
+    d.checkpoints_reentrant = by_trainer(false);
     if (!d.checkpoints->value) d.checkpoints_reentrant.reset();
   } else if (d.checkpoints && d.checkpoints->value) {
     d.checkpoints_reentrant = inside.truth("use_reentrant");
     if (!d.checkpoints_reentrant)
-      d.checkpoints_reentrant = Given<bool>{!in.has("rl"), From::trainer};
+      d.checkpoints_reentrant = by_trainer(!in.has("rl"));
   }
 }
 
@@ -335,7 +335,7 @@ void read_loss(Settings& in, TrainFile& file) {
   const bool are_off = is_one_given || in.is_on("trust_remote_code");
   if (are_off)
     for (auto* const kernel : {&d.lora_mlp_kernel, &d.lora_qkv_kernel, &d.lora_o_kernel})
-      if (!*kernel) *kernel = Given<bool>{false, From::trainer, {}};
+      if (!*kernel) *kernel = by_trainer(false);
   const bool fuses_embedding = embedding ? embedding->value : !are_off && !in.is_on("load_in_8bit") && !in.has("rl");
   if (fuses_embedding && d.lora_targets)
     for (const std::string& each : d.lora_targets->value)
@@ -586,9 +586,6 @@ TrainFile read_axolotl(const Source& source) {
   file.has_tower = in.has("processor_type") || in.has("freeze_mm_modules") || in.has("image_size") ||
                    (written_by && written_by->value.size() < 40 && has_tower(written_by->value));
 
-  const auto value_of = [](const auto& given) {
-    return given ? std::optional(given->value) : std::nullopt;
-  };
   file.epochs = value_of(in.number("num_epochs"));
   file.max_steps = value_of(in.whole("max_steps"));
   if (const Node* steps = in.node("save_steps")) file.save_steps = steps->whole();

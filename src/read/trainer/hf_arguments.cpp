@@ -52,6 +52,15 @@ std::string strategy(Settings& s, const char* key, const char* otherwise) {
   return text->value == "false" || text->value == "False" ? "no" : text->value;
 }
 
+/// A map as it is or as JSON in a text; nothing of either is a null.
+Node map_or_json(const Node* node) {
+  if (!node || node->is_map()) return node ? *node : Node{};
+  const auto json = node->text();
+  if (!json || !json->starts_with('{')) return {};
+  auto document = parse_document(*json, "JSON", Syntax::json);
+  return document ? std::move(document.value().root) : Node{};
+}
+
 /// When it evaluates and saves, and whether the two go together.
 void read_evaluation(Settings& s, TrainFile& file) {
   const std::string evaluates = strategy(s, "eval_strategy", "no");
@@ -82,19 +91,10 @@ void read_evaluation(Settings& s, TrainFile& file) {
 }  // namespace
 
 RunDraft::Maybe<bool> reentrant_of(Settings& settings) {
-  const Node* node = settings.node("gradient_checkpointing_kwargs");
-  if (!node) return std::nullopt;
-  std::optional<Document> parsed;
-  if (!node->is_map()) {
-    const auto json = node->text();
-    if (!json || json->empty() || json->front() != '{') return std::nullopt;
-    auto document = parse_document(*json, "gradient_checkpointing_kwargs", Syntax::json);
-    if (!document) return std::nullopt;
-    parsed = std::move(document.value());
-  }
-  const Node* value = (parsed ? parsed->root : *node).find("use_reentrant");
+  const Node arguments = map_or_json(settings.node("gradient_checkpointing_kwargs"));
+  const Node* value = arguments.find("use_reentrant");
   if (!value || !value->truth()) return std::nullopt;
-  return from_file(*value->truth(), node->place);
+  return from_file(*value->truth(), settings.node("gradient_checkpointing_kwargs")->place);
 }
 
 RunDraft::Maybe<std::string> attention_named(RunDraft::Maybe<std::string> given) {
@@ -190,18 +190,11 @@ void say_old_hf_names(Settings& s) {
 }
 
 void split_batch(Settings& s, TrainFile& file) {
-  std::optional<Document> parsed;
-  const Node* config = s.node("accelerator_config");
-  if (config && !config->is_map())
-    if (const auto json = config->text(); json && json->starts_with('{'))
-      if (auto document = parse_document(*json, "accelerator_config", Syntax::json)) {
-        parsed = std::move(document.value());
-        config = &parsed->root;
-      }
-  const Node* inner = config ? config->find("split_batches") : nullptr;
+  const Node config = map_or_json(s.node("accelerator_config"));
+  const Node* inner = config.find("split_batches");
   const bool is_on = inner ? inner->truth().value_or(false) : s.is_on("split_batches");
   if (!is_on) return;
-  const char* key = config ? "accelerator_config" : "split_batches";
+  const char* key = inner ? "accelerator_config" : "split_batches";
   RunDraft& draft = file.draft;
   const std::int64_t gpus = draft.gpus ? std::clamp<std::int64_t>(draft.gpus->value, 1, kMostBatch) : 1;
   if (draft.micro_batch && gpus > 1 && draft.micro_batch->value >= 1)

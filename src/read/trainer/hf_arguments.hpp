@@ -7,18 +7,6 @@
 
 namespace qwenplan {
 
-/// A value that the file does not have and the trainer puts in.
-template <class T>
-Given<T> by_trainer(T value) {
-  return {std::move(value), From::trainer, {}};
-}
-
-/// Sets what is not set yet.
-template <class T>
-void otherwise(RunDraft::Maybe<T>& setting, T value) {
-  if (!setting) setting = by_trainer(std::move(value));
-}
-
 /// Reads the keys of transformers' TrainingArguments that matter to memory, storage and time, and
 /// knows all others of versions 4.49 to 5.23: TRL's, ms-swift's and LLaMA-Factory's arguments are
 /// built on them. Sets no default but those that all of them share: see `hf_defaults`.

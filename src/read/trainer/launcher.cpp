@@ -189,11 +189,6 @@ const Names& accelerate_keys() {
   return kKeys;
 }
 
-template <class T>
-Given<T> given(T value, Place place) {
-  return {std::move(value), From::file, place};
-}
-
 Finding finding(RuleId rule, std::string message, Place place, std::string fix = {}) {
   return {rule, std::move(message), place, std::move(fix)};
 }
@@ -222,7 +217,7 @@ bool is_enabled(const Node* section) {
 
 void add_word(RunDraft::Maybe<std::string>& list, const std::string& word, Place place) {
   if (!list)
-    list = given(word, place);
+    list = from_file(word, place);
   else if (list->value.find(word) == std::string::npos)
     list->value += "," + word;
 }
@@ -238,7 +233,7 @@ bool offloads(const Node* section) {
 void zero_settings(const Node& zero, Launch& out) {
   if (!zero.is_map()) {
     // Before version 0.1 the key was a switch for stage 1.
-    if (zero.truth().value_or(false)) out.zero = given(std::string("1"), zero.place);
+    if (zero.truth().value_or(false)) out.zero = from_file(std::string("1"), zero.place);
     return;
   }
   const Node* stage_node = zero.find("stage");
@@ -250,7 +245,7 @@ void zero_settings(const Node& zero, Launch& out) {
                                    "0, 1, 2 or 3"));
     return;
   }
-  out.zero = given(std::to_string(stage), place);
+  out.zero = from_file(std::to_string(stage), place);
   const auto is_on = [&](const char* key) {
     const Node* node = zero.find(key);
     return node && node->truth().value_or(false);
@@ -299,13 +294,13 @@ std::optional<Launch> preset(std::string_view path, Place place) {
     std::string rest = name.substr(std::string_view(beginning).size());
     if (rest.empty() || rest.front() < '0' || rest.front() > '3') return std::nullopt;
     Launch launch;
-    launch.zero = given(rest.substr(0, 1), place);
+    launch.zero = from_file(rest.substr(0, 1), place);
     rest.erase(0, 1);
     if (rest == "_offload" || rest == "_bf16_cpuoffload_all") {
-      launch.offload = given(std::string("optimizer"), place);
+      launch.offload = from_file(std::string("optimizer"), place);
       if (launch.zero->value == "3") launch.offload->value += ",params";
     } else if (rest == "_bf16_cpuoffload_params") {
-      launch.offload = given(std::string("params"), place);
+      launch.offload = from_file(std::string("params"), place);
     } else if (!rest.empty() && rest != "_bf16" && rest != "_fp16" && rest != "_autotp" &&
                rest != "_torch_compile") {
       return std::nullopt;
@@ -340,13 +335,13 @@ void fsdp_members(const Node& config, bool is_accelerate, Launch& out) {
   };
   const Entry* version_entry = find("version");
   const auto version = version_entry ? version_entry->value.whole() : std::nullopt;
-  if (!out.fsdp) out.fsdp = given(std::string("1"), config.place);
-  if (version) out.fsdp = given(std::to_string(*version), version_entry->place);
+  if (!out.fsdp) out.fsdp = from_file(std::string("1"), config.place);
+  if (version) out.fsdp = from_file(std::to_string(*version), version_entry->place);
   const bool is_second = out.fsdp->value == "2";
   if (const Entry* entry = find("offload_params"); entry && entry->value.truth().value_or(false))
     add_word(out.offload, "params", entry->place);
   if (const Entry* entry = find("activation_checkpointing"))
-    if (const auto is_on = entry->value.truth()) out.checkpoints = given(*is_on, entry->place);
+    if (const auto is_on = entry->value.truth()) out.checkpoints = from_file(*is_on, entry->place);
   if (const Entry* entry = find("sharding_strategy"); entry && is_second)
     out.findings.push_back(finding("accelerate/fsdp2-old-key", "FSDP2 has no sharding strategy; the key is ignored",
                                    entry->place, "fsdp_reshard_after_forward: true"));
@@ -366,11 +361,11 @@ void fsdp_members(const Node& config, bool is_accelerate, Launch& out) {
 
 Launch deepspeed_settings(const Node& root) {
   Launch out;
-  out.zero = given(std::string("0"), root.place);
+  out.zero = from_file(std::string("0"), root.place);
   if (const Node* zero = root.find("zero_optimization")) zero_settings(*zero, out);
   const auto whole = [&](const char* key, RunDraft::Maybe<std::int64_t>& setting) {
     if (const Node* node = root.find(key))
-      if (const auto value = node->whole()) setting = given(*value, node->place);
+      if (const auto value = node->whole()) setting = from_file(*value, node->place);
   };
   whole("train_micro_batch_size_per_gpu", out.micro_batch);
   whole("gradient_accumulation_steps", out.accumulation);
@@ -385,7 +380,7 @@ Launch deepspeed_settings(const Node& root) {
                                    "\"fp16\": {\"enabled\": false}"));
   if (const Node* optimizer = root.find("optimizer"); optimizer && optimizer->is_map())
     if (const Node* type = optimizer->find("type"))
-      if (const auto name = type->text()) out.optimizer = given(*name, type->place);
+      if (const auto name = type->text()) out.optimizer = from_file(*name, type->place);
   if (const Node* parallel = root.find("tensor_parallel"); parallel && parallel->is_map())
     if (const Node* size = parallel->find("autotp_size"))
       if (size->whole().value_or(0) > 1)
@@ -419,7 +414,7 @@ Launch accelerate_settings(const Node& root, const Neighbours& neighbours) {
     } else if (!deepspeed->entries.empty() || type == "DEEPSPEED") {
       const Node* stage = deepspeed->find("zero_stage");
       // accelerate's DeepSpeedPlugin: stage 2 unless something else is said.
-      out.zero = given(std::to_string(stage ? stage->whole().value_or(2) : 2),
+      out.zero = from_file(std::to_string(stage ? stage->whole().value_or(2) : 2),
                        stage ? stage->place : deepspeed->place);
       const auto device = [&](const char* key, const char* what) {
         const Node* node = deepspeed->find(key);
@@ -429,17 +424,17 @@ Launch accelerate_settings(const Node& root, const Neighbours& neighbours) {
       device("offload_optimizer_device", "optimizer");
       device("offload_param_device", "params");
       if (const Node* steps = deepspeed->find("gradient_accumulation_steps"))
-        if (const auto value = steps->whole()) out.accumulation = given(*value, steps->place);
+        if (const auto value = steps->whole()) out.accumulation = from_file(*value, steps->place);
     }
   }
   if (const Node* fsdp = root.find("fsdp_config");
       fsdp && fsdp->is_map() && !fsdp->entries.empty() && (type == "FSDP" || type.empty()))
     fsdp_members(*fsdp, true, out);
   if (const Node* node = root.find("num_processes"))
-    if (const auto value = node->whole()) out.gpus = given(*value, node->place);
+    if (const auto value = node->whole()) out.gpus = from_file(*value, node->place);
   if (const Node* node = root.find("mixed_precision")) {
     if (const auto word = node->text())
-      out.mixed = given(*word == "false" || *word == "False" ? "no" : *word, node->place);
+      out.mixed = from_file(*word == "false" || *word == "False" ? "no" : *word, node->place);
   }
   if (type == "MEGATRON_LM")
     out.unmodelled = unknown_at(type_node->place, "Megatron-LM is not modelled", "use MULTI_GPU, FSDP or DEEPSPEED");
@@ -471,12 +466,18 @@ std::optional<Launch> accelerate_setting(const std::string& path, Place place, c
   return out;
 }
 
+void open_launcher(const std::string& path, Place place, TrainFile& file) {
+  file.open.push_back({"launcher", unknown_at(place,
+                                              "how the run is spread stands in '" + path.substr(0, 100) + "', which is not here",
+                                              "give that file with --launcher")});
+}
+
 Launch fsdp_settings(const Node* fsdp, const Node* config) {
   Launch out;
   // ms-swift takes a preset's name, a file or JSON of both keys here, and means FSDP2 where nothing is said.
   if (const auto whole = fsdp ? fsdp->text() : std::nullopt; whole && fsdp->kind == Node::Kind::scalar) {
     if (*whole == "fsdp2" || whole->ends_with(".json")) {
-      out.fsdp = given(std::string("2"), fsdp->place);
+      out.fsdp = from_file(std::string("2"), fsdp->place);
       return out;
     }
     if (whole->starts_with('{')) {
@@ -486,7 +487,7 @@ Launch fsdp_settings(const Node* fsdp, const Node* config) {
         return out;
       }
       out = fsdp_settings(document->root.find("fsdp"), document->root.find("fsdp_config"));
-      if (!out.fsdp) out.fsdp = given(std::string("2"), fsdp->place);
+      if (!out.fsdp) out.fsdp = from_file(std::string("2"), fsdp->place);
       move_to(out, fsdp->place);
       return out;
     }
@@ -495,7 +496,7 @@ Launch fsdp_settings(const Node* fsdp, const Node* config) {
   bool is_on = false;
   if (fsdp && fsdp->truth()) {
     is_on = *fsdp->truth();
-    if (is_on) out.fsdp = given(std::string("1"), fsdp->place);
+    if (is_on) out.fsdp = from_file(std::string("1"), fsdp->place);
   } else if (words) {
     for (const std::string& group : *words) {
       // "full_shard auto_wrap offload" in one string, or a list of these words.
@@ -506,7 +507,7 @@ Launch fsdp_settings(const Node* fsdp, const Node* config) {
         at = end + 1;
         if (word.empty()) continue;
         is_on = true;
-        if (!out.fsdp) out.fsdp = given(std::string("1"), fsdp->place);
+        if (!out.fsdp) out.fsdp = from_file(std::string("1"), fsdp->place);
         if (word == "offload") add_word(out.offload, "params", fsdp->place);
       }
     }
@@ -602,17 +603,17 @@ void settle_mixed_precision(TrainFile& file) {
   }
   const bool is_full = draft.method && draft.method->value == Method::full;
   if (word == "fp8") {
-    draft.uses_fp8 = given(true, place);
+    draft.uses_fp8 = from_file(true, place);
   } else if (word != "bf16" && word != "fp16") {
     stop("the precision '" + word.substr(0, 40) + "' of accelerate is not known");
   } else if (file.trainer == Trainer::llama_factory && draft.precision && word == "bf16") {
-    draft.autocasts = given(true, place);  // pure_bf16
+    draft.autocasts = from_file(true, place);  // pure_bf16
   } else if (file.trainer == Trainer::llama_factory && (draft.precision || draft.quantization || (word == "fp16" && !is_full))) {
     // It loads the model as if there were no autocast; what is trained is fp32.
     stop("autocast by accelerate alone, over a model that LLaMA-Factory loads without it, is not modelled");
   } else {
     draft.autocasts.reset();
-    draft.precision = given(word == "bf16" ? Precision::bf16_mixed : Precision::fp16_mixed, place);
+    draft.precision = from_file(word == "bf16" ? Precision::bf16_mixed : Precision::fp16_mixed, place);
   }
 }
 

@@ -37,6 +37,9 @@ Launch accelerate_settings(const Node& root, const Neighbours& neighbours);
 /// that of the word which names it.
 std::optional<Launch> accelerate_setting(const std::string& path, Place place, const Neighbours& neighbours);
 
+/// Leaves a run open whose launcher's file is not here.
+void open_launcher(const std::string& path, Place place, TrainFile& file);
+
 /// The `fsdp` and `fsdp_config` keys as transformers' TrainingArguments and the trainers on top of
 /// it have them: words or true, and a map with or without the prefix `fsdp_`.
 Launch fsdp_settings(const Node* fsdp, const Node* config);

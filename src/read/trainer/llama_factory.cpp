@@ -67,7 +67,7 @@ void read_objective(Settings& in, TrainFile& file) {
   const auto is = [&](Objective objective) { d.objective = from_file(objective, stage->place); };
   if (word == "pt") {
     is(Objective::pretrain);
-    if (!d.packs) d.packs = Given<bool>{true, From::trainer};
+    if (!d.packs) d.packs = by_trainer(true);
   } else if (word == "sft") {
     is(Objective::sft);
   } else if (word == "dpo") {
@@ -145,7 +145,7 @@ void read_method(Settings& in, TrainFile& file) {
                                                                         : Quantization::nf4,
                              bits->place);
   d.method = from_file(Method::qlora, bits->place);
-  if (bits->value == 8) d.double_quantizes = Given<bool>{false, From::trainer};
+  if (bits->value == 8) d.double_quantizes = by_trainer(false);
 }
 
 void read_precision(Settings& in, TrainFile& file) {
@@ -527,9 +527,6 @@ TrainFile read_llama_factory(const Source& source) {
     if (const auto frozen = in.truth(key); frozen && !frozen->value)
       d.trains_vision = from_file(true, frozen->place);
 
-  const auto value_of = [](const auto& given) {
-    return given ? std::optional(given->value) : std::nullopt;
-  };
   file.epochs = value_of(in.number("num_train_epochs"));
   file.max_steps = value_of(in.whole("max_steps"));
   if (const Node* steps = in.node("save_steps")) file.save_steps = steps->whole();

@@ -12,11 +12,6 @@
 namespace qwenplan {
 namespace {
 
-template <class T>
-Given<T> by_trainer(T value) {
-  return {std::move(value), From::trainer};
-}
-
 void refuse(TrainFile& file, std::string what, Place place, std::string hint) {
   set_unmodelled(file, std::move(what) + " in the second form of LLaMA-Factory's files is not modelled",
                  place, std::move(hint));
@@ -197,7 +192,6 @@ TrainFile read_llama_factory_v1(const Source& source) {
                "describe the run by flags: qwenplan vram --objective dpo");
     file.datasets = std::move(data->value);
   }
-  const auto value_of = [](const auto& given) { return given ? std::optional(given->value) : std::nullopt; };
   file.epochs = value_of(in.number("num_train_epochs"));
   file.max_steps = value_of(in.whole("max_steps"));
   file.save_steps = value_of(in.whole("save_steps"));

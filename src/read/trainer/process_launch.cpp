@@ -221,10 +221,7 @@ void put_process_launch(const ProcessLaunch& launch, const Neighbours& neighbour
     if (settings)
       put_launch(*std::move(settings), file);
     else
-      file.open.push_back({"launcher", unknown_at(path.place,
-                                                  "how the run is spread stands in '" + path.text.substr(0, 100) +
-                                                      "', which is not here",
-                                                  "give that file with --launcher")});
+      open_launcher(path.text, path.place, file);
   }
   if (const auto& mixed = launch.mixed_precision) file.mixed_precision = from_file(mixed->text, mixed->place);
   if (launch.processes) draft.gpus = launch.processes;

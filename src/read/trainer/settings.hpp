@@ -120,4 +120,22 @@ Given<T> from_file(T value, Place place) {
   return {std::move(value), From::file, place};
 }
 
+/// A value that the file does not have and the trainer puts in.
+template <class T>
+Given<T> by_trainer(T value) {
+  return {std::move(value), From::trainer, {}};
+}
+
+/// Sets what is not set yet.
+template <class T>
+void otherwise(RunDraft::Maybe<T>& setting, T value) {
+  if (!setting) setting = by_trainer(std::move(value));
+}
+
+/// The value alone, without where it is from.
+template <class T>
+std::optional<T> value_of(const RunDraft::Maybe<T>& setting) {
+  return setting ? std::optional<T>(setting->value) : std::nullopt;
+}
+
 }  // namespace qwenplan

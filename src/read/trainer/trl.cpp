@@ -324,10 +324,7 @@ void read_launch(Settings& s, const Neighbours& neighbours, TrainFile& file) {
   else if (word == "zero1" || word == "zero2" || word == "zero3")
     draft.zero = from_file(word.substr(4), settings->place);
   else if (word != "single_gpu" && word != "multi_gpu")
-    file.open.push_back({"launcher", unknown_at(settings->place,
-                                                "how the run is spread stands in '" + word.substr(0, 100) +
-                                                    "', which is not here",
-                                                "give that file with --launcher")});
+    open_launcher(word, settings->place, file);
 }
 
 }  // namespace
