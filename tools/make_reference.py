@@ -104,8 +104,9 @@ def shape_of_row(m):
     linear = m.get('linear_attention') or {}
     tower = m.get('vision') or {}
     part = m.get('partial_rotary_factor') or 1
-    architecture = m['architecture'] or {'qwen3.5': 'Qwen3_5ForCausalLM'}[m['family']]
-    return [m['id'], architecture, m['num_hidden_layers'], m['hidden_size'], m['intermediate_size'],
+    architecture = m['architecture'] or {'qwen3.5': 'Qwen3_5MoeForCausalLM' if moe else 'Qwen3_5ForCausalLM'}[m['family']]
+    is_normalized = moe.get('norm_topk_prob', architecture == 'Qwen3_5MoeForCausalLM')
+    return [m['id'], architecture, m['num_hidden_layers'], m['hidden_size'], m['intermediate_size'] or 0,
             m['num_attention_heads'], m['num_key_value_heads'], m['head_dim'], m['vocab_size'],
             m['max_position_embeddings'], m['sliding_window'] or 0, m.get('rotary_dim') or (int(m['head_dim'] * part) if part < 1 else 0),
             int(m['tie_word_embeddings']), int(m['qkv_bias']), int(m['qk_norm']), moe.get('num_experts', 0), moe.get('experts_per_tok', 0),
@@ -113,7 +114,7 @@ def shape_of_row(m):
             *[linear.get('linear_' + size, 0) for size in ('num_key_heads', 'num_value_heads', 'key_head_dim',
                                                            'value_head_dim', 'conv_kernel_dim')],
             *[tower.get(size, 0) for size in ('hidden', 'intermediate', 'heads', 'num_position_embeddings')],
-            moe.get('shared_expert_intermediate_size', 0), int(moe.get('norm_topk_prob', False)),
+            moe.get('shared_expert_intermediate_size', 0), int(is_normalized),
             int(m.get('attention_o_bias', False)), int(m.get('mlp_bias', False)), int(m.get('dropout', False)), m['params_total']]
 
 

@@ -48,6 +48,7 @@ constexpr Defaults kDefaults[] = {
     {Architecture::seed_oss, "seed_oss", 155136, 4096, 27648, 64, 80, 8, 128, 524288, 0, false},
     {Architecture::arcee, "arcee", 32000, 2560, 18432, 32, 32, 0, 0, 4096, 0, false},
     {Architecture::qwen3_5, "qwen3_5_text", 248320, 4096, 12288, 32, 16, 4, 256, 32768, 0, false},
+    {Architecture::qwen3_5_moe, "qwen3_5_moe_text", 248320, 2048, 0, 40, 16, 2, 256, 32768, 0, false},
 };
 
 const Defaults* defaults_of(Architecture architecture) {
@@ -80,14 +81,16 @@ void read_experts(const Json& config, Fields& fields, Model& model) {
   Experts experts{128, 8, 768, 1, false, 0};
   if (model.architecture == Architecture::mixtral) experts = {8, 2, model.ffn, 1, true, 0};
   if (model.architecture == Architecture::qwen2_moe) experts = {60, 4, 1408, 1, false, 5632};
+  if (model.architecture == Architecture::qwen3_5_moe) experts = {256, 8, 512, 1, true, 512};
   experts.count = fields.whole(count_key, 0, kMostExperts).value_or(experts.count);
   experts.per_token = fields.whole("num_experts_per_tok", 1, kMostExperts).value_or(experts.per_token);
-  if (model.architecture != Architecture::mixtral) {
+  if (model.architecture != Architecture::mixtral)
     experts.ffn = fields.whole("moe_intermediate_size", 1, kWidestFfn).value_or(experts.ffn);
+  if (model.architecture == Architecture::qwen3_moe || model.architecture == Architecture::qwen2_moe) {
     experts.sparse_step = fields.whole("decoder_sparse_step", 1, kDeepest).value_or(1);
     experts.normalizes = fields.boolean("norm_topk_prob").value_or(false);
   }
-  if (model.architecture == Architecture::qwen2_moe)
+  if (experts.shared_ffn > 0)
     experts.shared_ffn = fields.whole("shared_expert_intermediate_size", 1, kWidestFfn).value_or(experts.shared_ffn);
   if (experts.count == 0) return;
   if (experts.per_token > experts.count)
@@ -134,7 +137,7 @@ void read_pattern(const Json& config, Fields& fields, Model& model) {
 
 /// The part of a head that the rotary embedding turns: all of it, or a quarter of Qwen3.5's, unless it is told.
 void read_rotary_part(const Json& config, Fields& fields, Model& model) {
-  if (model.architecture == Architecture::qwen3_5) model.rotary_dim = model.head_dim / 4;
+  if (is_qwen3_5(model.architecture)) model.rotary_dim = model.head_dim / 4;
   const auto parameters = config.find("rope_parameters");
   const bool is_nested = parameters != config.end() && parameters->is_object() && parameters->contains("partial_rotary_factor");
   const Json& holder = is_nested ? *parameters : config;
@@ -257,9 +260,9 @@ Result<Model> read_emulated(const Json& config, const Defaults& defaults, Model 
   if (slides(config, fields, architecture, model.layers)) model.sliding_window = window;
   if (architecture == Architecture::smollm3) read_positions(config, fields, model);
   if (model.alternates_windows() && architecture != Architecture::gemma2) read_pattern(config, fields, model);
-  if (architecture == Architecture::phi3 || architecture == Architecture::qwen3_5)
+  if (architecture == Architecture::phi3 || is_qwen3_5(architecture))
     read_rotary_part(config, fields, model);
-  if (architecture == Architecture::qwen3_5) read_linear_attention(config, fields, model);
+  if (is_qwen3_5(architecture)) read_linear_attention(config, fields, model);
 
   read_biases(fields, model);
   model.has_qk_norm = norms_query_and_key(architecture);
@@ -354,16 +357,19 @@ Result<Model> parse_hf_config(std::string_view text, const std::string& where) {
   const auto inner = config.find("text_config");
   const bool is_nested =
       inner != config.end() && inner->is_object() && !config.contains("hidden_size");
-  const bool is_qwen3_5 = model.architecture_name == "Qwen3_5ForConditionalGeneration" ||
-                          (model.architecture_name.empty() && model_type == "qwen3_5");
-  if (is_qwen3_5 && is_nested) {
+  const auto is_whole = [&](const char* architecture, const char* type) {
+    return model.architecture_name == architecture || (model.architecture_name.empty() && model_type == type);
+  };
+  const bool is_sparse = is_whole("Qwen3_5MoeForConditionalGeneration", "qwen3_5_moe");
+  if (is_nested && (is_sparse || is_whole("Qwen3_5ForConditionalGeneration", "qwen3_5"))) {
     // Of text and images: what AutoModelForCausalLM loads is its decoder.
     Json decoder = *inner;
     for (const char* key : {"tie_word_embeddings", "dtype", "torch_dtype"})
       if (!decoder.contains(key) && config.contains(key)) decoder[key] = config[key];
-    model.architecture_name = name(Architecture::qwen3_5);
+    const Architecture architecture = is_sparse ? Architecture::qwen3_5_moe : Architecture::qwen3_5;
+    model.architecture_name = name(architecture);
     if (const auto error = read_vision(config, where, model)) return *error;
-    return read_emulated(decoder, *defaults_of(Architecture::qwen3_5), std::move(model), where);
+    return read_emulated(decoder, *defaults_of(architecture), std::move(model), where);
   }
   if (model.architecture_name.empty()) model.architecture_name = model_type;
   return read_other(is_nested ? *inner : config, std::move(model));

@@ -299,8 +299,8 @@ std::optional<Error> read_vision(const Json& row, const std::string& where, cons
 
 /// Whether a row of a class has what the emulation of that class looks at.
 bool has_parts(Architecture architecture, const Model& model) {
-  if (has_experts(architecture)) return model.experts.has_value();
-  return architecture != Architecture::qwen3_5 || model.linear_attention.has_value();
+  return (!has_experts(architecture) || model.experts.has_value()) &&
+         (!is_qwen3_5(architecture) || model.linear_attention.has_value());
 }
 
 /// A row of models.json, like read_gpu. A shape that is not complete is one of a class that is not
@@ -333,7 +333,8 @@ Result<FoundModel> read_model(const Json& row, const Json& header, const std::st
   found.evidence = origins.evidence("layers");
   for (const Count& count : kShape) {
     model.*count.member = fields.whole(count.key, 1, count.most).value_or(0);
-    is_complete = is_complete && fields.has(count.key);
+    const bool is_wanted = count.member != &Model::ffn || !fields.has("experts");  // of layers without experts
+    is_complete = is_complete && (fields.has(count.key) || !is_wanted);
     if (fields.has(count.key)) found.evidence = weaker(found.evidence, origins.evidence(count.key));
   }
   model.max_positions = fields.whole("max_positions", 1, kLongest).value_or(0);

@@ -172,6 +172,7 @@ inline void set_axolotl(Run& run, const CsvRow& row) {
   if (run.method == Method::full || run.is_quantized()) {
     run.norm_weights = run.embedding_weights = run.method == Method::full ? DType::fp32 : run.half;
   }
+  run.router_weights = DType::fp32;
   run.has_delta_kernels = true;
   run.packs = run.is_joined;
   run.samples = row.integer("micro_batch");
@@ -247,6 +248,8 @@ inline Run run_of(const CsvRow& row) {
     run.lora_targets = kAllFusedLinear;
   if (model != reference_models().end() && model->second.linear_attention && run.lora_targets == kAllLinear)
     run.lora_targets |= kLinearAttentionModules;
+  if (model != reference_models().end() && model->second.experts && row.text("lora_targets") == "whole")
+    run.lora_targets |= shared_expert_gate;
   run.modules_to_save = saved_of(row.text("modules_to_save"));
   if (row.has("liger")) {
     set_loss(run, row.text("loss"));

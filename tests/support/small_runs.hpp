@@ -109,7 +109,7 @@ inline Model small_model(Random& random) {
   // Where a class has windows, half the lengths are longer and half are shorter.
   if (random.chance(50)) m.sliding_window = 256;
   if (m.fuses_projections() && random.chance(50)) m.rotary_dim = m.head_dim / 2;
-  if (m.architecture == Architecture::qwen3_5) {
+  if (is_qwen3_5(m.architecture)) {
     m.rotary_dim = m.head_dim / 4;
     const std::int64_t key_heads = random.one_of({1, 2});
     m.linear_attention = LinearAttention{key_heads, key_heads * random.one_of({1, 2}), random.one_of({16, 32}),
@@ -118,7 +118,7 @@ inline Model small_model(Random& random) {
   if (has_experts(m.architecture))
     m.experts = Experts{random.between(4, 16), random.between(1, 4), 16 * random.between(1, 8),
                         random.between(1, 2), random.chance(50),
-                        m.architecture == Architecture::qwen2_moe ? 16 * random.between(1, 8) : 0};
+                        m.architecture == Architecture::qwen2_moe || is_qwen3_5(m.architecture) ? 16 * random.between(1, 8) : 0};
   return m;
 }
 

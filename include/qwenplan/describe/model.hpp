@@ -14,7 +14,7 @@ namespace qwenplan {
 enum class Architecture : std::uint8_t {
   qwen2, qwen3, qwen3_moe, llama, mistral, gemma, gemma2, gemma3, phi3, smollm3,
   qwen2_moe, mixtral, cohere, cohere2, olmo2, olmo3, starcoder2, seed_oss, arcee,
-  qwen3_5, other
+  qwen3_5, qwen3_5_moe, other
 };
 
 /// Classes that are emulated as transformers 5 has them, without older versions and Liger's kernels.
@@ -53,15 +53,19 @@ constexpr bool has_default_targets(Architecture a) {
   }
 }
 
+/// Hybrids of linear and full attention, with an MLP or with experts.
+constexpr bool is_qwen3_5(Architecture a) { return a == Architecture::qwen3_5 || a == Architecture::qwen3_5_moe; }
+
 /// Classes whose attention norms query and key.
 constexpr bool norms_query_and_key(Architecture a) {
   return a == Architecture::qwen3 || a == Architecture::qwen3_moe || a == Architecture::gemma3 ||
-         a == Architecture::olmo2 || a == Architecture::olmo3 || a == Architecture::qwen3_5;
+         a == Architecture::olmo2 || a == Architecture::olmo3 || is_qwen3_5(a);
 }
 
 /// Classes whose MLP is sparse.
 constexpr bool has_experts(Architecture a) {
-  return a == Architecture::qwen3_moe || a == Architecture::qwen2_moe || a == Architecture::mixtral;
+  return a == Architecture::qwen3_moe || a == Architecture::qwen2_moe || a == Architecture::mixtral ||
+         a == Architecture::qwen3_5_moe;
 }
 
 constexpr std::string_view name(Architecture architecture) {
@@ -86,6 +90,7 @@ constexpr std::string_view name(Architecture architecture) {
     case Architecture::seed_oss: return "SeedOssForCausalLM";
     case Architecture::arcee: return "ArceeForCausalLM";
     case Architecture::qwen3_5: return "Qwen3_5ForCausalLM";
+    case Architecture::qwen3_5_moe: return "Qwen3_5MoeForCausalLM";
     case Architecture::other: return "other";
   }
   return "other";
@@ -182,7 +187,7 @@ struct Model {
     return linear_attention && (layer + 1) % linear_attention->full_interval != 0;
   }
   /// Whether the query's projection also makes a gate for what attention answers.
-  bool gates_attention() const { return architecture == Architecture::qwen3_5; }
+  bool gates_attention() const { return is_qwen3_5(architecture); }
   /// Outputs of the query's projection.
   std::int64_t query_outputs() const { return query_size() * (gates_attention() ? 2 : 1); }
   /// Norms of a decoder layer over the hidden size.
@@ -202,7 +207,7 @@ struct Model {
   /// Whether the MLP multiplies two projections, or has one alone.
   bool has_gate() const { return architecture != Architecture::starcoder2 && architecture != Architecture::arcee; }
   /// Whether norms multiply by one plus their weight, all of it in fp32.
-  bool has_zero_centred_norms() const { return is_gemma() || architecture == Architecture::qwen3_5; }
+  bool has_zero_centred_norms() const { return is_gemma() || is_qwen3_5(architecture); }
   /// Whether query, key and value are one linear layer, and gate and up another.
   bool fuses_projections() const { return architecture == Architecture::phi3; }
   /// Whether some layers have the window and others do not.

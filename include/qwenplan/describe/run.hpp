@@ -122,6 +122,7 @@ struct Run {
   bool upcasts_for_kbit = false; ///< prepare_model_for_kbit_training: norms, embeddings, head to fp32
   std::optional<DType> norm_weights;       ///< of the norms, where it is not that of the base
   std::optional<DType> embedding_weights;  ///< of embedding and head, likewise
+  std::optional<DType> router_weights;     ///< of what chooses experts, likewise
   std::optional<DType> quant_compute;      ///< of quantized layers, where it is not `half`
   bool is_padded = false;        ///< the batch carries a padding mask
   bool keeps_outputs = false;    ///< the loop holds the model's output during backward

@@ -111,6 +111,7 @@ struct RunDraft {
   Maybe<bool> optimizer_in_backward;  ///< each gradient is used and freed as soon as it is there
   Maybe<DType> norm_weights;    ///< format of the norms, where it is not that of the base
   Maybe<DType> embedding_weights;  ///< of the embeddings and the head, likewise
+  Maybe<DType> router_weights;     ///< of what chooses experts, likewise
   Maybe<DType> quant_compute;      ///< format that a quantized layer computes in
   Maybe<bool> upcasts_head_output;  ///< the head's output is cast to fp32
   Maybe<bool> compiles;            ///< torch.compile
@@ -578,6 +579,9 @@ inline std::optional<Error> settle_tower(const RunDraft& d, const Model& model, 
       run.picture_tokens = (longer + 7) / 8 * 8 - run.length;
     }
   } else {
+    if (model.experts)
+      return unmodelled(std::string(name(model.architecture)) + " with its vision tower as ms-swift quantizes and freezes it", "--trainer",
+                        "modelled: TRL's, LLaMA-Factory's and axolotl's");
     if (d.trainer->value.version < Version{4, 6, 0})
       return unmodelled("the vision tower as " + text(d.trainer->value) + " runs it", "--trainer", "modelled: ms-swift 4.6");
     // get_modules_to_not_convert; Qwen3.5's checkpoints have two kinds of weights in fp32, which it keeps.
@@ -691,6 +695,7 @@ inline void settle_formats(const RunDraft& d, Run& run, ValidRun& out) {
   };
   take("norm-weights", d.norm_weights, run.norm_weights);
   take("embedding-weights", d.embedding_weights, run.embedding_weights);
+  take("router-weights", d.router_weights, run.router_weights);
   if (run.is_quantized()) take("quant-compute", d.quant_compute, run.quant_compute);
 }
 
@@ -1256,7 +1261,8 @@ inline Result<ValidRun> decided(const RunDraft& d, const Model& model, const Sta
     out.notes.push_back("the model was made for " + std::to_string(model.max_positions) +
                         " positions; --seq-len asks for " + std::to_string(run.length));
   if (model.experts && run.quantization != Quantization::none)
-    out.notes.push_back("experts are stacked tensors in transformers 5: bitsandbytes quantizes none of them, and they stay in 16 bits");
+    out.notes.push_back("experts are stacked tensors in transformers 5: bitsandbytes quantizes none of them, and " +
+                        std::string(run.upcasts_for_kbit ? "kbit preparation turns them to fp32" : "they stay in 16 bits"));
   if (run.stops_at_scaler())
     out.notes.push_back(
         "PyTorch's gradient scaler refuses trained parameters in fp16; use fp32 for them");

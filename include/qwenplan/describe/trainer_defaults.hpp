@@ -154,11 +154,12 @@ inline void axolotl(RunDraft& d, const Situation& s) {
                        : d.precision->value == Precision::fp32 ? DType::fp32
                                                                : DType::bf16);
   const bool has_flash = d.attention && (d.attention->value == "fa2" || d.attention->value == "flash");
+  if (s.model.experts && !d.fsdp) otherwise(d.router_weights, DType::fp32);  // _convert_embedding_modules_dtype
   if (has_adapters(d)) {
     otherwise(d.lora_dropout, 0.0);
     // prepare_model_for_kbit_training casts to fp32, and the loader casts norms, embeddings and
-    // head back: of a decoder with linear attention its convolutions and decays stay.
-    const bool keeps_rest = is_quantized(d) && s.model.linear_attention;
+    // head back. What else is not quantized stays: experts, convolutions and decays of linear attention.
+    const bool keeps_rest = is_quantized(d) && (s.model.linear_attention || s.model.experts);
     otherwise(d.upcasts_for_kbit, keeps_rest);
     if (keeps_rest) {
       otherwise(d.norm_weights, d.weights->value);

@@ -19,6 +19,11 @@ struct Behavior {
   bool caches_rotary_tables = false;  ///< each layer holds cos and sin of all positions and picks its own (Qwen2, < 4.45)
   bool upcasts_logits_in_model = false;  ///< fp32 logits are the model's output (< 4.46)
   bool shifts_logits = false;            ///< not the labels; a copy with more than one sequence (< 4.49)
+  // Experts (integrations/moe.py)
+  bool inverts_visits_first = false;  ///< the way back from the order of experts is made with it (< 5.8)
+  bool masks_visits_first = false;    ///< visits to experts elsewhere are hidden before the products (5.8 to 5.18)
+  bool masks_visits_last = false;     ///< and in what comes of them (< 5.17)
+  bool masks_products = false;        ///< or in each product's answer, which is copied (5.17, 5.18)
   // Qwen3.5's linear attention
   bool convolves_by_function = true;  ///< causal_conv1d_fn; before, the layer's own module (>= 5.15)
   bool masks_single_rows = true;      ///< padding is hidden also where one row has none (>= 5.15)
@@ -71,6 +76,10 @@ inline Behavior behavior_of(const Stack& stack) {
   b.caches_rotary_tables = stack.transformers < Version{4, 45, 0};
   b.upcasts_logits_in_model = stack.transformers < Version{4, 46, 0};
   b.shifts_logits = stack.transformers < Version{4, 49, 0};
+  b.inverts_visits_first = stack.transformers < Version{5, 8, 0};
+  b.masks_visits_last = stack.transformers < Version{5, 17, 0};
+  b.masks_visits_first = !b.inverts_visits_first && stack.transformers < Version{5, 19, 0};
+  b.masks_products = b.masks_visits_first && !b.masks_visits_last;
   b.convolves_by_function = stack.transformers >= Version{5, 15, 0};
   b.masks_single_rows = stack.transformers >= Version{5, 15, 0};
   b.solves_chunks = stack.transformers >= Version{5, 17, 0};

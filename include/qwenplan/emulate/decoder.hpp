@@ -175,7 +175,7 @@ inline Tensor join(Tape& t, const Tensor& turned, const Tensor& rest) {
 /// The rotary embedding of a part of each head of query and key, and the join with the rest.
 inline void rotate_parts(Tape& t, const Setting& s, Tensor& q, Tensor& k, const Tensor& cos, const Tensor& sin) {
   const HeadParts q_parts(t, s, q, cos), k_parts(t, s, k, cos);
-  const bool joins_last = s.model.architecture == Architecture::qwen3_5;  // Phi-3 joins the query's at once
+  const bool joins_last = is_qwen3_5(s.model.architecture);  // Phi-3 joins the query's at once
   Tensor q_turned = rotate(t, q_parts.turned, cos, sin);
   if (!joins_last) q_turned = join(t, q_turned, q_parts.rest);
   Tensor k_turned = rotate(t, k_parts.turned, cos, sin);

@@ -108,13 +108,6 @@ inline Tensor sum_up(Tape& t, const Tensor& x) {
   return op.result(t.allocate(x.elements(), x.dtype()));
 }
 
-/// A mask's places filled with a number; the mask is kept.
-inline Tensor fill_masked(Tape& t, const Tensor& x, const Tensor& mask) {
-  auto op = t.record(gradient::elementwise, {&x});
-  op.save(mask);
-  return op.result(t.allocate(x.elements(), x.dtype()));
-}
-
 /// torch.linalg.solve_triangular of `count` systems of a chunk's size.
 inline Tensor solve_triangular(Tape& t, const Tensor& system, const Tensor& right, std::int64_t count) {
   auto op = t.record(gradient::solved, {&system, &right});

@@ -115,6 +115,60 @@ inline Routing route(Tape& t, Setting& s, const ExpertWeights& w, const Tensor& 
   return routing;
 }
 
+/// A mask's places filled with zeros where the tensor lies.
+inline Tensor fill_masked_in_place(Tape& t, const Tensor& x, const Tensor& mask) {
+  auto op = t.record(gradient::elementwise, {&x});
+  op.save(mask);
+  t.touch(2 * x.elements() * element_size(x.dtype()));
+  return op.result(x);
+}
+
+/// Visits in the order of the experts, and what they bring; what says so is kept to the end of the block.
+struct SortedVisits {
+  Tensor tokens, experts, absent, sorted, order, inverse, narrow, counts, offsets;
+  Tensor weights, states;
+};
+
+inline SortedVisits sort_visits(Tape& t, const Setting& s, const Routing& routing, const Tensor& x) {
+  const std::int64_t visits = s.tokens() * s.model.experts->per_token, hidden = s.model.hidden;
+  const auto numbers = [&] { return t.allocate(visits, DType::int64); };
+  SortedVisits v;
+  const auto pick_states = [&] {
+    const Tensor rows = numbers();
+    v.states = pick(t, x, rows, visits * hidden);
+  };
+  if (s.behavior.inverts_visits_first) {
+    {
+      const Tensor range = t.allocate(s.tokens(), DType::int64);
+      v.tokens = numbers();
+    }
+    v.absent = t.allocate(visits, DType::boolean);
+    v.experts = numbers();
+    {
+      const Tensor values = numbers();
+      v.order = numbers();
+    }
+    v.inverse = numbers();
+    { const Tensor range = numbers(); }
+    v.sorted = numbers();
+    v.weights = pick(t, routing.scores, v.order, visits);
+    pick_states();
+  } else {
+    v.sorted = numbers();
+    v.order = numbers();
+    pick_states();
+    v.weights = pick(t, routing.scores, v.order, visits);
+  }
+  v.narrow = t.allocate(visits, DType::int32);
+  v.counts = t.allocate(s.model.experts->count, DType::int32);
+  v.offsets = t.allocate(s.model.experts->count, DType::int32);
+  if (s.behavior.masks_visits_first) {
+    v.absent = t.allocate(visits, DType::boolean);
+    v.states = fill_masked_in_place(t, v.states, v.absent);
+  }
+  return v;
+}
+
 /// The sparse MLP of Qwen's and Mistral's models with transformers' grouped matrix products: every
 /// token is copied once for each expert that it visits, sorted by expert. Which expert it is does not
 /// matter. Autocast does not know grouped products; it takes sums in fp32.
@@ -123,20 +177,10 @@ inline Tensor run_experts(Tape& t, Setting& s, const ExpertWeights& w, const Rou
   const std::int64_t tokens = s.tokens();
   const std::int64_t visits = tokens * e.per_token;
   const std::int64_t hidden = s.model.hidden;
+  SortedVisits v = sort_visits(t, s, routing, x);
 
-  const Tensor sorted = t.allocate(visits, DType::int64);
-  const Tensor order = t.allocate(visits, DType::int64);
-  Tensor selected;
-  {
-    const Tensor rows = t.allocate(visits, DType::int64);
-    selected = pick(t, x, rows, visits * hidden);
-  }
-  const Tensor weights = pick(t, routing.scores, order, visits);
-  const Tensor narrow = t.allocate(visits, DType::int32);
-  const Tensor counts = t.allocate(e.count, DType::int32);
-  const Tensor offsets = t.allocate(e.count, DType::int32);
-
-  Tensor product = grouped_matmul(t, selected, w.gate_up, offsets, visits, Saturating::multiply(visits, 2 * e.ffn));
+  Tensor product = grouped_matmul(t, v.states, w.gate_up, v.offsets, visits, Saturating::multiply(visits, 2 * e.ffn));
+  if (s.behavior.masks_products) product = fill_masked(t, product, v.absent);
   {
     auto split = t.record(gradient::passed, {&product});
     split.joins_parts(2);
@@ -144,11 +188,18 @@ inline Tensor run_experts(Tape& t, Setting& s, const ExpertWeights& w, const Rou
     const Tensor activated = silu(t, part);
     product = mul(t, activated, part);
   }
-  product = grouped_matmul(t, product, w.down, offsets, visits, visits * hidden);
-  Tensor weighted = mul(t, product, weights);
-  const Tensor inverse = t.allocate(visits, DType::int64);
-  { const Tensor range = t.allocate(visits, DType::int64); }
-  weighted = pick(t, weighted, inverse, visits * hidden);
+  product = grouped_matmul(t, product, w.down, v.offsets, visits, visits * hidden);
+  if (s.behavior.masks_products) product = fill_masked(t, product, v.absent);
+  Tensor weighted = mul(t, product, v.weights), absent_sorted;
+  if (s.behavior.masks_visits_last) {
+    if (s.behavior.inverts_visits_first) absent_sorted = t.allocate(visits, DType::boolean);
+    weighted = fill_masked_in_place(t, weighted, absent_sorted ? absent_sorted : v.absent);
+  }
+  if (!v.inverse) {
+    v.inverse = t.allocate(visits, DType::int64);
+    const Tensor range = t.allocate(visits, DType::int64);
+  }
+  weighted = pick(t, weighted, v.inverse, visits * hidden);
   auto sum = t.record(gradient::spread, {&weighted});
   const Tensor total =
       sum.result(t.allocate(tokens * hidden, s.run.autocasts ? DType::fp32 : weighted.dtype()));

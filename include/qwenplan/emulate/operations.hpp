@@ -251,6 +251,13 @@ inline Tensor relu(Tape& t, const Tensor& x) { return sigmoid(t, x); }
 
 inline Tensor exp(Tape& t, const Tensor& x) { return sigmoid(t, x); }
 
+/// A mask's places filled with a number; the mask is kept.
+inline Tensor fill_masked(Tape& t, const Tensor& x, const Tensor& mask) {
+  auto op = t.record(gradient::elementwise, {&x});
+  op.save(mask);
+  return op.result(t.allocate(x.elements(), x.dtype()));
+}
+
 /// Gemma 2's cap: divided by it, tanh, multiplied by it.
 inline Tensor soft_capped(Tape& t, Tensor x) {
   x = scale(t, x);

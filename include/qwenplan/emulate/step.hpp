@@ -699,7 +699,7 @@ class Training : public Tape::Layers, public Tape::GradientHook {
       t_.wait();
     }
     if (s_.behavior.caches_rotary_tables) return;
-    if (s_.model.architecture == Architecture::qwen3_5) return turn_grid_positions(around_, dtype);
+    if (is_qwen3_5(s_.model.architecture)) return turn_grid_positions(around_, dtype);
     turn_positions(around_, dtype, length);
     if (s_.model.turns_by_window()) {
       turn_positions(sliding_, dtype, length);

@@ -306,6 +306,7 @@ inline void prepare_weights(Tape& t, Setting& s, Weights& w) {
     for (Tensor* each : {&layer.q_norm, &layer.k_norm, &layer.delta.norm}) recast(*each, run.norm_weights);
     for (Tensor& norm : layer.norm) recast(norm, run.norm_weights);
     for (Tensor& bias : layer.norm_bias) recast(bias, run.norm_weights);
+    recast(layer.experts.router, run.router_weights);
   }
   recast(w.final_norm, run.norm_weights);
   recast(w.final_norm_bias, run.norm_weights);

@@ -68,6 +68,7 @@ std::string chat_template(const Model& model) {
     case Architecture::arcee:
       return "chatml";
     case Architecture::qwen3_5:
+    case Architecture::qwen3_5_moe:
       return "qwen3_5";
     case Architecture::other:
       break;

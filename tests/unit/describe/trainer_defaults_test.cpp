@@ -105,6 +105,24 @@ TEST_CASE("what trainers do to a quantized base and how they checkpoint") {
   CHECK(filled("litgpt", Method::lora).precision->value == Precision::bf16_mixed);
 }
 
+TEST_CASE("axolotl casts back what it knows by name after kbit preparation: experts stay in fp32, and so do routers") {
+  Model sparse = test::Tiny::model(2);
+  sparse.experts = Experts{8, 2, 64, 1, true, 0};
+  const auto of = [&](Method method) {
+    RunDraft d = draft_of("axolotl", method);
+    if (method == Method::qlora) d.quantization = Given<Quantization>{Quantization::nf4, From::flag, {}};
+    fill_defaults(d.trainer->value, sparse, nullptr, d);
+    return d;
+  };
+  const RunDraft quantized = of(Method::qlora);
+  CHECK(quantized.upcasts_for_kbit->value);
+  CHECK(quantized.norm_weights->value == DType::bf16);
+  CHECK(quantized.embedding_weights->value == DType::bf16);
+  CHECK(quantized.router_weights->value == DType::fp32);
+  CHECK_FALSE(of(Method::lora).upcasts_for_kbit->value);
+  CHECK(of(Method::lora).router_weights->value == DType::fp32);
+}
+
 TEST_CASE("ms-swift accumulates to sixteen over all GPUs and is reentrant on one") {
   CHECK(filled("ms-swift").accumulation->value == 16);
   CHECK(filled("ms-swift").checkpoints_reentrant->value == true);

@@ -241,6 +241,14 @@ TEST_CASE("Qwen3.5: the decoder of a model of text and images") {
   CHECK(whole->is_linear(0));
   CHECK_FALSE(whole->is_linear(3));
 
+  const auto sparse = parse_hf_config(
+      R"({"architectures": ["Qwen3_5MoeForConditionalGeneration"], "text_config": {"num_experts": 16}})", "config.json");
+  REQUIRE(sparse.ok());
+  CHECK(sparse->architecture == Architecture::qwen3_5_moe);
+  CHECK(*sparse->experts == Experts{16, 8, 512, 1, true, 512});
+  CHECK(sparse->linear_attention->value_heads == 32);
+  CHECK(sparse->rotary_dim == 64);
+  CHECK(sparse->vision);
   const auto alone = parse_hf_config(R"({"model_type": "qwen3_5_text"})", "config.json");
   REQUIRE(alone);
   CHECK_FALSE(alone->vision);

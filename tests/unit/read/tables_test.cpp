@@ -108,6 +108,15 @@ TEST_CASE("a model of a class that is not emulated shows its facts") {
   CHECK(mentions(found.model.architecture_name, "LlamaForCausalLM"));
 }
 
+TEST_CASE("experts in every layer need no MLP beside them, and a router of Qwen3.5 divides its scores") {
+  const FoundModel found = model("qwen3.5-35b-a3b");
+  CHECK(found.model.architecture == Architecture::qwen3_5_moe);
+  CHECK(*found.model.experts == Experts{256, 8, 512, 1, true, 512});
+  CHECK(found.model.linear_attention->value_heads == 32);
+  CHECK(found.model.vision->layers == 27);
+  CHECK(model("qwen3-next-80b-a3b").model.architecture == Architecture::other);  // it fuses its projections
+}
+
 TEST_CASE("experts, windows and how well a shape is known") {
   const FoundModel sparse = model("qwen3-30b-a3b");
   REQUIRE(sparse.model.experts);
