@@ -567,6 +567,9 @@ TrainFile read_axolotl(const Source& source) {
            "axolotl refuses sample_packing with rl", "write sample_packing: false");
   if (const auto frozen = in.truth("freeze_mm_modules"); frozen && frozen->value)
     d.trains_vision = from_file(false, frozen->place);
+  // With a processor the collator is the one that takes images along (core/builders/causal.py).
+  if (in.is_set("processor_type") && !in.is_on("sample_packing"))
+    d.trains_on_images = from_file(true, in.place("processor_type"));
   if (in.is_set("lora_exclude_modules"))
     set_unmodelled(file, "leaving modules out of those with adapters is not modelled", in.place("lora_exclude_modules"),
                    "name those that get one in lora_target_modules");

@@ -35,6 +35,8 @@ TEST_CASE("axolotl: what a file says of a vision tower and of linear attention")
   CHECK_FALSE(draft("").trains_vision);
   CHECK_FALSE(draft("freeze_mm_modules: false\n").trains_vision);
   CHECK_FALSE(draft("freeze_mm_modules: true\n").trains_vision->value);
+  CHECK(draft("processor_type: AutoProcessor\n").trains_on_images->value);
+  CHECK_FALSE(draft("processor_type: AutoProcessor\nsample_packing: true\n").trains_on_images);
   CHECK(draft("lora_target_linear: true\n").lists_every_linear->value);
   CHECK_FALSE(draft("lora_target_modules: all-linear\n").lists_every_linear);
   CHECK(reading(kFile + "lora_exclude_modules: [visual]\n").unmodelled);
