@@ -22,7 +22,7 @@ void add_script(const Recipe& recipe, RunDraft& draft) {
   const DType half = recipe.is_bf16() ? DType::bf16 : DType::fp16;
   const bool is_wide = !recipe.has_adapters() && !recipe.is_pure();
   if (!recipe.is_pure()) settle(draft.weights, is_wide ? DType::fp32 : half);
-  settle(draft.attention, std::string("sdpa"));
+  settle(draft.attention, recipe.attention);
   if (recipe.checkpoints) settle(draft.checkpoints_reentrant, false);
   if (recipe.fuses_loss) {
     settle(draft.fused_loss, FusedLoss::liger);
@@ -60,6 +60,20 @@ RunDraft draft_of(const Recipe& recipe) {
 }
 
 std::optional<Trial> RecipeSearch::tried(const Recipe& recipe, Bytes give_up_above) {
+  std::optional<Error> refused;
+  auto trial = judged(recipe, give_up_above, refused);
+  if (!trial && refused && recipe.fuses_loss && !wish_.fuses_loss) {
+    // Not every model or trainer has the kernel that keeps no logits.
+    Recipe plain = recipe;
+    plain.fuses_loss = false;
+    std::optional<Error> unneeded;
+    trial = judged(plain, give_up_above, unneeded);
+  }
+  if (!trial && refused && !refused_) refused_ = std::move(refused);
+  return trial;
+}
+
+std::optional<Trial> RecipeSearch::judged(const Recipe& recipe, Bytes give_up_above, std::optional<Error>& refused) {
   Trial trial{recipe, {}, {}};
   RunDraft draft = draft_of(recipe);
   if (wish_.trainer) {
@@ -75,7 +89,7 @@ std::optional<Trial> RecipeSearch::tried(const Recipe& recipe, Bytes give_up_abo
       auto read = read_train_file(trial.configuration, "recommended.yaml", Nothing(),
                                   {wish_.trainer, {}});
       if (!read || read->unmodelled) {
-        if (!refused_) refused_ = read ? *read->unmodelled : read.error();
+        refused = read ? *read->unmodelled : read.error();
         return std::nullopt;
       }
       draft = std::move(read->draft);
@@ -85,7 +99,7 @@ std::optional<Trial> RecipeSearch::tried(const Recipe& recipe, Bytes give_up_abo
   }
   auto plan = planned(setup_, std::move(draft), setup_.subject.allocator, give_up_above);
   if (!plan) {
-    if (!refused_) refused_ = plan.error();
+    refused = plan.error();
     return std::nullopt;
   }
   trial.plan = std::move(*plan);
@@ -116,6 +130,8 @@ std::vector<Recipe> RecipeSearch::ladder(Method method, bool checkpoints) const 
   recipe.checkpoints = wish_.checkpoints.value_or(checkpoints);
   recipe.double_quantizes = wish_.double_quantizes.value_or(true);
   recipe.fuses_loss = wish_.fuses_loss.value_or(true);
+  // sdpa leaves the cap on Gemma 2's scores out, or is refused.
+  if (setup_.model().architecture == Architecture::gemma2) recipe.attention = "eager";
   recipe.lora_rank = wish_.lora_rank.value_or(16);
   recipe.lora_alpha = wish_.lora_alpha.value_or(2 * recipe.lora_rank);
   std::vector<Recipe> list;

@@ -60,10 +60,12 @@ class RecipeSearch {
   /// Why recipes could not be written for the trainer.
   const std::optional<Error>& unwritten() const { return unwritten_; }
 
-  /// A recipe as the engine sees it; nothing where trainer or engine refuse it.
+  /// A recipe as the engine sees it, with the model's own loss where the fused one is refused and nobody
+  /// asked for it; nothing where trainer or engine refuse it.
   std::optional<Trial> tried(const Recipe& recipe, Bytes give_up_above = Bytes(Saturating::kMax));
 
  private:
+  std::optional<Trial> judged(const Recipe& recipe, Bytes give_up_above, std::optional<Error>& refused);
   std::vector<Recipe> ladder(Method method, bool checkpoints) const;
   std::vector<Method> methods() const;
   std::optional<Trial> fitting(const Recipe& recipe);

@@ -148,7 +148,7 @@ std::string reason(std::string_view flag, const Recipe& recipe, const RecipeWish
   if (flag == "precision") return "the first of the formats that fits";
   if (flag == "optimizer")
     return recipe.optimizer == "adamw-fused" ? "the usual one fits" : "states of 32 bits do not fit";
-  if (flag == "loss") return "keeps no logits in memory";
+  if (flag == "loss") return recipe.fuses_loss ? "keeps no logits in memory" : "a fused one is not modelled for this model there";
   if (flag == "double-quant") return "0.4 bits a weight less";
   if (flag == "quant") return "the base of qlora";
   if (flag == "lora-r") return "the highest of 16, 32, 64 and 128 that fits";

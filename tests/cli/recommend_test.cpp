@@ -51,6 +51,39 @@ TEST_CASE("what is written for a trainer reads back to the same bytes, fits, and
     }
 }
 
+TEST_CASE("a model that has no fused loss, or no sdpa, gets a configuration without") {
+  // Liger's layers are not modelled for Qwen3.5 and experts, which LLaMA-Factory and ms-swift switch on as one;
+  // sdpa does not cap Gemma 2's scores.
+  const std::vector<std::vector<std::string>> questions = {
+      {"qwen3.5-4b", "llama-factory", "enable_liger_kernel: false"}, {"qwen3.5-4b", "ms-swift", "attn_impl: sdpa"},
+      {"qwen3-30b-a3b", "llama-factory", "enable_liger_kernel: false"}, {"gemma2-2b", "trl", "attn_implementation: eager"},
+      {"gemma2-2b", "llama-factory", "flash_attn: disabled"},          {"gemma2-2b", "transformers", "attn_implementation=\"eager\""}};
+  for (const auto& asked : questions) {
+    const std::string words = "--model " + asked[0] + " --gpu a100 --for " + asked[1];
+    INFO(words);
+    const Left left = run("qwenplan recommend " + words);
+    REQUIRE(left.status == 0);
+    CHECK(left.out.find(asked[2]) != std::string::npos);
+    CHECK(left.out.find("use_liger_kernel: true") == std::string::npos);
+    if (asked[1] == "transformers") continue;
+    CHECK(run("qwenplan recommend " + words + " 2>/dev/null | qwenplan check - --gpu a100").status == 0);
+  }
+  CHECK(run("qwenplan recommend --model qwen3.5-4b --gpu a100 --for llama-factory --loss fused").status == 3);
+}
+
+TEST_CASE("LLaMA-Factory's template is the one that it has the model under") {
+  const std::vector<std::pair<std::string, std::string>> templates = {
+      {"qwen2.5-3b", "qwen"},      {"qwen3-4b", "qwen3"},      {"qwen3-4b-2507", "qwen3_nothink"}, {"qwen3.5-4b", "qwen3_5"},
+      {"llama3.2-3b", "llama3"},   {"llama2-7b", "llama2"},    {"smollm2-1.7b", "smollm2"},        {"gemma2-2b", "gemma2"},
+      {"gemma3-1b", "gemma2"},     {"phi4-mini", "phi4_mini"}, {"mistral-7b-v0.3", "mistral"},     {"yi-6b", "yi"},
+      {"mistral-nemo-12b", "ministral"}};
+  for (const auto& [model, name] : templates) {
+    INFO(model);
+    CHECK(run("qwenplan recommend --model " + model + " --gpu a100 --for llama-factory").out.find("\ntemplate: " + name + "\n") !=
+          std::string::npos);
+  }
+}
+
 TEST_CASE("with --for stdout has the configuration alone") {
   const Left left = run("qwenplan recommend --model 7b --gpu rtx3060 --for trl");
   CHECK(left.status == 0);

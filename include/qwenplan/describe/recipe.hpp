@@ -18,6 +18,7 @@ struct Recipe {
   std::int64_t accumulation = 16; ///< micro-steps of one optimizer step
   bool checkpoints = true;
   std::string optimizer = "adamw-fused";  ///< or adamw-8bit, paged-adamw-8bit
+  std::string attention = "sdpa";  ///< or eager
   bool fuses_loss = true;  ///< by the trainer's loss that keeps no logits, where it has one
   std::int64_t lora_rank = 16;
   std::int64_t lora_alpha = 32;

@@ -10,7 +10,7 @@ Result<std::string> axolotl_yaml(const Recipe& recipe, const Model& model,
   yaml.set("base_model", model.hub_id);
   yaml.set("load_in_8bit", false);
   yaml.set("load_in_4bit", recipe.method == Method::qlora);
-  yaml.set("attn_implementation", "sdpa");
+  yaml.set("attn_implementation", recipe.attention);
   if (recipe.has_adapters()) {
     yaml.group("adapters");
     yaml.set("adapter", recipe.method == Method::qlora ? "qlora" : "lora");

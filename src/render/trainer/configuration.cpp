@@ -37,6 +37,13 @@ Error not_written(Trainer trainer, std::string why) {
 }
 
 std::string chat_template(const Model& model) {
+  // Models of a class that were tuned with words of their own.
+  constexpr std::pair<std::string_view, const char*> kOwn[] = {
+      {"smollm2", "smollm2"},     {"yi-", "yi"}, {"mistral-small", "mistral_small"}, {"mistral-nemo", "ministral"},
+      {"deepseek-r1", "deepseekr1"}, {"qwen3.6", "qwen3_6"}};
+  for (const auto& [start, own] : kOwn)
+    if (model.id.starts_with(start)) return own;
+  if (model.hub_id.ends_with("-Instruct-2507")) return "qwen3_nothink";
   switch (model.architecture) {
     case Architecture::qwen2:
     case Architecture::qwen2_moe:
@@ -50,10 +57,10 @@ std::string chat_template(const Model& model) {
     case Architecture::mixtral:
       return "mistral";
     case Architecture::gemma:
-    case Architecture::gemma2:
       return "gemma";
+    case Architecture::gemma2:
     case Architecture::gemma3:
-      return "gemma3";
+      return "gemma2";  // what the smallest of Gemma 3, which have no tower, take too
     case Architecture::phi3:
       return model.vocabulary > 200'000 ? "phi4_mini" : model.vocabulary > 100'000 ? "phi4" : "phi";
     case Architecture::cohere:

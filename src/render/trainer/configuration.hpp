@@ -46,8 +46,8 @@ class YamlLines {
   std::string text_;
 };
 
-/// The chat template of a model by the name that several trainers have for it: qwen, qwen3, llama3,
-/// mistral, gemma; empty where it is not known.
+/// The chat template of a model by LLaMA-Factory's name for it (extras/constants.py): qwen, qwen3, llama3,
+/// gemma2; empty where it is not known.
 std::string chat_template(const Model& model);
 
 /// `optim` of Hugging Face's TrainingArguments.

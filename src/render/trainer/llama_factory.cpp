@@ -16,7 +16,7 @@ Result<std::string> llama_factory_yaml(const Recipe& recipe, const Model& model,
     yaml.set("quantization_type", "nf4");
     yaml.set("double_quantization", recipe.double_quantizes);
   }
-  yaml.set("flash_attn", "sdpa");
+  yaml.set("flash_attn", recipe.attention == "eager" ? "disabled" : recipe.attention);
   yaml.set("enable_liger_kernel", recipe.fuses_loss,
            recipe.fuses_loss ? "no logits in memory; pip install liger-kernel" : "");
   yaml.group("method");

@@ -11,7 +11,7 @@ Result<std::string> ms_swift_yaml(const Recipe& recipe, const Model& model,
   yaml.group("model");
   yaml.set("model", model.hub_id);
   yaml.set("torch_dtype", recipe.is_bf16() ? "bfloat16" : "float16");
-  yaml.set("attn_impl", "sdpa");
+  yaml.set("attn_impl", recipe.attention);
   if (recipe.method == Method::qlora) {
     yaml.set("quant_method", "bnb");
     yaml.set("quant_bits", std::int64_t{4});

@@ -33,7 +33,7 @@ if tokenizer.pad_token is None:
     tokenizer.pad_token = tokenizer.eos_token
 
 model = AutoModelForCausalLM.from_pretrained(
-    MODEL, dtype=torch.{4}, attn_implementation="sdpa"{5})
+    MODEL, dtype=torch.{4}, attn_implementation="{6}"{5})
 model.config.use_cache = False
 )",
       is_quantized ? "BitsAndBytesConfig, " : "",
@@ -46,7 +46,8 @@ model.config.use_cache = False
         load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_use_double_quant={},
         bnb_4bit_compute_dtype=torch.{}))",
                                  truth(recipe.double_quantizes), half)
-                   : "");
+                   : "",
+      recipe.attention);
   if (is_quantized)
     text += fmt::format(R"(model = prepare_model_for_kbit_training(
     model, use_gradient_checkpointing={}, gradient_checkpointing_kwargs={{"use_reentrant": False}})

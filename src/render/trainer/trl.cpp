@@ -11,7 +11,7 @@ Result<std::string> trl_yaml(const Recipe& recipe, const Model& model,
   yaml.group("model");
   yaml.set("model_name_or_path", model.hub_id);
   yaml.set("dtype", is_wide ? "float32" : half, is_wide ? "" : "float32 unless given");
-  yaml.set("attn_implementation", "sdpa");
+  yaml.set("attn_implementation", recipe.attention);
   if (recipe.method == Method::qlora) {
     yaml.set("load_in_4bit", true);
     yaml.set("bnb_4bit_quant_type", "nf4");
