@@ -241,6 +241,42 @@ TEST_CASE("LLaMA-Factory unpacks what is stored in fp8 to 16 bits; other trainer
   CHECK(other["status"] == "unknown");
 }
 
+TEST_CASE("what accelerate is launched with decides the precision that a file leaves open") {
+  TempFolder folder;
+  const std::string arguments = "model_name_or_path: Qwen/Qwen2.5-0.5B\nper_device_train_batch_size: 1\n"
+                                "gradient_accumulation_steps: 1\nmax_seq_length: 512\n";
+  const std::string launcher = quoted(folder.write("acc.yaml", "distributed_type: 'NO'\nmixed_precision: bf16\nnum_processes: 1\n"));
+  const auto file = [&](const std::string& more, const std::string& flags) {
+    return only_file(run("qwenplan check " + quoted(folder.write("run.yaml", arguments + more)) + " --gpu a100 --json " + flags));
+  };
+  const json by_launcher = file("", "--launcher " + launcher);
+  const json by_file = file("bf16: true\n", "");
+  CHECK(by_launcher["run"]["precision"]["value"] == "bf16-mixed");
+  CHECK(by_launcher["verdict"]["device_bytes"] == by_file["verdict"]["device_bytes"]);
+  CHECK(file("", "")["run"]["precision"]["value"] == "fp32");
+  CHECK(says(file("fp16: true\n", "--launcher " + launcher), "accelerate/mixed-precision"));
+}
+
+TEST_CASE("an adapter that is trained on is read beside the file") {
+  TempFolder folder;
+  folder.write("adapter_config.json", R"({"peft_type": "LORA", "r": 64, "target_modules": ["q_proj", "v_proj"], "lora_alpha": 16})");
+  const auto file = [&](const std::string& more) {
+    return only_file(run("qwenplan check " + quoted(folder.write("run.yaml", kFactory + more)) + " --gpu a100 --json"));
+  };
+  const json continued = file("adapter_name_or_path: .\n");
+  const json written = file("lora_rank: 64\nlora_target: q_proj,v_proj\n");
+  CHECK(continued["verdict"]["device_bytes"] == written["verdict"]["device_bytes"]);
+  CHECK(file("adapter_name_or_path: elsewhere\n")["status"] == "unknown");
+}
+
+TEST_CASE("the version of a trainer that is named counts for all of them") {
+  TempFolder folder;
+  const std::string path = quoted(folder.write("run.yaml", "model: Qwen/Qwen2.5-7B\ntuner_type: lora\nmax_length: 512\ndataset: d\n"));
+  const json file = only_file(run("qwenplan check " + path + " --gpu a100 --trainer ms-swift@3.12 --json"));
+  CHECK(file["run"]["trainer-version"]["value"] == "3.12.0");
+  CHECK(only_file(run("qwenplan check " + path + " --gpu a100 --json"))["run"]["trainer-version"]["value"] == "4.6.0");
+}
+
 TEST_CASE("one fault is told once") {
   const std::string galore =
       "model_name_or_path: Qwen/Qwen2.5-7B\nstage: sft\ndo_train: true\nfinetuning_type: lora\nuse_galore: true\n"
