@@ -381,7 +381,9 @@ class Checker::OneFile {
       }
     if (const auto launcher = asked_.value("launcher")) {
       is_launchers_ = !read_.unmodelled;
+      read_.findings.clear();  // they are told already
       if (auto error = add_launcher(*launcher, read_)) return refuse_outside("unreadable-file", *std::move(error));
+      out_.findings.insert(out_.findings.end(), read_.findings.begin(), read_.findings.end());
     }
     return true;
   }

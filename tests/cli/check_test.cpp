@@ -247,7 +247,8 @@ TEST_CASE("what accelerate is launched with decides the precision that a file le
                                 "gradient_accumulation_steps: 1\nmax_seq_length: 512\n";
   const std::string launcher = quoted(folder.write("acc.yaml", "distributed_type: 'NO'\nmixed_precision: bf16\nnum_processes: 1\n"));
   const auto file = [&](const std::string& more, const std::string& flags) {
-    return only_file(run("qwenplan check " + quoted(folder.write("run.yaml", arguments + more)) + " --gpu a100 --json " + flags));
+    return only_file(run("qwenplan check " + quoted(folder.write("run.yaml", arguments + more)) +
+                         " --trainer transformers --gpu a100 --json " + flags));
   };
   const json by_launcher = file("", "--launcher " + launcher);
   const json by_file = file("bf16: true\n", "");
