@@ -92,8 +92,11 @@ std::optional<Error> add_launcher(const std::string& path, TrainFile& file) {
   take(d.gpus, other.gpus), take(d.zero, other.zero), take(d.fsdp, other.fsdp);
   take(d.offload, other.offload), take(d.accumulation, other.accumulation);
   take(d.checkpoints, other.checkpoints);
-  take(file.mixed_precision, launcher->mixed_precision);
-  settle_mixed_precision(file);
+  if (!file.mixed_precision && launcher->mixed_precision) {
+    take(file.mixed_precision, launcher->mixed_precision);
+    settle_mixed_precision(file);
+    if (file.unmodelled && file.unmodelled->where.empty()) file.unmodelled->where = path;
+  }
   if (!file.unmodelled) file.unmodelled = std::move(launcher->unmodelled);
   return std::nullopt;
 }
@@ -361,7 +364,7 @@ class Checker::OneFile {
     const From said = checker_.in_.has("trainer") ? From::flag : From::file;  // the project's
     if (choice->trainer) out_.trainer_from = said;
     if (!choice->version.empty()) out_.version_from = said;
-    out_.findings = std::move(read_.findings);
+    out_.findings = std::exchange(read_.findings, {});
     ignores_ = ignores_of(*text, out_.findings);
     out_.draft = read_.draft;
     return true;
@@ -381,9 +384,11 @@ class Checker::OneFile {
       }
     if (const auto launcher = asked_.value("launcher")) {
       is_launchers_ = !read_.unmodelled;
-      read_.findings.clear();  // they are told already
       if (auto error = add_launcher(*launcher, read_)) return refuse_outside("unreadable-file", *std::move(error));
-      out_.findings.insert(out_.findings.end(), read_.findings.begin(), read_.findings.end());
+      for (Finding& each : read_.findings) {
+        each.message.insert(0, *launcher + ": ");
+        out_.findings.push_back(std::move(each));
+      }
     }
     return true;
   }

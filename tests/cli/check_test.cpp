@@ -256,6 +256,11 @@ TEST_CASE("what accelerate is launched with decides the precision that a file le
   CHECK(by_launcher["verdict"]["device_bytes"] == by_file["verdict"]["device_bytes"]);
   CHECK(file("", "")["run"]["precision"]["value"] == "fp32");
   CHECK(says(file("fp16: true\n", "--launcher " + launcher), "accelerate/mixed-precision"));
+  // What is not modelled stands in the launcher's file.
+  const std::string unknown = folder.write("other.yaml", "distributed_type: 'NO'\nmixed_precision: fp4\nnum_processes: 1\n");
+  const json stopped = file("", "--launcher " + quoted(unknown));
+  CHECK(stopped["status"] == "unknown");
+  CHECK(stopped["error"]["where"] == unknown);
 }
 
 TEST_CASE("an adapter that is trained on is read beside the file") {

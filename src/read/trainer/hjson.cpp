@@ -137,7 +137,7 @@ class HjsonParser {
   /// the line, commas and remarks included.
   void bare() {
     constexpr std::string_view kPunctuation = "{}[],:";
-    if (at_ >= text_.size() || kPunctuation.find(peek()) != kPunctuation.npos) refuse("a value is missing");
+    if (is_line_end(peek()) || kPunctuation.find(peek()) != kPunctuation.npos) refuse("a value is missing");
     const std::size_t first = at_;
     const auto word = [&] {
       std::string_view text = text_.substr(first, at_ - first);
@@ -206,10 +206,16 @@ class HjsonParser {
     return code;
   }
 
+  /// Where the line of `at_` starts; looks at each character once, however often it is asked.
+  std::size_t line_start() {
+    for (; looked_at_ < at_; ++looked_at_)
+      if (text_[looked_at_] == '\n') line_start_ = looked_at_ + 1;
+    return line_start_;
+  }
+
   /// Text between three quotes, without the indentation of the first.
   std::string several_lines() {
-    const std::size_t line = text_.rfind('\n', at_);
-    const std::size_t indent = at_ - (line == std::string_view::npos ? 0 : line + 1);
+    const std::size_t indent = at_ - line_start();
     const auto skip_indent = [&](std::size_t most) {
       for (; most > 0 && (peek() == ' ' || peek() == '\t' || peek() == '\r'); --most) ++at_;
     };
@@ -231,6 +237,7 @@ class HjsonParser {
   std::string_view text_;
   DocumentBuilder& builder_;
   std::size_t at_ = 0;
+  std::size_t looked_at_ = 0, line_start_ = 0;
 };
 
 }  // namespace

@@ -68,6 +68,10 @@ TEST_CASE("Hjson is read as DeepSpeed's loader reads it", "[document]") {
     CHECK_FALSE(parse_document(text, "ds.json", Syntax::hjson).ok());
   }
   CHECK_FALSE(parse_document(std::string(100'000, '['), "ds.json", Syntax::hjson).ok());
+  CHECK_FALSE(parse_document(std::string("{a: [\0]}", 9), "ds.json", Syntax::hjson).ok());
+  std::string long_line = "{a: [";  // of which each text asks for its line
+  for (int i = 0; i < 50'000; ++i) long_line += "'''''',";
+  CHECK(parsed(long_line + "]}").find("a")->items.size() == 50'000);
 }
 
 TEST_CASE("Only a DeepSpeed file may be Hjson", "[document]") {
