@@ -1,5 +1,7 @@
 #include <algorithm>
 #include <cctype>
+#include <set>
+#include <string_view>
 #include <utility>
 
 #include "read/trainer/hf_arguments.hpp"
@@ -78,6 +80,18 @@ std::optional<std::int64_t> hinted(std::string_view text, std::string_view word)
     if (sign != std::string_view::npos && text[sign] == '#' && number > 0) return number;
   }
   return std::nullopt;
+}
+
+/// The keys at the root that references begin with: `output_dir` of ${output_dir}/logs.
+std::set<std::string_view> keys_referred_to(std::string_view text) {
+  std::set<std::string_view> keys;
+  for (std::size_t at = text.find("${"); at != std::string_view::npos; at = text.find("${", at)) {
+    at += 2;
+    const std::size_t end = std::min(text.find_first_of(".:[]{}$ \t\n", at), text.size());
+    keys.insert(text.substr(at, end - at));
+    at = end;
+  }
+  return keys;
 }
 
 /// Whether the remarks at the top, before any key, name a recipe for several GPUs and no other.
@@ -293,8 +307,9 @@ TrainFile read_torchtune(const Source& source) {
                                    "', which is missing",
                                {}, "write " + std::string(key)});
   // A key that others refer to is the file's own variable.
+  const auto referred = keys_referred_to(source.text);
   for (const Entry& each : root.entries)
-    if (source.text.find("${" + each.key) != std::string::npos) s.know(each.key);
+    if (referred.contains(each.key)) s.know(each.key);
   s.know(kTorchtuneKeys);
   if (!file.unmodelled) s.report_unknown("unknown-key", "torchtune's recipes ignore it");
   if (const auto epochs = s.number("epochs")) file.epochs = epochs->value;
