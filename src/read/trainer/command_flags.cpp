@@ -1,6 +1,7 @@
 #include "read/trainer/command_flags.hpp"
 
 #include <algorithm>
+#include <cstddef>
 #include <iterator>
 #include <string_view>
 #include <utility>
@@ -51,14 +52,28 @@ TrainFile::Open open_setting(const OpenFlag& flag) {
           unknown_at(flag.place, what, given.empty() ? "write the value out" : "give it with --" + given)};
 }
 
-/// The arguments of a file, all at the place that names it; nothing if it is not here.
-std::optional<Node> arguments_in(const std::string& path, Place place, const Neighbours& neighbours) {
+/// Why a run cannot be read whose file of arguments is not here.
+Error missing_arguments(const std::string& path, Place place) {
+  return unknown_at(place, "the file of arguments '" + path.substr(0, 100) + "' is not here", "give that file itself");
+}
+
+/// The arguments of a file, all at the place that names it. `is_filled`: the trainer resolves references in it.
+Result<Node> arguments_in(const std::string& path, Place place, bool is_filled, const Neighbours& neighbours) {
   const auto text = neighbours.text_of(path);
-  if (!text) return std::nullopt;
+  if (!text) return missing_arguments(path, place);
+  const auto unreadable = [&](const std::string& at, const std::string& why) {
+    return unknown_at(place, "the file of arguments cannot be read: " + at + ": " + why, "correct that file");
+  };
   auto document = parse_document(*text, path, syntax_of(*text, path));
-  if (!document || !document->root.is_map()) return Node{Node::Kind::map, false, {}, {}, {}, place};
-  for (Entry& entry : document.value().root.entries) entry.place = entry.value.place = place;
-  return std::move(document.value().root);
+  if (!document) return unreadable(document.error().where, document.error().what);
+  Node root = std::move(document.value().root);
+  if (root.is_null()) root.kind = Node::Kind::map;  // an empty file
+  if (!root.is_map()) return unreadable(where(path, root.place), "no keys with values");
+  if (is_filled)
+    if (const auto deep = resolve_references(root))
+      return unreadable(where(path, *deep), "references that go too deep, or make too much, to be followed");
+  for (Entry& entry : root.entries) entry.place = entry.value.place = place;
+  return root;
 }
 
 }  // namespace
@@ -75,35 +90,50 @@ CommandFlags::CommandFlags(const std::vector<ShellWord>& words, std::size_t firs
   root.kind = Node::Kind::map;
 }
 
-std::optional<ShellWord> CommandFlags::take_file(const Neighbours& neighbours) {
+std::optional<Error> CommandFlags::take_file(const Neighbours& neighbours) {
   if (at_ >= words_.size()) return std::nullopt;
   const ShellWord& file = words_[at_];
   const bool is_file = file.text.ends_with(".yaml") || file.text.ends_with(".yml") || file.text.ends_with(".json");
   if (file.text.starts_with("--") || (!is_file && file.unresolved.empty())) return std::nullopt;
-  auto arguments = file.unresolved.empty() ? arguments_in(file.text, file.place, neighbours) : std::nullopt;
-  if (!arguments) return file;
-  root = *std::move(arguments);
+  if (!file.unresolved.empty()) return missing_arguments(file.text, file.place);
+  auto arguments = arguments_in(file.text, file.place, false, neighbours);
+  if (!arguments) return arguments.error();
+  root = std::move(arguments).value();
+  index();
   return std::nullopt;
 }
 
-bool CommandFlags::take_named_file(std::string_view flag, const Neighbours& neighbours) {
-  const auto at = std::find_if(root.entries.begin(), root.entries.end(), [&](const Entry& each) { return each.key == flag; });
-  if (at == root.entries.end()) return true;
-  auto arguments = arguments_in(at->value.scalar, at->place, neighbours);
+std::optional<Error> CommandFlags::take_named_file(std::string_view flag, const Neighbours& neighbours) {
+  const auto position = positions_.find(flag);
+  if (position == positions_.end()) return std::nullopt;
+  const auto at = root.entries.begin() + static_cast<std::ptrdiff_t>(position->second);
+  const Entry named = std::move(*at);
   root.entries.erase(at);
-  if (!arguments) return false;
-  resolve_references(*arguments);
-  for (Entry& entry : arguments->entries) put(std::move(entry));
-  return true;
+  index();
+  const std::string said = "--" + std::string(flag);
+  for (const OpenFlag& each : open)
+    if (each.key == flag) return missing_arguments("$" + each.variable, named.place);
+  if (named.value.is_list()) return unknown_at(named.place, said + " takes one file of arguments", "name one");
+  // A flag alone is true; only one with its value behind a sign stands where its value does.
+  if (named.value.scalar.empty() || (named.value.scalar == "true" && named.value.place == named.place))
+    return unknown_at(named.place, said + " lacks its value", "name a file of arguments behind it");
+  auto arguments = arguments_in(named.value.scalar, named.place, true, neighbours);
+  if (!arguments) return arguments.error();
+  for (Entry& entry : arguments.value().entries) put(std::move(entry));
+  return std::nullopt;
+}
+
+void CommandFlags::index() {
+  positions_.clear();
+  for (std::size_t i = 0; i < root.entries.size(); ++i) positions_.emplace(root.entries[i].key, i);
 }
 
 void CommandFlags::put(Entry entry) {
-  const auto before = std::find_if(root.entries.begin(), root.entries.end(),
-                                   [&](const Entry& each) { return each.key == entry.key; });
-  if (before != root.entries.end())
-    *before = std::move(entry);
-  else
+  const auto [position, is_new] = positions_.emplace(entry.key, root.entries.size());
+  if (is_new)
     root.entries.push_back(std::move(entry));
+  else
+    root.entries[position->second] = std::move(entry);
 }
 
 void CommandFlags::read() {
@@ -177,10 +207,6 @@ void put_open_flag(const OpenFlag& flag, bool is_read, RuleId rule, TrainFile& f
     file.open.push_back(std::move(setting));
   else
     file.findings.push_back({rule, std::move(setting.error.what), flag.place, {}});
-}
-
-Error missing_arguments(const ShellWord& file) {
-  return unknown_at(file.place, "the file of arguments '" + file.text.substr(0, 100) + "' is not here", "give that file itself");
 }
 
 }  // namespace qwenplan

@@ -1,8 +1,11 @@
 #pragma once
 
 #include <cstddef>
+#include <functional>
+#include <map>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "read/trainer/document.hpp"
@@ -28,12 +31,12 @@ class CommandFlags {
  public:
   CommandFlags(const std::vector<ShellWord>& words, std::size_t first);
 
-  /// A file of arguments comes first; its values count where no flag says more. Returns its name where
-  /// it is not here.
-  std::optional<ShellWord> take_file(const Neighbours& neighbours);
+  /// A file of arguments comes first; its values count where no flag says more. Returns why it cannot be read.
+  std::optional<Error> take_file(const Neighbours& neighbours);
   void read();
-  /// The file that a flag names takes the flag's place; its values go before other flags. False if it is not here.
-  bool take_named_file(std::string_view flag, const Neighbours& neighbours);
+  /// The file that a flag names takes the flag's place; its values go before other flags. Returns why it
+  /// cannot be read.
+  std::optional<Error> take_named_file(std::string_view flag, const Neighbours& neighbours);
   /// Takes the words that may be more flags: those that a branch of the script sets leave the run open,
   /// the others are told.
   void take_further(RuleId rule, std::vector<Finding>& findings);
@@ -47,16 +50,16 @@ class CommandFlags {
   void flag();
   /// The last one of a key counts.
   void put(Entry entry);
+  /// Finds the positions of all keys.
+  void index();
 
   const std::vector<ShellWord>& words_;
   std::size_t at_;
+  std::map<std::string, std::size_t, std::less<>> positions_;  ///< of keys in `root`
 };
 
 /// Puts a flag that only a run of the script would tell into a file: open where it decides memory or time of a
 /// step, and told by `rule` where it does not. `is_read`: the reader asks for its key.
 void put_open_flag(const OpenFlag& flag, bool is_read, RuleId rule, TrainFile& file);
-
-/// Why a run cannot be read whose file of arguments is not here.
-Error missing_arguments(const ShellWord& file);
 
 }  // namespace qwenplan

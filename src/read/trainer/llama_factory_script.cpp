@@ -58,11 +58,16 @@ std::pair<FactoryCall, std::string> training_in(const ShellScript& script) {
 
 }  // namespace
 
-bool trains_llama_factory_file(const ShellScript& script, const Neighbours& neighbours) {
+std::optional<Node> llama_factory_arguments(const ShellScript& script, const Neighbours& neighbours) {
   const FactoryCall call = training_in(script).first;
-  if (!call.command || call.first_flag >= call.command->words.size()) return false;
+  if (!call.command || call.first_flag >= call.command->words.size()) return std::nullopt;
   const std::string& file = call.command->words[call.first_flag].text;
-  return !file.starts_with("--") && neighbours.text_of(file).has_value();
+  if (file.starts_with("--") || !neighbours.text_of(file)) return std::nullopt;
+  const std::vector<ShellWord> words = words_of(call);
+  CommandFlags flags(words, call.first_flag);
+  if (flags.take_file(neighbours)) return Node{};
+  flags.read();
+  return std::move(flags.root);
 }
 
 TrainFile read_llama_factory_script(const Source& source) {
@@ -76,12 +81,7 @@ TrainFile read_llama_factory_script(const Source& source) {
 
   const std::vector<ShellWord> words = words_of(found);
   CommandFlags flags(words, found.first_flag);
-  if (const auto missing = flags.take_file(source.neighbours)) {
-    TrainFile file;
-    file.trainer = Trainer::llama_factory;
-    file.unmodelled = missing_arguments(*missing);
-    return file;
-  }
+  if (auto unread = flags.take_file(source.neighbours)) return unmodelled_file(Trainer::llama_factory, *std::move(unread));
   flags.read();
   TrainFile file = read_llama_factory({flags.root, source.text, source.name, source.neighbours, source.version});
   flags.take_further("unresolved-value", file.findings);

@@ -87,13 +87,9 @@ std::optional<TrainFile> other_trainer(const std::vector<ShellCommand>& commands
     for (const auto& [part, trainer] :
          {std::pair("openrlhf", Trainer::openrlhf), std::pair("verl.trainer", Trainer::verl), std::pair("xtuner", Trainer::xtuner)})
       for (const ShellWord& word : command.words)
-        if (word.text.find(part) != std::string::npos) {
-          TrainFile file;
-          file.trainer = trainer;
-          set_unmodelled(file, "the trainer " + std::string(qwenplan::name(trainer)) + " is not modelled", {},
-                         "say what the run does with the flags of qwenplan vram");
-          return file;
-        }
+        if (word.text.find(part) != std::string::npos)
+          return unmodelled_file(trainer, unknown_at({}, "the trainer " + std::string(qwenplan::name(trainer)) + " is not modelled",
+                                                     "say what the run does with the flags of qwenplan vram"));
   return std::nullopt;
 }
 
@@ -144,27 +140,15 @@ TrainFile read_ms_swift_script(const Source& source) {
   }
 
   CommandFlags flags(found.command->words, found.first_flag);
-  if (const auto missing = flags.take_file(source.neighbours)) {
-    TrainFile file;
-    file.trainer = Trainer::ms_swift;
-    if (found.is_megatron)
-      set_unmodelled(file, "Megatron is not modelled", missing->place, "modelled: swift sft");
-    else
-      file.unmodelled = missing_arguments(*missing);
-    return file;
-  }
+  if (auto unread = flags.take_file(source.neighbours))
+    return unmodelled_file(Trainer::ms_swift,
+                           found.is_megatron ? unknown_at(unread->place, "Megatron is not modelled", "modelled: swift sft")
+                                             : *std::move(unread));
   flags.read();
   const Version version = version_of(source.version).value_or(latest_version(Trainer::ms_swift));
-  const Node* const config = flags.root.find("config");
-  if (config && version >= Version{3, 10, 0} && version < Version{4, 1, 0}) {
-    const ShellWord named{config->scalar, config->place, {}};
-    if (!flags.take_named_file("config", source.neighbours)) {
-      TrainFile file;
-      file.trainer = Trainer::ms_swift;
-      file.unmodelled = missing_arguments(named);
-      return file;
-    }
-  }
+  if (version >= Version{3, 10, 0} && version < Version{4, 1, 0})
+    if (auto unread = flags.take_named_file("config", source.neighbours))
+      return unmodelled_file(Trainer::ms_swift, *std::move(unread));
   flags.take_further("ms-swift/unresolved", findings);
   SwiftCommand command;
   command.verb = is_old_method(found.verb) ? "rlhf" : found.verb;

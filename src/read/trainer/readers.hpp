@@ -1,5 +1,6 @@
 #pragma once
 
+#include <optional>
 #include <string>
 
 #include "read/trainer/document.hpp"
@@ -23,8 +24,9 @@ struct Source {
 // reason in `unmodelled`.
 TrainFile read_llama_factory(const Source& source);
 TrainFile read_llama_factory_script(const Source& source);
-/// Whether a script trains with a file of LLaMA-Factory's that is here.
-bool trains_llama_factory_file(const ShellScript& script, const Neighbours& neighbours);
+/// What a command of LLaMA-Factory's, or one that is called as its are, has in its file of arguments and flags; null
+/// where the file cannot be read, and nothing where none is here.
+std::optional<Node> llama_factory_arguments(const ShellScript& script, const Neighbours& neighbours);
 TrainFile read_llama_factory_v1(const Source& source);
 TrainFile read_axolotl(const Source& source);
 TrainFile read_trl(const Source& source);

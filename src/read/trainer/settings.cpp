@@ -286,4 +286,11 @@ void set_unmodelled(TrainFile& file, std::string what, Place place, std::string 
   if (!file.unmodelled) file.unmodelled = unknown_at(place, std::move(what), std::move(hint));
 }
 
+TrainFile unmodelled_file(Trainer trainer, Error why) {
+  TrainFile file;
+  file.trainer = trainer;
+  file.unmodelled = std::move(why);
+  return file;
+}
+
 }  // namespace qwenplan

@@ -114,6 +114,9 @@ Error unknown_at(Place place, std::string what, std::string hint);
 /// Notes why there can be no estimate; the first reason stays.
 void set_unmodelled(TrainFile& file, std::string what, Place place, std::string hint);
 
+/// What is read of a trainer's file for which there can be no estimate.
+TrainFile unmodelled_file(Trainer trainer, Error why);
+
 /// A value that stands in the file at a place.
 template <class T>
 Given<T> from_file(T value, Place place) {

@@ -135,10 +135,8 @@ void put_name(const std::string& file_name, TrainFile& file) {
 }
 
 TrainFile recognised_only(Trainer trainer, const std::string& file_name) {
-  TrainFile file;
-  file.trainer = trainer;
-  set_unmodelled(file, "the trainer " + std::string(name(trainer)) + " is not modelled",
-                 {}, "describe the run by flags: qwenplan vram --help");
+  TrainFile file = unmodelled_file(trainer, unknown_at({}, "the trainer " + std::string(name(trainer)) + " is not modelled",
+                                                       "describe the run by flags: qwenplan vram --help"));
   put_name(file_name, file);
   return file;
 }
@@ -161,8 +159,12 @@ std::optional<Owner> owner_of_script(const std::string& text, const Neighbours& 
   const bool is_factory = says("llamafactory-cli") || says("train_bash.py") ||
                           (says("src/train.py") && (says("--stage") || says("--finetuning_type")));
   if (is_factory && says("--model_name_or_path")) return Owner{read_llama_factory_script};
-  if ((is_factory || says("src/train.py")) && trains_llama_factory_file(read_shell(text), neighbours))
-    return Owner{read_llama_factory_script};
+  if (is_factory || says("src/train.py")) {
+    // Many projects have a src/train.py; what it is given tells whose it is.
+    const auto arguments = llama_factory_arguments(read_shell(text), neighbours);
+    const auto owner = arguments && !is_factory ? owner_of(*arguments) : std::nullopt;
+    if (arguments && (is_factory || (owner && owner->read == read_llama_factory))) return Owner{read_llama_factory_script};
+  }
   return std::nullopt;
 }
 
@@ -315,11 +317,12 @@ Result<TrainFile> read_train_file(const std::string& text, const std::string& na
     return file;
   }
 
-  auto document = parse_document(text, name, syntax_of(text, name));
+  const Syntax syntax = syntax_of(text, name);
+  auto document = parse_document(text, name, syntax);
   std::optional<Error> no_json;
   if (!document) {
     no_json = document.error();
-    document = deepspeed_as_hjson(text, name);
+    if (syntax == Syntax::json || name.ends_with(".hjson")) document = deepspeed_as_hjson(text, name);
     if (!document) return *no_json;
   }
   const Node& root = document->root;

@@ -82,6 +82,18 @@ TEST_CASE("Only a DeepSpeed file may be Hjson", "[document]") {
   CHECK((refused("{\n  \"base_model\": \"a/b\",\n  \"sequence_len\": 8,\n}\n", "run.json").place == Place{4, 1}));
 }
 
+TEST_CASE("A broken YAML file is told as such, whatever keys it has", "[document]") {
+  const std::string torn = "zero_optimization:\n\tstage: 3\nbase_model: a/b\n";
+  for (const char* name : {"run.yaml", "-"}) {
+    const Error error = refused(torn, name);
+    CHECK(error.what.find("YAML") != std::string::npos);
+    CHECK(error.place.line == 2);
+  }
+  const std::string remark = "{\n  // sharded\n  zero_optimization: {stage: 3}\n}\n";
+  CHECK(reading(remark, "ds.hjson").draft.zero->value == "3");
+  CHECK(reading(remark, "-").draft.zero->value == "3");
+}
+
 TEST_CASE("What is packed is not called another encoding", "[document]") {
   CHECK(refused(std::string("\x1F\x8B\x08\x00\x01", 5)).what.find("gzip") != std::string::npos);
   CHECK(refused(std::string("m\0o\0", 4)).what.find("UTF-16") != std::string::npos);

@@ -197,3 +197,37 @@ TEST_CASE("LLaMA-Factory: a script that trains with a file and exports by flags 
   CHECK(missing.unmodelled->what.find("run.yaml") != std::string::npos);
   CHECK(missing.unmodelled->hint == "give that file itself");
 }
+
+TEST_CASE("LLaMA-Factory: a file of arguments that cannot be read is not passed over") {
+  const std::string script = "llamafactory-cli train run.yaml model_name_or_path=Qwen/Qwen2.5-7B stage=sft do_train=true\n";
+  for (const auto& [text, line] : {std::pair("stage: sft\n\tcutoff_len: 8\n", "run.yaml, line 2"),
+                                   std::pair("- cutoff_len: 8\n", "run.yaml, line 1")}) {
+    CAPTURE(text);
+    const TrainFile file = reading(script, "run.sh", Beside(Beside::Files{{"run.yaml", text}}));
+    REQUIRE(file.unmodelled);
+    CHECK(file.unmodelled->what.find(line) != std::string::npos);
+    CHECK(file.unmodelled->place.line == 1);
+  }
+  CHECK_FALSE(reading(script, "run.sh", Beside(Beside::Files{{"run.yaml", "# nothing\n"}})).unmodelled);
+}
+
+TEST_CASE("LLaMA-Factory: a src/train.py is its own by what it is given", "[llama-factory]") {
+  const std::string script = "python src/train.py run.yaml cutoff_len=64\n";
+  const TrainFile own = reading(script, "run.sh", Beside(Beside::Files{{"run.yaml", kFile + "cutoff_len: 512\n"}}));
+  CHECK(own.trainer == Trainer::llama_factory);
+  CHECK(own.draft.length->value == 64);
+  for (const char* other : {"seed: 1\nmodel_name: resnet\nlr: 0.1\n", "defaults:\n  - model: a\n", "- a\n", "a: b: c\n"}) {
+    CAPTURE(other);
+    const auto file = read_train_file(script, "run.sh", Beside(Beside::Files{{"run.yaml", other}}));
+    REQUIRE_FALSE(file.ok());
+    CHECK(file.error().what.find("no trainer's file") != std::string::npos);
+  }
+}
+
+TEST_CASE("LLaMA-Factory: a command with very many flags is read, and the last of a key counts") {
+  std::string script = "llamafactory-cli train --model_name_or_path a --stage sft --do_train --cutoff_len 8";
+  for (int i = 0; i < 20'000; ++i) script += " --a" + std::to_string(i) + " 1";
+  const TrainFile file = reading(script + " --cutoff_len 16\n", "run.sh");
+  CHECK(file.model == "a");
+  CHECK(file.draft.length->value == 16);
+}

@@ -258,6 +258,25 @@ TEST_CASE("A script may name a file of arguments", "[ms-swift]") {
   CHECK(missing.unmodelled->what.find("other.yaml") != std::string::npos);
 }
 
+TEST_CASE("A file of --config that cannot be taken is named with why", "[ms-swift]") {
+  const auto why = [](const std::string& flag, const std::string& text) {
+    const auto file = reading("swift sft --model a/b " + flag + " --max_length 8\n", "a.sh", Beside(Beside::Files{{"a.yaml", text}}), "3.10");
+    REQUIRE(file.unmodelled);
+    CHECK(file.unmodelled->place.line == 1);
+    return file.unmodelled->what;
+  };
+  CHECK(why("--config a.yaml", "dataset: c\n\tlora_rank: 4\n").find("a.yaml, line 2") != std::string::npos);
+  CHECK(why("--config a.yaml", "- lora_rank: 4\n").find("a.yaml, line 1") != std::string::npos);
+  std::string deep = "a0: 1\n";
+  for (int i = 1; i < 2000; ++i) deep += "a" + std::to_string(i) + ": ${a" + std::to_string(i - 1) + "}\n";
+  std::string back = "b: ${a1999}\n" + deep;
+  CHECK(why("--config a.yaml", back).find("references") != std::string::npos);
+  CHECK(why("--config", "").find("--config lacks its value") == 0);
+  CHECK(why("--config=", "").find("--config lacks its value") == 0);
+  CHECK(why("--config $FILE", "").find("'$FILE' is not here") != std::string::npos);
+  CHECK(why("--config a.yaml b.yaml", "max_length: 4\n").find("one file") != std::string::npos);
+}
+
 TEST_CASE("ms-swift 3.10 to 4.0 read the file of --config, which goes before the flags", "[ms-swift]") {
   const std::string script = "swift sft --config a.yaml --max_length 8 --tuner_type full\n";
   const Beside beside(Beside::Files{{"a.yaml", "model: a/b\nmax_length: 16\nlora_rank: ${max_length}\n"}});
