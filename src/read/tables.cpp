@@ -299,7 +299,11 @@ std::optional<Error> read_vision(const Json& row, const std::string& where, cons
 
 /// Whether a row of a class has what the emulation of that class looks at.
 bool has_parts(Architecture architecture, const Model& model) {
-  return (!has_experts(architecture) || model.experts.has_value()) &&
+  const auto& experts = model.experts;
+  const bool shares = architecture == Architecture::qwen2_moe || architecture == Architecture::qwen3_5_moe;
+  const bool has_sizes = experts && experts->count > 0 && experts->per_token > 0 && experts->ffn > 0 &&
+                         (!shares || experts->shared_ffn > 0);
+  return (!has_experts(architecture) || has_sizes) &&
          (!is_qwen3_5(architecture) || model.linear_attention.has_value());
 }
 
@@ -333,8 +337,7 @@ Result<FoundModel> read_model(const Json& row, const Json& header, const std::st
   found.evidence = origins.evidence("layers");
   for (const Count& count : kShape) {
     model.*count.member = fields.whole(count.key, 1, count.most).value_or(0);
-    const bool is_wanted = count.member != &Model::ffn || !fields.has("experts");  // of layers without experts
-    is_complete = is_complete && (fields.has(count.key) || !is_wanted);
+    is_complete = is_complete && (fields.has(count.key) || count.member == &Model::ffn);
     if (fields.has(count.key)) found.evidence = weaker(found.evidence, origins.evidence(count.key));
   }
   model.max_positions = fields.whole("max_positions", 1, kLongest).value_or(0);
@@ -364,6 +367,8 @@ Result<FoundModel> read_model(const Json& row, const Json& header, const std::st
       found.evidence = weaker(found.evidence, origins.evidence("experts"));
     }
   }
+  const bool has_dense_layers = !model.experts || model.experts->sparse_step > 1;
+  is_complete = is_complete && (fields.has("ffn") || !has_dense_layers);
   if (const auto linear = read_linear_attention(row, where, pointer + "/linear_attention", model); linear)
     return *linear;
   if (model.linear_attention) found.evidence = weaker(found.evidence, origins.evidence("linear_attention"));

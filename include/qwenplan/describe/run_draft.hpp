@@ -91,6 +91,9 @@ struct RunDraft {
   Maybe<bool> packs;            ///< samples are joined until each sequence has its full length
   Maybe<bool> is_padding_free;  ///< the micro-batch is one row, with borders instead of padding
   Maybe<Borders> borders;       ///< how samples of one row are told apart
+  Maybe<bool> takes_bf16;  ///< autocast in bf16 over weights that are stored in it
+  Maybe<bool> takes_fp16;  ///< autocast in fp16 over weights that are stored in fp16 or fp32
+  Maybe<Precision> launched_precision;  ///< of a launcher, where the trainer takes no autocast
   Maybe<bool> keeps_stored_dtype;  ///< weights are loaded in the dtype that the checkpoint has
   Maybe<bool> is_unbounded;     ///< samples are as long as the data has them; `length` is the user's
   Maybe<ModelCode> code;        ///< whose modelling code runs
@@ -601,6 +604,13 @@ inline std::optional<Error> settle_tower(const RunDraft& d, const Model& model, 
 /// transformers' own code of linear attention.
 inline bool has_delta_kernels(const RunDraft& d, const Model& model) {
   return model.linear_attention && d.trainer && d.trainer->value.trainer == Trainer::axolotl;
+}
+
+/// Whether the user asks for fused functions of adapters, and not the trainer.
+inline bool gives_kernels(const RunDraft& d) {
+  for (const auto* kernel : {&d.lora_mlp_kernel, &d.lora_qkv_kernel, &d.lora_o_kernel})
+    if (*kernel && (*kernel)->value && (*kernel)->from != From::trainer) return true;
+  return false;
 }
 
 /// What axolotl does with those kernels in a way that is not modelled.
@@ -1211,7 +1221,12 @@ inline Result<ValidRun> decided(const RunDraft& d, const Model& model, const Sta
     if (run.fuses_mlp || run.fuses_qkv || run.fuses_o) {
       const bool is_unsloth = d.code && d.code->value == ModelCode::unsloth;
       const bool is_taken = takes_fused_adapters(model.architecture);
-      if ((model.linear_attention && !run.has_delta_kernels) || (is_unsloth && !is_taken))
+      const bool is_unknown = (model.linear_attention && !run.has_delta_kernels) || (is_unsloth && !is_taken);
+      if (is_unknown && is_unsloth && !draft::gives_kernels(d))
+        return draft::unmodelled(std::string(name(model.architecture)) + " as " + text(d.trainer->value) + " runs it", "--trainer",
+                                 std::string("modelled for it: transformers, peft, trl, llama-factory, ") +
+                                     (!model.linear_attention ? "ms-swift" : model.experts ? "axolotl" : "axolotl, ms-swift"));
+      if (is_unknown)
         return draft::unmodelled("the fusing of adapters on " + std::string(name(model.architecture)),
                                  "--lora-kernels", "leave it out");
       if (!is_taken && (run.fuses_qkv || run.fuses_o))

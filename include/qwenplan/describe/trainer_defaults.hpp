@@ -301,8 +301,11 @@ inline void ms_swift(RunDraft& d, const Situation& s) {
   // trainers/mixin.py: reentrant but for plain data parallelism.
   const bool shards = d.zero || d.fsdp;
   if (d.checkpoints->value) otherwise(d.checkpoints_reentrant, gpus == 1 || shards);
-  if (d.autocasts && !d.autocasts->value && !d.precision)
-    d.precision = Given<Precision>{without_autocast(s.model.stored), d.autocasts->from, d.autocasts->place};
+  // _init_mixed_precision: of the two switches that of the stored format counts, and is on where it is not given.
+  const auto& switched = s.model.stored == DType::bf16 ? d.takes_bf16 : d.takes_fp16;
+  if (switched && !switched->value && !d.precision)
+    d.precision = d.launched_precision.value_or(
+        Given<Precision>{without_autocast(s.model.stored), switched->from, switched->place});
   otherwise(d.precision,
             s.model.stored == DType::bf16 ? Precision::bf16_mixed : Precision::fp16_mixed);
   if (!is_pure(d)) otherwise(d.weights, s.model.stored);

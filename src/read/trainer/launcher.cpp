@@ -613,7 +613,9 @@ void settle_mixed_precision(TrainFile& file) {
     stop("autocast by accelerate alone, over a model that LLaMA-Factory loads without it, is not modelled");
   } else {
     draft.autocasts.reset();
-    draft.precision = from_file(word == "bf16" ? Precision::bf16_mixed : Precision::fp16_mixed, place);
+    const bool is_by_format = draft.takes_bf16 || draft.takes_fp16;
+    (is_by_format ? draft.launched_precision : draft.precision) =
+        from_file(word == "bf16" ? Precision::bf16_mixed : Precision::fp16_mixed, place);
   }
 }
 

@@ -212,6 +212,8 @@ void read_method(Settings& s, const Neighbours& neighbours, TrainFile& file) {
   // Swift.from_pretrained trains on what it loads. A run that is resumed has the settings that it was started with.
   const auto resumed = s.text("resume_from_checkpoint");
   const auto adapters = s.words("adapters");
+  if (const Node* list = s.node("adapters"); list && list->items.size() > 1)
+    s.say("ms-swift/several-adapters", "adapters", "ms-swift trains on a single adapter", "name one, and merge the others into the model first");
   if (resumed && neighbours.text_of(adapter_config_in(resumed->value)))
     take_saved_adapter(resumed->value, s.place("resume_from_checkpoint"), neighbours, file);
   else if (!resumed && adapters && !adapters->value.empty())
@@ -220,19 +222,24 @@ void read_method(Settings& s, const Neighbours& neighbours, TrainFile& file) {
 
 void read_precision(Settings& s, TrainFile& file) {
   RunDraft& draft = file.draft;
-  // The weights keep the checkpoint's format; autocast goes with it where it is not said: bf16 for bf16, fp16 else.
+  // The weights keep the checkpoint's format, and each switch that is not given is on for its own: bf16 for bf16, fp16 else.
   const auto dtype = s.text("torch_dtype");
   const auto named = dtype ? dtype_named(dtype->value) : std::nullopt;
   if (named) draft.weights = from_file(*named, dtype->place);
+  if (draft.precision) return;
   const auto bf16 = s.truth("bf16");
-  const bool is_off = bf16 && !bf16->value && !s.is_on("fp16");
-  const bool is_fp16_left = !s.has("fp16") && named && *named != DType::bf16;
-  file.leaves_precision = is_off && !is_fp16_left;
-  if (file.leaves_precision && named)
-    draft.precision = from_file(without_autocast(*named), bf16->place);
-  else if (file.leaves_precision)
-    draft.autocasts = from_file(false, bf16->place);
-  else if (named)
+  const auto fp16 = s.truth("fp16");
+  if (!named) {
+    draft.takes_bf16 = bf16;
+    draft.takes_fp16 = fp16;
+    file.leaves_precision = bf16 || fp16;
+    return;
+  }
+  const auto& own = *named == DType::bf16 ? bf16 : fp16;
+  file.leaves_precision = own.has_value();
+  if (own)
+    draft.precision = from_file(without_autocast(*named), own->place);
+  else
     otherwise(draft.precision, *named == DType::bf16 ? Precision::bf16_mixed : Precision::fp16_mixed);
 }
 

@@ -12,9 +12,15 @@ namespace {
 constexpr std::string_view kOther[] = {
     "rank_pattern", "layers_to_transform", "layer_replication", "exclude_modules", "trainable_token_indices",
     "target_parameters", "lora_bias", "use_qalora", "alora_invocation_tokens", "megatron_config", "use_bdlora",
-    "arrow_config", "velora_config"};
+    "arrow_config", "velora_config", "kasa_config", "monteclora_config"};
 
-void take_members(Settings& saved, Place place, TrainFile& file) {
+/// Whether a member says something: layer 0 of layers_to_transform does.
+bool is_given(Settings& saved, std::string_view key) {
+  const Node* value = saved.node(key);
+  return value && (saved.is_set(key) || (!value->is_quoted && value->whole() == 0));
+}
+
+void take_members(Settings& saved, const std::string& name, Place place, TrainFile& file) {
   RunDraft& draft = file.draft;
   const auto moved = [&](auto setting) {
     if (setting) setting->place = place;
@@ -25,9 +31,13 @@ void take_members(Settings& saved, Place place, TrainFile& file) {
   };
   if (const auto type = saved.text("peft_type"); type && type->value != "LORA") refuse("the kind '" + type->value.substr(0, 40) + "'");
   for (const std::string_view key : kOther)
-    if (saved.is_set(key)) refuse("'" + std::string(key) + "'");
+    if (is_given(saved, key)) refuse("'" + std::string(key) + "'");
   if (const auto bias = saved.text("bias"); bias && bias->value != "none") refuse("the trained bias");
   draft.lora_rank = moved(saved.whole("r"));
+  if (draft.lora_rank && (draft.lora_rank->value < 1 || draft.lora_rank->value > kMostRank)) {
+    saved.say("invalid-value", "r", name + ": r: " + saved.node("r")->shown() + " is no rank");
+    draft.lora_rank.reset();
+  }
   draft.lora_alpha = moved(saved.number("lora_alpha"));
   draft.lora_dropout = moved(saved.number("lora_dropout"));
   draft.uses_dora = moved(saved.truth("use_dora"));
@@ -38,7 +48,7 @@ void take_members(Settings& saved, Place place, TrainFile& file) {
   const Node* targets = saved.node("target_modules");
   if (targets && !targets->is_list() && targets->scalar != "all-linear")
     file.target_pattern = from_file(targets->scalar, place);
-  if (!draft.lora_rank || !draft.lora_targets) refuse("the missing rank or list of layers");
+  if (!saved.has("r") || !saved.has("target_modules")) refuse("the missing rank or list of layers");
 }
 
 }  // namespace
@@ -68,8 +78,9 @@ void take_saved_adapter(const std::string& folder, Place place, const Neighbours
   }
   const auto given = file.draft.lora_rank;
   std::vector<Finding> inside;
-  Settings saved(&document->root, "adapter_config.json: ", inside);
-  take_members(saved, place, file);
+  const std::string named = adapter_config_in(folder.substr(0, 100));
+  Settings saved(&document->root, named + ": ", inside);
+  take_members(saved, named, place, file);
   for (Finding& each : inside) set_unmodelled(file, std::move(each.message), place, "correct it");
   const auto& rank = file.draft.lora_rank;
   if (given && given->from == From::file && rank && rank->value != given->value)

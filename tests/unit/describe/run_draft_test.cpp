@@ -551,6 +551,13 @@ TEST_CASE("Qwen3.5: adapters on linear attention, and what its code in transform
   CHECK(with(Trainer::ms_swift, nothing)->run.picture == Picture::beside);
   CHECK(is_unknown(with(Trainer::ms_swift, [](RunDraft& d) { give(d.objective, Objective::dpo); })));
   CHECK(says(asked([](RunDraft&) {}), "without the vision tower"));
+  // Unsloth fuses of its own accord: what is not modelled is Unsloth, and not a flag that nobody gave.
+  const auto unsloth = with(Trainer::unsloth, nothing);
+  REQUIRE(is_unknown(unsloth));
+  CHECK(unsloth.error().where == "--trainer");
+  CHECK(unsloth.error().what.find("unsloth") != std::string::npos);
+  CHECK(unsloth.error().hint.find("ms-swift") != std::string::npos);
+  CHECK(with(Trainer::unsloth, [](RunDraft& d) { give(d.lora_mlp_kernel, true); }).error().where == "--lora-kernels");
   // Those that load the decoder alone do not train on images either.
   CHECK(is_unknown(asked([](RunDraft& d) { give(d.trains_on_images, true); })));
 }

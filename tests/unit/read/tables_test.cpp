@@ -117,6 +117,22 @@ TEST_CASE("experts in every layer need no MLP beside them, and a router of Qwen3
   CHECK(model("qwen3-next-80b-a3b").model.architecture == Architecture::other);  // it fuses its projections
 }
 
+TEST_CASE("a shape with dense layers or experts of unknown width is not complete") {
+  const auto added = [](const std::string& experts, const std::string& more = {}) {
+    const test::TempFolder folder;
+    folder.write("models.json", R"({"schema": "qwenplan.models/1", "models": [{"id": "own", "architecture": "Qwen3MoeForCausalLM", )"
+                                R"("layers": 4, "hidden": 64, "heads": 4, "kv_heads": 2, "head_dim": 16, "vocabulary": 512, )"
+                                R"("experts": )" + experts + more + "}]}");
+    return tables(folder.path()).model("own")->model.architecture;
+  };
+  const std::string sparse = R"({"count": 8, "per_token": 2, "ffn": 32})";
+  const std::string mixed = R"({"count": 8, "per_token": 2, "ffn": 32, "sparse_step": 2})";
+  CHECK(added(sparse) == Architecture::qwen3_moe);
+  CHECK(added(mixed) == Architecture::other);
+  CHECK(added(mixed, R"(, "ffn": 128)") == Architecture::qwen3_moe);
+  CHECK(added(R"({"count": 8, "per_token": 2})") == Architecture::other);
+}
+
 TEST_CASE("experts, windows and how well a shape is known") {
   const FoundModel sparse = model("qwen3-30b-a3b");
   REQUIRE(sparse.model.experts);

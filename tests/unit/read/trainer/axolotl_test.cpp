@@ -27,6 +27,10 @@ TEST_CASE("axolotl: what its keys ask for and is not modelled is named with what
 TEST_CASE("axolotl: weights made anew and transformers' own products of experts are as large as others") {
   for (const char* line : {"", "reinit_weights: true", "experts_implementation: grouped_mm", "unfrozen_parameters:"})
     CHECK_FALSE(reading(kFile + line + "\n").unmodelled);
+  // Embedding and head end in the model's format with it and without it, in 4 bits too.
+  const TrainFile skips = reading(kFile + "embeddings_skip_upcast: true\n");
+  CHECK_FALSE(skips.unmodelled);
+  CHECK_FALSE(skips.draft.embedding_weights);
 }
 
 TEST_CASE("axolotl: what a file says of a vision tower and of linear attention") {

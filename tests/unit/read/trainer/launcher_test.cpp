@@ -1,3 +1,5 @@
+#include "qwenplan/describe/trainer_defaults.hpp"
+#include "support/tiny_model.hpp"
 #include "unit/read/trainer/reader.hpp"
 
 using namespace qwenplan;
@@ -136,7 +138,27 @@ TEST_CASE("ms-swift without bf16 runs in the format of its weights", "[ms-swift]
   CHECK(reading(text + "torch_dtype: float16\nbf16: false\n").draft.precision->value == Precision::fp16_mixed);
   CHECK(reading(text + "torch_dtype: float16\nbf16: false\nfp16: false\n").draft.precision->value ==
         Precision::fp16_true);
-  CHECK_FALSE(reading(text + "bf16: false\n").draft.autocasts->value);
+  CHECK(reading(text + "torch_dtype: float16\nfp16: false\n").draft.precision->value == Precision::fp16_true);
+  CHECK(reading(text + "torch_dtype: bfloat16\nfp16: false\n").draft.precision->value == Precision::bf16_mixed);
+  // Without torch_dtype the model's stored format decides.
+  const auto stored_in = [&](DType stored, const std::string& more, const std::string& launcher = {}) {
+    const std::string script = "accelerate launch " + launcher + " swift/cli/sft.py --model a/b --tuner_type full --max_length 8 " + more;
+    RunDraft d = (launcher.empty() ? reading(text + more) : reading(script, "train.sh")).draft;
+    Model model = test::Tiny::model(2);
+    model.stored = stored;
+    fill_defaults(*trainer_release("ms-swift"), model, nullptr, d);
+    return d.precision->value;
+  };
+  CHECK(stored_in(DType::bf16, "bf16: false\n") == Precision::bf16_true);
+  CHECK(stored_in(DType::fp16, "bf16: false\n") == Precision::fp16_mixed);
+  CHECK(stored_in(DType::fp32, "bf16: false\n") == Precision::fp16_mixed);
+  CHECK(stored_in(DType::fp16, "bf16: false\nfp16: false\n") == Precision::fp16_true);
+  CHECK(stored_in(DType::fp32, "bf16: false\nfp16: false\n") == Precision::fp32);
+  CHECK(stored_in(DType::bf16, "fp16: false\n") == Precision::bf16_mixed);
+  // accelerate's precision is for what the trainer leaves.
+  const std::string launched = "--num_processes 1 --mixed_precision bf16";
+  CHECK(stored_in(DType::bf16, "--bf16 false\n", launched) == Precision::bf16_mixed);
+  CHECK(stored_in(DType::fp16, "--bf16 false\n", launched) == Precision::fp16_mixed);
 }
 
 TEST_CASE("Only a slip of the pen gets a hint", "[settings]") {

@@ -92,9 +92,21 @@ TEST_CASE("LLaMA-Factory: an adapter that is trained on has the rank that it was
   // What PEFT makes of such a file is another adapter.
   for (const char* other : {R"({"r": 8, "target_modules": ["q_proj"], "rank_pattern": {"q_proj": 4}})",
                             R"({"peft_type": "OFT", "r": 8, "target_modules": ["q_proj"]})",
-                            R"({"r": 8, "target_modules": ["q_proj"], "bias": "all"})", R"({"r": "x", "target_modules": ["q"]})",
+                            R"({"r": 8, "target_modules": ["q_proj"], "bias": "all"})",
+                            R"({"r": 8, "target_modules": ["q_proj"], "kasa_config": {"beta": 1e-4}})",
+                            R"({"r": 8, "target_modules": ["q_proj"], "monteclora_config": {"num_samples": 4}})",
+                            R"({"r": 8, "target_modules": ["q_proj"], "layers_to_transform": 0})", R"({"r": "x", "target_modules": ["q"]})",
                             R"({"r": 8})", "[", "{"})
     CHECK(reading(loaded, "run.yaml", beside(other)).unmodelled);
+  const std::string unset = R"({"r": 8, "target_modules": ["q_proj"], "kasa_config": null, "use_qalora": false, "rank_pattern": {}})";
+  CHECK_FALSE(reading(loaded, "run.yaml", beside(unset)).unmodelled);
+  for (const char* rank : {"-4", "0", "1e30", "\"x\""}) {
+    const auto odd = reading(loaded, "run.yaml", beside(R"({"r": )" + std::string(rank) + R"(, "target_modules": ["q_proj"]})"));
+    const std::string plain = rank == std::string("\"x\"") ? "x" : rank;
+    REQUIRE(odd.unmodelled);
+    CHECK(odd.unmodelled->what.find("saves/sft/adapter_config.json: r: ") == 0);
+    CHECK(odd.unmodelled->what.find("'" + plain + "'") != std::string::npos);
+  }
   const TrainFile pattern =
       reading(loaded, "run.yaml", beside(R"({"r": 8, "target_modules": ".*\\.(q|v)_proj", "lora_alpha": 16})"));
   CHECK(pattern.target_pattern->value == R"(.*\.(q|v)_proj)");

@@ -268,6 +268,7 @@ std::vector<Case> cases() {
        kSwift + "quant_method: bnb\nquant_bits: 4\n"},
       {"ms-swift/ignored-quant-bits", kSwift + "quant_bits: 4\n",
        kSwift + "quant_method: bnb\nquant_bits: 4\n"},
+      {"ms-swift/several-adapters", kSwift + "adapters: [a, b]\n", kSwift + "adapters: [a]\n"},
       {"ms-swift/split-and-deepspeed",
        "CUDA_VISIBLE_DEVICES=0,1 " + kSwiftScript + " --deepspeed zero2",
        "NPROC_PER_NODE=2 CUDA_VISIBLE_DEVICES=0,1 " + kSwiftScript + " --deepspeed zero2",
