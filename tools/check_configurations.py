@@ -19,6 +19,8 @@ QUESTIONS = [
     ["--model", "qwen2.5-7b", "--gpu", "a100", "--method", "lora"],
     ["--model", "qwen2.5-0.5b", "--gpu", "a100", "--method", "full"],
     ["--model", "llama3.1-8b", "--gpu", "a100"],
+    ["--model", "qwen3.5-4b", "--gpu", "a100"],
+    ["--model", "gemma2-2b", "--gpu", "a100"],
 ]
 
 
