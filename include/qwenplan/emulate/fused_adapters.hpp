@@ -268,16 +268,15 @@ inline Tensor run_fused_mlp(Tape& t, const Setting& s, const FusedAdapters& fuse
   return output(t, op.result(std::move(out)));
 }
 
-/// apply_lora_qkv: three results of one node.
-inline std::array<Tensor, 3> run_fused_qkv(Tape& t, const Setting& s, const FusedAdapters& fused, const Tensor& x) {
+/// Several results of one node, which `project` computes; it gives the copies of the adapters' weights.
+template <std::size_t Results, class Project>
+std::array<Tensor, Results> run_as_one(Tape& t, const Setting& s, const FusedAdapters& fused, const Tensor& x,
+                                       Node::Backward backward, Project&& project) {
   const Tensor x_dropped = dropped(t, s, x);
-  const DType dtype = x.dtype();
-  auto op = t.record(gradient::fused_qkv, {&x, &x_dropped}, Tape::Required::yes);
+  auto op = t.record(backward, {&x, &x_dropped}, Tape::Required::yes);
   op.sizes(x_dropped ? 1 : 0).context(&fused).collects_gradients();
-  std::array<Tensor, 3> outs;
-  for (std::size_t i = 0; i < outs.size(); ++i)
-    outs[i] = matmul_with_adapter(t, s, *fused.layers[i], fused.layers[i]->outputs, dtype);
-  const std::vector<Tensor> copies = copied_adapters(t, fused, dtype);
+  std::array<Tensor, Results> outs;
+  const std::vector<Tensor> copies = project(outs);
   op.save(x).save(x_dropped ? x_dropped : x);
   save_adapters(op, fused, copies);
   for (Tensor& out : outs) out = op.result(std::move(out));
@@ -285,24 +284,28 @@ inline std::array<Tensor, 3> run_fused_qkv(Tape& t, const Setting& s, const Fuse
   return outs;
 }
 
-/// apply_lora_gdn_in_proj: what linear attention projects its input to, as results of one node.
-inline std::array<Tensor, 4> run_fused_projections(Tape& t, const Setting& s, const FusedAdapters& fused, const Tensor& x) {
-  const Tensor x_dropped = dropped(t, s, x);
+/// apply_lora_qkv.
+inline std::array<Tensor, 3> run_fused_qkv(Tape& t, const Setting& s, const FusedAdapters& fused, const Tensor& x) {
   const DType dtype = x.dtype();
-  auto op = t.record(gradient::fused_projections, {&x, &x_dropped}, Tape::Required::yes);
-  op.sizes(x_dropped ? 1 : 0).context(&fused).collects_gradients();
-  std::array<Tensor, 4> outs;
-  std::vector<Tensor> copies;
-  for (std::size_t i = 0; i < outs.size(); ++i) {
-    const Linear& layer = *fused.layers[i];
-    outs[i] = matmul_with_adapter(t, s, layer, layer.outputs, dtype);
-    copy_adapter(t, layer, dtype, copies);
-  }
-  op.save(x).save(x_dropped ? x_dropped : x);
-  save_adapters(op, fused, copies);
-  for (Tensor& out : outs) out = op.result(std::move(out));
-  for (Tensor& out : outs) out = output(t, std::move(out));
-  return outs;
+  return run_as_one<3>(t, s, fused, x, gradient::fused_qkv, [&](std::array<Tensor, 3>& outs) {
+    for (std::size_t i = 0; i < outs.size(); ++i)
+      outs[i] = matmul_with_adapter(t, s, *fused.layers[i], fused.layers[i]->outputs, dtype);
+    return copied_adapters(t, fused, dtype);
+  });
+}
+
+/// apply_lora_gdn_in_proj: what linear attention projects its input to.
+inline std::array<Tensor, 4> run_fused_projections(Tape& t, const Setting& s, const FusedAdapters& fused, const Tensor& x) {
+  const DType dtype = x.dtype();
+  return run_as_one<4>(t, s, fused, x, gradient::fused_projections, [&](std::array<Tensor, 4>& outs) {
+    std::vector<Tensor> copies;
+    for (std::size_t i = 0; i < outs.size(); ++i) {
+      const Linear& layer = *fused.layers[i];
+      outs[i] = matmul_with_adapter(t, s, layer, layer.outputs, dtype);
+      copy_adapter(t, layer, dtype, copies);
+    }
+    return copies;
+  });
 }
 
 /// apply_lora_o.
